@@ -35,3 +35,12 @@ def is_negative(labels):
     array([False, False,  True, False, False])
     """
     return labels == NEGATIVE
+
+
+def is_seen(labels):
+    """True where a label (array or tensor of any shape) is one that training sees: a known or `NEGATIVE`.
+
+    >>> is_seen(np.array([3, 0, NEGATIVE, UNKNOWN, IGNORE]))
+    array([ True,  True,  True, False, False])
+    """
+    return labels >= NEGATIVE

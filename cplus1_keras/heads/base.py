@@ -1,0 +1,36 @@
+"""What every head shares: it names its outputs, knows no label, and computes in at least float32."""
+
+import keras
+
+from cplus1_keras.numerics import at_least_float32
+
+
+class Head(keras.layers.Layer):
+    """A layer from features (..., K) to a dict of named tensors. Under a half-precision policy it computes in float32.
+
+    Args:
+        num_classes: C >= 1, the number of known classes; never counts the background.
+        **kwargs: Keras's `name`, `dtype`, `trainable`.
+
+    Raises:
+        ValueError: If `num_classes` is no positive integer.
+    """
+
+    def __init__(self, num_classes, **kwargs):
+        policy = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
+        half = policy.compute_dtype in ("float16", "bfloat16")
+        # The cast to the layer's dtype would round the features of a float64 or mixed model before the head sees them.
+        super().__init__(dtype="float32" if half else policy, autocast=False, **kwargs)
+        if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
+            raise ValueError(f"`num_classes` must be an integer >= 1. Received: num_classes={num_classes}")
+        self.num_classes = int(num_classes)
+
+    def call(self, features):
+        return self.outputs(at_least_float32(features))
+
+    def outputs(self, features):
+        """Dict of named tensors for features of shape (..., K), at least float32."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `outputs(features)`.")
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes}

@@ -1,0 +1,196 @@
+"""Cross-entropy with its three treatments of negatives: leave them out, spread them evenly, a class of their own."""
+
+import keras
+from keras import ops
+
+from cplus1_keras.labels import is_known, is_negative, is_seen
+from cplus1_keras.losses.base import OpenSetLoss
+
+
+def cross_entropy(labels, logits):
+    """Softmax cross-entropy of the known labels, one value per label.
+
+        -log p_y = logsumexp_c z_c - z_y        for y >= 0, else 0
+
+    Args:
+        labels: int32 tensor, shape (...). A label >= C gives NaN, since it names no class.
+        logits: Tensor of shape (..., C).
+
+    Returns:
+        Tensor of shape (...), values >= 0.
+
+    Reference: Open-set losses thesis (2023), Eq 3.2 and 3.5.
+
+    >>> cross_entropy(np.array([0, -1]), np.zeros((2, 4), "float32")) / np.log(4.0)
+    """
+    known = is_known(labels)
+    return ops.where(known, _at_index(ops.where(known, labels, 0), logits), 0)
+
+
+def background_cross_entropy(labels, logits):
+    """Cross-entropy over C + 1 classes, the last of which is the background: one value per label.
+
+        -log p_y for y >= 0,   -log p_C for negatives,   else 0
+
+    Args:
+        labels: int32 tensor, shape (...), knowns 0..C-1.
+        logits: Tensor of shape (..., C + 1).
+
+    Returns:
+        Tensor of shape (...), values >= 0.
+
+    Reference: Open-set losses thesis (2023), section 2.1; C+1 loss (2022), section 3.2, L_separability.
+    """
+    background = logits.shape[-1] - 1
+    # A known label C would be taken for the background, so it is moved out of range, where it gives NaN.
+    index = ops.where(labels >= background, background + 1, labels)
+    return cross_entropy(ops.where(is_negative(labels), background, index), logits)
+
+
+def entropic_open_set(labels, logits, negative_weight=1.0):
+    """Entropic open-set loss: knowns as in cross-entropy, negatives towards equal probabilities. One value per label.
+
+        -log p_y for y >= 0,   -w (1/C) sum_c log p_c for negatives,   else 0
+
+    Args:
+        labels: int32 tensor, shape (...).
+        logits: Tensor of shape (..., C).
+        negative_weight: w >= 0.
+
+    Returns:
+        Tensor of shape (...), values >= 0; log C is the least value of a negative.
+
+    Reference: Open-set losses thesis (2023), Eq 3.17 and 3.18 (with the log and the sign that print lost); Dhamija et
+    al. (2018), Eq 1.
+    """
+    even = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
+    return ops.where(is_negative(labels), negative_weight * even, cross_entropy(labels, logits))
+
+
+def _at_index(index, logits):
+    inside = index < logits.shape[-1]
+    values = ops.sparse_categorical_crossentropy(ops.where(inside, index, 0), logits, from_logits=True)
+    return ops.where(inside, values, float("nan"))
+
+
+def _margin(margin):
+    """The margin and the names of the outputs that a loss with it reads."""
+    if isinstance(margin, dict):
+        margin = keras.saving.deserialize_keras_object(margin)
+    if margin is None:
+        return None, ("logits",)
+    if not hasattr(margin, "training_logits"):
+        raise ValueError(
+            "`margin` must be a margin of cplus1_keras.losses, like `ArcFace(0.5)`, or None. "
+            f"Received: margin={margin!r}"
+        )
+    return margin, margin.reads
+
+
+def _training_logits(margin, labels, outputs):
+    return outputs["logits"] if margin is None else margin.training_logits(labels, outputs)
+
+
+def _margin_config(margin):
+    return margin and keras.saving.serialize_keras_object(margin)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class CrossEntropyLoss(OpenSetLoss):
+    """Softmax cross-entropy on the knowns; negatives count for nothing. With a margin: CosFace, ArcFace and their kin.
+
+    Args:
+        margin: A margin of this package, or None.
+        name, rename: As in `OpenSetLoss`.
+
+    Raises:
+        ValueError: If `margin` is no margin; when called, as `OpenSetLoss`.
+
+    Reference: Open-set losses thesis (2023), Eq 3.5, 3.13-3.16.
+
+    >>> loss = losses.CrossEntropyLoss()
+    >>> round(float(loss(np.array([1, -1]), {"logits": np.zeros((2, 4), "float32")})), 4)  # log 4
+    1.3863
+    """
+
+    def __init__(self, margin=None, name="cross_entropy", rename=None):
+        self.margin, self.reads = _margin(margin)
+        super().__init__(name, rename)
+
+    def values(self, labels, outputs):
+        """-log p_y of each label."""
+        return cross_entropy(labels, _training_logits(self.margin, labels, outputs))
+
+    def get_config(self):
+        return {**super().get_config(), "margin": _margin_config(self.margin)}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class BackgroundCrossEntropyLoss(OpenSetLoss):
+    """Cross-entropy over C + 1 classes: negatives are of the last class. Needs a head with `background=True`.
+
+    Args:
+        margin: A margin of this package for the knowns, or None.
+        name, rename: As in `OpenSetLoss`.
+
+    Raises:
+        ValueError: If `margin` is no margin; when called, as `OpenSetLoss`.
+
+    Reference: Open-set losses thesis (2023), section 2.1; C+1 loss (2022), section 3.2.
+
+    >>> loss = losses.BackgroundCrossEntropyLoss()
+    >>> round(float(loss(np.array([1, -1]), {"logits": np.zeros((2, 4), "float32")})), 4)  # 3 knowns + background
+    1.3863
+    """
+
+    counted = staticmethod(is_seen)
+    needs_negatives = True
+
+    def __init__(self, margin=None, name="background_cross_entropy", rename=None):
+        self.margin, self.reads = _margin(margin)
+        super().__init__(name, rename)
+
+    def values(self, labels, outputs):
+        """-log p_y of each label, with the last class for negatives."""
+        return background_cross_entropy(labels, _training_logits(self.margin, labels, outputs))
+
+    def get_config(self):
+        return {**super().get_config(), "margin": _margin_config(self.margin)}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class EntropicOpenSetLoss(OpenSetLoss):
+    """Entropic open-set loss (EOS): knowns to their class, negatives to equal probabilities of all classes.
+
+    Args:
+        margin: A margin of this package for the knowns, or None. With `CosFace` on a `CosineHead` it is Cos-EOS.
+        negative_weight: Factor of the negatives' values, >= 0; the mean still counts each of them once.
+        name, rename: As in `OpenSetLoss`.
+
+    Raises:
+        ValueError: If `margin` is no margin or `negative_weight` is negative; when called, as `OpenSetLoss`.
+
+    Reference: Open-set losses thesis (2023), Eq 3.17, 3.18, 4.6, 4.7; Dhamija et al. (2018), Eq 1.
+
+    >>> loss = losses.EntropicOpenSetLoss()
+    >>> round(float(loss(np.array([-1, -1]), {"logits": np.zeros((2, 4), "float32")})), 4)  # the least: log 4
+    1.3863
+    """
+
+    counted = staticmethod(is_seen)
+    needs_negatives = True
+
+    def __init__(self, margin=None, negative_weight=1.0, name="entropic_open_set", rename=None):
+        if not negative_weight >= 0:
+            raise ValueError(f"`negative_weight` must be >= 0. Received: negative_weight={negative_weight}")
+        self.negative_weight = float(negative_weight)
+        self.margin, self.reads = _margin(margin)
+        super().__init__(name, rename)
+
+    def values(self, labels, outputs):
+        """-log p_y of a known label, the cross-entropy to equal probabilities of a negative one."""
+        return entropic_open_set(labels, _training_logits(self.margin, labels, outputs), self.negative_weight)
+
+    def get_config(self):
+        config = {"margin": _margin_config(self.margin), "negative_weight": self.negative_weight}
+        return {**super().get_config(), **config}

@@ -1,0 +1,165 @@
+"""Terms on the length of the features: Objectosphere's, its symmetric form, and the ring loss."""
+
+import keras
+from keras import ops
+
+from cplus1_keras.labels import is_known, is_negative, is_seen
+from cplus1_keras.losses.base import OpenSetLoss
+from cplus1_keras.numerics import norm
+
+
+def magnitude(labels, features, xi):
+    """Objectosphere's term: knowns get at least the length ξ, negatives the length 0. One value per label.
+
+        max(0, ξ - ‖φ‖)² for y >= 0,   ‖φ‖² for negatives,   else 0
+
+    Args:
+        labels: int32 tensor, shape (...).
+        features: φ, tensor of shape (..., K).
+        xi: ξ > 0.
+
+    Returns:
+        Tensor of shape (...), values >= 0.
+
+    Reference: Open-set losses thesis (2023), Eq 3.19; Dhamija et al. (2018), Eq 2.
+    """
+    shortfall = ops.square(ops.maximum(xi - norm(features), 0))
+    return _knowns_and_negatives(labels, shortfall, features)
+
+
+def symmetric_magnitude(labels, features, xi):
+    """The symmetric form: knowns get the length ξ, negatives the length 0. One value per label.
+
+        (ξ - ‖φ‖)² for y >= 0,   ‖φ‖² for negatives,   else 0
+
+    Args and returns are those of `magnitude`.
+
+    Reference: Open-set losses thesis (2023), Eq 4.4 and 4.5.
+    """
+    return _knowns_and_negatives(labels, ops.square(xi - norm(features)), features)
+
+
+def ring(labels, features, target):
+    """Ring loss: knowns and negatives alike get the length `target`. One value per label.
+
+        (s - ‖φ‖)² for y >= 0 and negatives, else 0
+
+    Args:
+        labels: int32 tensor, shape (...).
+        features: φ, tensor of shape (..., K).
+        target: s > 0.
+
+    Returns:
+        Tensor of shape (...), values >= 0.
+
+    Reference: Open-set losses thesis (2023), Eq 4.3 (no factor 1/2; Zheng et al. (2018) have one and learn s).
+    """
+    return ops.where(is_seen(labels), ops.square(target - norm(features)), 0)
+
+
+def _knowns_and_negatives(labels, of_knowns, features):
+    of_negatives = ops.sum(ops.square(features), axis=-1)
+    return ops.where(is_known(labels), of_knowns, ops.where(is_negative(labels), of_negatives, 0))
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class MagnitudeLoss(OpenSetLoss):
+    """Objectosphere's term on `features`: knowns at least as long as ξ, negatives of length 0.
+
+    Args:
+        xi: ξ > 0.
+        name, rename: As in `OpenSetLoss`.
+
+    Raises:
+        ValueError: If `xi` is not positive.
+
+    Reference: Open-set losses thesis (2023), Eq 3.19; Dhamija et al. (2018), Eq 2.
+
+    >>> objectosphere = losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(xi=50.0)
+    """
+
+    reads = ("features",)
+    counted = staticmethod(is_seen)
+    needs_negatives = True
+
+    def __init__(self, xi, name="magnitude", rename=None):
+        self.xi = _positive("xi", xi)
+        super().__init__(name, rename)
+
+    def values(self, labels, outputs):
+        """max(0, ξ - ‖φ‖)² of a known label, ‖φ‖² of a negative one."""
+        return magnitude(labels, outputs["features"], self.xi)
+
+    def get_config(self):
+        return {**super().get_config(), "xi": self.xi}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class SymmetricMagnitudeLoss(OpenSetLoss):
+    """The symmetric term on `features`: knowns of length ξ, negatives of length 0.
+
+    Args:
+        xi: ξ > 0.
+        name, rename: As in `OpenSetLoss`.
+
+    Raises:
+        ValueError: If `xi` is not positive.
+
+    Reference: Open-set losses thesis (2023), Eq 4.4 and 4.5.
+
+    >>> cos_os = losses.CrossEntropyLoss(margin=losses.CosFace(0.35)) + 0.01 * losses.SymmetricMagnitudeLoss(xi=13.0)
+    """
+
+    reads = ("features",)
+    counted = staticmethod(is_seen)
+    needs_negatives = True
+
+    def __init__(self, xi, name="symmetric_magnitude", rename=None):
+        self.xi = _positive("xi", xi)
+        super().__init__(name, rename)
+
+    def values(self, labels, outputs):
+        """(ξ - ‖φ‖)² of a known label, ‖φ‖² of a negative one."""
+        return symmetric_magnitude(labels, outputs["features"], self.xi)
+
+    def get_config(self):
+        return {**super().get_config(), "xi": self.xi}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class RingLoss(OpenSetLoss):
+    """Ring loss on `features`: every known and negative sample gets the length `target`.
+
+    It would make negatives as long as knowns: train without them.
+
+    Args:
+        target: s > 0.
+        name, rename: As in `OpenSetLoss`.
+
+    Raises:
+        ValueError: If `target` is not positive.
+
+    Reference: Open-set losses thesis (2023), Eq 4.3; Zheng et al. (2018), Eq 2.
+
+    >>> sfn_cosface = losses.CrossEntropyLoss(margin=losses.CosFace(0.35)) + 0.01 * losses.RingLoss(target=13.0)
+    """
+
+    reads = ("features",)
+    counted = staticmethod(is_seen)
+
+    def __init__(self, target, name="ring", rename=None):
+        self.target = _positive("target", target)
+        super().__init__(name, rename)
+
+    def values(self, labels, outputs):
+        """(s - ‖φ‖)² of each label."""
+        return ring(labels, outputs["features"], self.target)
+
+    def get_config(self):
+        return {**super().get_config(), "target": self.target}
+
+
+def _positive(name, value):
+    if not value > 0:
+        raise ValueError(f"`{name}` is a length of features and must be > 0. Received: {name}={value}")
+    return float(value)

@@ -1,0 +1,171 @@
+"""Margins: maps from (labels, outputs) to training logits. They act in training only; inference never sees one."""
+
+import math
+
+import keras
+from keras import ops
+
+from cplus1_keras.labels import is_known
+from cplus1_keras.numerics import sine
+
+
+def add_at_target(logits, labels, offset):
+    """The logits with `offset` added at the true class of each known label; other rows stay as they are.
+
+    Args:
+        logits: Tensor of shape (..., C).
+        labels: int32 tensor, shape (...).
+        offset: Tensor of shape (...).
+
+    Returns:
+        Tensor of shape (..., C).
+
+    >>> add_at_target(np.zeros((2, 3)), np.array([1, -1]), np.array([-0.5, -0.5])).tolist()
+    [[0.0, -0.5, 0.0], [0.0, 0.0, 0.0]]
+    """
+    at_target = ops.expand_dims(labels, -1) == ops.arange(logits.shape[-1], dtype="int32")
+    return logits + ops.where(at_target, ops.expand_dims(offset, -1), 0)
+
+
+def cosface(cosine, margin):
+    """CosFace's target: cos θ_y - m.
+
+    Args:
+        cosine: Tensor of cosines of the true class, in [-1, 1].
+        margin: m >= 0.
+
+    Returns:
+        Tensor of the same shape.
+
+    Reference: Open-set losses thesis (2023), Eq 3.15; Wang et al. (2018b), Eq 4.
+    """
+    return cosine - margin
+
+
+def arcface(cosine, margin):
+    """ArcFace's target: cos(min(θ_y + m, π)).
+
+        cos(θ + m) = cos θ cos m - sin θ sin m     for θ + m < π, else -1
+
+    Args:
+        cosine: Tensor of cosines of the true class, in [-1, 1].
+        margin: m, an angle in radians, in [0, π/2).
+
+    Returns:
+        Tensor of the same shape. Its derivative divides by no less than `numerics.MIN_SINE`.
+
+    Reference: Open-set losses thesis (2023), Eq 3.16 with the clamp of its text; Deng et al. (2019), Eq 3.
+    """
+    shifted = cosine * math.cos(margin) - sine(cosine) * math.sin(margin)
+    return ops.where(cosine > -math.cos(margin), shifted, -1)
+
+
+class Margin:
+    """A margin that touches the true class of known labels only: cos θ_y becomes ψ(θ_y), times the scale.
+
+        z_y = scale ψ(θ_y)
+
+    A subclass implements `target(cosine)` = ψ.
+
+    Args:
+        margin: m.
+        detach: The offset scale (ψ(θ) - cos θ) takes no gradient from the angle, as in the published code of the thesis
+            and of opensphere. The default is the true derivative.
+    """
+
+    reads = ("logits", "cosines", "scale")
+
+    def __init__(self, margin, detach=False):
+        self.margin = float(margin)
+        self.detach = bool(detach)
+
+    def target(self, cosine):
+        """ψ: what takes the place of the cosine of the true class, (...) to (...)."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `target(cosine)`.")
+
+    def training_logits(self, labels, outputs):
+        """The logits that training sees.
+
+        Args:
+            labels: int32 tensor, shape (...).
+            outputs: Dict with `logits` and `cosines` (..., C) and `scale` (..., 1).
+
+        Returns:
+            Tensor of shape (..., C).
+        """
+        index = ops.expand_dims(ops.where(is_known(labels), labels, 0), -1)
+        index = ops.minimum(index, outputs["cosines"].shape[-1] - 1)
+        cosine = ops.take_along_axis(outputs["cosines"], index, axis=-1)
+        change = self.target(cosine) - cosine
+        offset = outputs["scale"] * (ops.stop_gradient(change) if self.detach else change)
+        return add_at_target(outputs["logits"], labels, ops.squeeze(offset, -1))
+
+    def get_config(self):
+        return {"margin": self.margin, "detach": self.detach}
+
+    @classmethod
+    def from_config(cls, config):
+        """The margin that `get_config` describes."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class CosFace(Margin):
+    """Additive cosine margin: z_y = scale (cos θ_y - m). Needs a `CosineHead`.
+
+    Args:
+        margin: m, a difference of cosines, in [0, 2).
+
+    Raises:
+        ValueError: If `margin` lies outside its range.
+
+    Reference: Open-set losses thesis (2023), Eq 3.15; Wang et al. (2018b), Eq 4.
+
+    >>> loss = losses.CrossEntropyLoss(margin=losses.CosFace(0.35))
+    """
+
+    def __init__(self, margin=0.35):
+        if not 0 <= margin < 2:
+            raise ValueError(f"`margin` is a difference of cosines and must lie in [0, 2). Received: margin={margin}")
+        super().__init__(margin)
+
+    def target(self, cosine):
+        """cos θ - m."""
+        return cosface(cosine, self.margin)
+
+    def get_config(self):
+        return {"margin": self.margin}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class ArcFace(Margin):
+    """Additive angular margin: z_y = scale cos(min(θ_y + m, π)). Needs a `CosineHead`.
+
+    Args:
+        margin: m, an angle in radians, in [0, π/2).
+        detach: As in `Margin`.
+
+    Raises:
+        ValueError: If `margin` lies outside its range.
+
+    Reference: Open-set losses thesis (2023), Eq 3.16; Deng et al. (2019), Eq 3.
+
+    >>> loss = losses.EntropicOpenSetLoss(margin=losses.ArcFace(0.5))  # Arc-EOS
+    """
+
+    def __init__(self, margin=0.5, detach=False):
+        check_angle(margin)
+        super().__init__(margin, detach)
+
+    def target(self, cosine):
+        """cos(min(θ + m, π))."""
+        return arcface(cosine, self.margin)
+
+
+def check_angle(margin):
+    """Raise unless `margin` is an angle in radians in [0, π/2)."""
+    if not 0 <= margin < math.pi / 2:
+        degrees = " (degrees?)" if margin >= math.pi / 2 else ""
+        raise ValueError(
+            f"`margin` is an angle in radians and must lie in [0, pi/2). Received: margin={margin}{degrees}"
+        )

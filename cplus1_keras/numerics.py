@@ -1,0 +1,75 @@
+"""Arithmetic that stays finite: values are exact, derivatives are guarded where the true one is infinite."""
+
+import keras
+from keras import ops
+
+MIN_SINE = 3.5e-4
+"""The least sine that a derivative divides by: float32's resolution of a cosine near 1."""
+
+
+def at_least_float32(x):
+    """The tensor in float32 if it is half precision or integer; float32 and float64 stay as they are.
+
+    >>> keras.backend.standardize_dtype(at_least_float32(np.zeros(2, "float16")).dtype)
+    'float32'
+    """
+    x = ops.convert_to_tensor(x)
+    if keras.backend.standardize_dtype(x.dtype) in ("float32", "float64"):
+        return x
+    return ops.cast(x, "float32")
+
+
+def norm(x, axis=-1, keepdims=False):
+    """Euclidean norm. Its gradient is 0 where the vector is 0, instead of NaN.
+
+    >>> float(norm(np.array([3.0, 4.0])))
+    5.0
+    """
+    square = ops.sum(ops.square(x), axis=axis, keepdims=keepdims)
+    positive = square > 0
+    # Both branches of a `where` are differentiated, so the unused one must be finite too.
+    return ops.where(positive, ops.sqrt(ops.where(positive, square, 1)), 0)
+
+
+def divide(x, y):
+    """`x / y`, and 0 with a zero gradient where `y` is 0.
+
+    >>> float(divide(np.float32(1.0), np.float32(0.0)))
+    0.0
+    """
+    nonzero = ops.not_equal(y, 0)
+    return ops.where(nonzero, x / ops.where(nonzero, y, 1), 0)
+
+
+def normalize(x, axis=-1):
+    """The vector divided by its norm; the zero vector stays zero, with a zero gradient.
+
+    >>> normalize(np.array([3.0, 4.0])).tolist()
+    [0.6, 0.8]
+    """
+    return divide(x, norm(x, axis=axis, keepdims=True))
+
+
+def sine(cosine):
+    """sin θ >= 0 of an angle given by its cosine, exact; where it is below `MIN_SINE` the derivative divides by that.
+
+    The true derivative, -cos θ / sin θ, is infinite at cos θ = ±1. Cosines that rounding carried past ±1 count as ±1.
+
+    >>> float(sine(np.float64(0.6)))
+    0.8
+    """
+    fixed = ops.stop_gradient(ops.clip(cosine, -1, 1))
+    cosine = fixed + (cosine - ops.stop_gradient(cosine))  # clipped, yet with slope 1 everywhere
+    square = (1 - cosine) * (1 + cosine)
+    regular = square > MIN_SINE**2
+    exact = ops.sqrt(ops.stop_gradient(ops.maximum(square, 0)))
+    return ops.where(regular, ops.sqrt(ops.where(regular, square, 1)), exact - fixed / MIN_SINE * (cosine - fixed))
+
+
+def angle(cosine):
+    """θ in [0, π] of an angle given by its cosine, exact, with the derivative's sine floored as in `sine`.
+
+    >>> float(angle(np.float64(-1.0)))
+    3.141592653589793
+    """
+    return ops.arctan2(sine(cosine), cosine)
