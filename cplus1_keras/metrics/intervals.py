@@ -1,0 +1,76 @@
+"""How far a figure can be trusted: bootstrap intervals of any figure of `open_set`."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cplus1_keras.labels import NEGATIVE, UNKNOWN
+
+
+class Interval(NamedTuple):
+    """A figure and the ends of its interval; each a float, or an array where the figure is one."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **arguments):
+    """Percentile interval of a figure, by drawing the evaluation's samples again with replacement.
+
+    Knowns, negatives and unknowns are drawn apart, so that each replication has as many of each as the evaluation.
+    A replication that cannot resolve the figure (NaN) counts as below every value for the lower end and as above every
+    value for the upper one: an end that would rest on such replications is NaN. It measures the uncertainty of this
+    finite test set, not that of training again with another seed.
+
+    Args:
+        metric: `metric(labels, *arrays, **arguments)` -> float or array.
+        labels: Integers (N,) in the package's convention.
+        *arrays: What else the metric takes, each of shape (N, ...): `predictions`, `scores`.
+        confidence: Probability that the interval should cover, in (0, 1).
+        samples: Number of replications, at least 1 / (1 - confidence).
+        seed: Seed of the draws; the same seed gives the same interval.
+        **arguments: Passed to the metric, such as `group="unknown"`.
+
+    Returns:
+        `Interval(estimate, low, high)`.
+
+    Raises:
+        ValueError: for lengths that differ, a confidence outside (0, 1), too few replications.
+
+    Example:
+
+    >>> labels, scores = np.repeat([0, -2], 100), np.concatenate([np.linspace(0.3, 1, 100), np.linspace(0, 0.7, 100)])
+    >>> interval = bootstrap(auroc, labels, scores, group="unknown")
+    >>> bool(0.75 < interval.low < interval.estimate < interval.high < 0.9)
+    True
+
+    Reference: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    """
+    if not 0 < confidence < 1 or samples * (1 - confidence) < 1 - 1e-9:
+        raise ValueError(
+            "`confidence` must lie in (0, 1) and `samples` be at least 1 / (1 - confidence). "
+            f"Received: confidence={confidence}, samples={samples}"
+        )
+    labels, arrays = np.asarray(labels), [np.asarray(a) for a in arrays]
+    if labels.ndim != 1 or any(a.shape[:1] != labels.shape for a in arrays):
+        shapes = ", ".join(str(a.shape) for a in [labels, *arrays])
+        raise ValueError(f"`labels` must be of shape (N,) and each array of shape (N, ...). Received: {shapes}")
+    estimate = metric(labels, *arrays, **arguments)
+    kinds = [np.flatnonzero(kind) for kind in (labels >= 0, labels == NEGATIVE, labels == UNKNOWN)]
+    generator, drawn = np.random.default_rng(seed), []
+    for _ in range(samples):
+        index = np.concatenate([kind[generator.integers(kind.size, size=kind.size)] for kind in kinds if kind.size])
+        drawn.append(metric(labels[index], *(a[index] for a in arrays), **arguments))
+    low, high = percentiles(np.asarray(drawn, "float64"), confidence)
+    if np.ndim(estimate):
+        return Interval(np.asarray(estimate), low, high)
+    return Interval(float(estimate), float(low), float(high))
+
+
+def percentiles(drawn, confidence):
+    """Ends of the interval over the first axis; unresolved replications push both ends outwards, at last to NaN."""
+    tail, missing = (1 - confidence) / 2, np.isnan(drawn)
+    low = np.quantile(np.where(missing, -np.inf, drawn), tail, axis=0, method="lower")
+    high = np.quantile(np.where(missing, np.inf, drawn), 1 - tail, axis=0, method="higher")
+    return np.where(np.isinf(low), np.nan, low), np.where(np.isinf(high), np.nan, high)

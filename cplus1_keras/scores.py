@@ -1,0 +1,257 @@
+"""Scores: how sure a model is that an input belongs to a class of interest. Higher = more known.
+
+Each is `score(outputs, num_classes)`: it reads the named outputs of a head, with any leading axes, and gives one value
+for each. All are computed in at least float32, and a NaN anywhere in the logits gives a NaN score, which nothing
+accepts. A background logit (index `num_classes`) takes part in the softmax and never is an answer.
+"""
+
+import keras
+from keras import ops
+
+__all__ = ["energy", "get", "log_odds", "max_logit", "max_probability", "one_minus_background"]
+__all__ += ["probabilities", "probability_times_magnitude"]
+
+NAMES = ("max_probability", "log_odds", "max_logit", "probability_times_magnitude", "one_minus_background", "energy")
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+def max_probability(outputs, num_classes):
+    """Largest softmax probability of a known class, max_c p_c.
+
+    It rounds to 1 in float32 from log-odds of about 17 on, and then ties the scores that a low FPR must tell apart:
+    `log_odds` gives the same order without the ties. With one logit in all it is 1 everywhere.
+
+    Args:
+        outputs: Dict with `logits` (..., C) or (..., C+1), the background last.
+        num_classes: C.
+
+    Returns:
+        Floats (...) in [0, 1].
+
+    Raises:
+        ValueError: for a missing output or another number of logits.
+
+    Example:
+
+    >>> print(float(max_probability({"logits": ops.array([[0.0, 0.0]])}, 2)[0]))
+    0.5
+
+    Reference: Hendrycks and Gimpel, ICLR 2017.
+    """
+    logits = read_logits(outputs, num_classes)
+    return poisoned(ops.max(ops.softmax(logits)[..., :num_classes], axis=-1), logits)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+def log_odds(outputs, num_classes):
+    """Log-odds of the best known class, ln(p / (1 - p)) = z_max - logsumexp of all other logits.
+
+    There is no detour by p, and differences to z_max are taken before the exponentials, so that it neither saturates
+    nor rounds to ties, however sure the network is. With one logit in all there is no other: the score is that logit,
+    a sigmoid's log-odds.
+
+    Args:
+        outputs: Dict with `logits` (..., C) or (..., C+1), the background last.
+        num_classes: C.
+
+    Returns:
+        Floats (...), unbounded.
+
+    Raises:
+        ValueError: for a missing output or another number of logits.
+
+    Example:
+
+    >>> print(float(log_odds({"logits": ops.array([[20.0, -20.0]])}, 2)[0]))
+    40.0
+
+    Reference: the logit of Hendrycks and Gimpel's score.
+    """
+    logits = read_logits(outputs, num_classes)
+    if logits.shape[-1] == 1:
+        return logits[..., 0]
+    best = ops.expand_dims(ops.argmax(logits[..., :num_classes], axis=-1), axis=-1)
+    others = logits - ops.take_along_axis(logits, best, axis=-1)
+    is_best = ops.equal(ops.arange(logits.shape[-1]), ops.cast(best, "int32"))
+    return poisoned(-ops.logsumexp(ops.where(is_best, float("-inf"), others), axis=-1), logits)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+def max_logit(outputs, num_classes):
+    """Largest logit of a known class.
+
+    Args:
+        outputs: Dict with `logits` (..., C) or (..., C+1), the background last.
+        num_classes: C.
+
+    Returns:
+        Floats (...), unbounded.
+
+    Raises:
+        ValueError: for a missing output or another number of logits.
+
+    Example:
+
+    >>> print(float(max_logit({"logits": ops.array([[1.0, 3.0, 9.0]])}, 2)[0]))
+    3.0
+
+    Reference: Vaze et al., "Open-Set Recognition: a Good Closed-Set Classifier is All You Need?", ICLR 2022.
+    """
+    logits = read_logits(outputs, num_classes)
+    return poisoned(ops.max(logits[..., :num_classes], axis=-1), logits)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+def probability_times_magnitude(outputs, num_classes):
+    """Largest probability of a known class times the length of the feature vector, max_c p_c ||phi||.
+
+    Args:
+        outputs: Dict with `logits` (..., C) or (..., C+1) and `features` (..., K).
+        num_classes: C.
+
+    Returns:
+        Floats (...), at least 0.
+
+    Raises:
+        ValueError: for a missing output or another number of logits.
+
+    Example:
+
+    >>> outputs = {"logits": ops.array([[0.0, 0.0]]), "features": ops.array([[3.0, 4.0]])}
+    >>> print(float(probability_times_magnitude(outputs, 2)[0]))
+    2.5
+
+    Reference: Dhamija, Günther and Boult, "Reducing Network Agnostophobia", NeurIPS 2018.
+    """
+    squared = ops.sum(ops.square(read(outputs, "features")), axis=-1)
+    # The root's derivative is infinite at 0; the inner `where` keeps it finite for who differentiates a score.
+    length = ops.where(squared > 0, ops.sqrt(ops.where(squared > 0, squared, 1.0)), squared)
+    return max_probability(outputs, num_classes) * length
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+def one_minus_background(outputs, num_classes):
+    """Probability that the input is of any known class, 1 - p(background).
+
+    Computed as sigmoid(logsumexp of the knowns - z_background), exact where it is small.
+
+    Args:
+        outputs: Dict with `logits` (..., C+1), the background last.
+        num_classes: C.
+
+    Returns:
+        Floats (...) in [0, 1].
+
+    Raises:
+        ValueError: for a missing output, or for C logits: there is no background then.
+
+    Example:
+
+    >>> print(float(one_minus_background({"logits": ops.array([[0.0, 0.0, 0.0]])}, 2)[0]).__round__(4))
+    0.6667
+
+    Reference: thesis 2023, section 2.1.
+    """
+    logits = read_logits(outputs, num_classes)
+    if logits.shape[-1] == num_classes:
+        raise ValueError(
+            f"one_minus_background needs a background logit: {num_classes + 1} logits for num_classes={num_classes}. "
+            f"Received: {num_classes} logits. Build the head with background=True, or take log_odds."
+        )
+    return poisoned(ops.sigmoid(ops.logsumexp(logits[..., :num_classes], axis=-1) - logits[..., num_classes]), logits)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+def energy(outputs, num_classes):
+    """Negative free energy, logsumexp of the knowns' logits.
+
+    Args:
+        outputs: Dict with `logits` (..., C) or (..., C+1), the background last.
+        num_classes: C.
+
+    Returns:
+        Floats (...), unbounded.
+
+    Raises:
+        ValueError: for a missing output or another number of logits.
+
+    Example:
+
+    >>> print(float(energy({"logits": ops.array([[0.0, 0.0]])}, 2)[0]).__round__(4))
+    0.6931
+
+    Reference: Liu et al., "Energy-based Out-of-distribution Detection", NeurIPS 2020.
+    """
+    logits = read_logits(outputs, num_classes)
+    return poisoned(ops.logsumexp(logits[..., :num_classes], axis=-1), logits)
+
+
+def get(score):
+    """The score of that name, for configs and reloads; a function is returned as it is.
+
+    Args:
+        score: A name such as `"log_odds"`, or a function `score(outputs, num_classes)`.
+
+    Returns:
+        The function.
+
+    Raises:
+        ValueError: for another name; the message lists the names that there are.
+
+    Example:
+
+    >>> get("log_odds") is log_odds
+    True
+    """
+    if callable(score):
+        return score
+    if score not in NAMES:
+        raise ValueError(f"There is no score {score!r}. Scores: {', '.join(NAMES)}")
+    return globals()[score]
+
+
+def probabilities(outputs, num_classes):
+    """Softmax probabilities of the known classes; a background logit takes its share, so they may sum to less than 1.
+
+    Args:
+        outputs: Dict with `logits` (..., C) or (..., C+1), the background last.
+        num_classes: C.
+
+    Returns:
+        Floats (..., C).
+
+    Raises:
+        ValueError: for a missing output or another number of logits.
+
+    Example:
+
+    >>> print(ops.convert_to_numpy(probabilities({"logits": ops.zeros((1, 4))}, 3)))
+    [[0.25 0.25 0.25]]
+    """
+    return ops.softmax(read_logits(outputs, num_classes))[..., :num_classes]
+
+
+def read(outputs, name):
+    """The named output in at least float32."""
+    if not hasattr(outputs, "keys"):
+        raise ValueError(f"A score reads a dict of a head's named outputs. Received: {type(outputs).__name__}")
+    if name not in outputs:
+        raise ValueError(f"This score reads the output {name!r}. The outputs are: {', '.join(sorted(outputs))}")
+    value = ops.convert_to_tensor(outputs[name])
+    return ops.cast(value, keras.backend.result_type(value.dtype, "float32"))
+
+
+def read_logits(outputs, num_classes):
+    """The logits, after a look at their number."""
+    logits = read(outputs, "logits")
+    if logits.shape[-1] not in (num_classes, num_classes + 1):
+        raise ValueError(
+            f"num_classes={num_classes} needs {num_classes} logits, or {num_classes + 1} with a background class. "
+            f"Received: logits of shape {tuple(logits.shape)}"
+        )
+    return logits
+
+
+def poisoned(score, logits):
+    """NaN where any logit is NaN: a maximum alone may skip a NaN, XLA's does, and accept a broken answer."""
+    return ops.where(ops.any(ops.isnan(logits), axis=-1), float("nan"), score)
