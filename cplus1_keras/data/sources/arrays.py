@@ -1,0 +1,167 @@
+"""Sources whose images are in memory: arrays, the digits of scikit-learn, idx and npz files."""
+
+import gzip
+import math
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from cplus1_keras.data.sources.source import Source
+
+
+def arrays(images, labels, class_names=None, name="arrays"):
+    """A source of images in memory.
+
+    Args:
+        images: (N, H, W) or (N, H, W, C) array of uint8, or of another real dtype with values in 0..255.
+        labels: (N,) ints.
+        class_names: the name of label 0, 1, ...; or a dict of label value -> name. None names each label that occurs
+            by its number.
+        name: a short name for reports.
+
+    Raises:
+        ValueError: shapes that do not fit, floats in 0..1 or outside 0..255, labels outside the class names.
+
+    Example:
+
+    >>> arrays(np.zeros([2, 4, 4], "uint8"), [1, 2], {1: "a", 2: "b"}).class_names
+    ('a', 'b')
+    """
+    images = np.asarray(images)
+    labels = np.asarray(labels)
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or images.dtype.kind not in "uifb" or images.size == 0:
+        raise ValueError(
+            f"{name}: images must be numbers of shape (N, H, W) or (N, H, W, C), and at least one. "
+            f"Received: shape {images.shape}, dtype {images.dtype}"
+        )
+    if len(images) != len(labels):
+        raise ValueError(f"{name}: one label for each image. Received: {len(images)} images, {len(labels)} labels")
+    if images.dtype.kind == "f":
+        images = _pixel_range(images, name)
+    return Source(*_named(labels, class_names, name), name=name, array=images)
+
+
+def _pixel_range(images, name):
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and 1 < high <= 255):
+        raise ValueError(
+            f"{name}: float images must lie in 0..255, for models rescale by themselves. Received: {low:g} to {high:g}."
+            + (" Multiply by 255." if 0 <= low <= high <= 1 else " Undo the normalisation.")
+        )
+    return images.astype("float32", copy=False)
+
+
+def _named(labels, class_names, name):
+    if class_names is None:
+        class_names = {int(value): str(value) for value in np.unique(labels)}
+    if not isinstance(class_names, dict):
+        return labels, class_names
+    values = sorted(class_names)
+    outside = sorted(set(np.unique(labels).tolist()) - set(values))
+    if outside:
+        raise ValueError(f"{name}: labels {outside[:10]} have no name. Received names for: {values[:30]}")
+    return np.searchsorted(values, labels), [class_names[value] for value in values]
+
+
+def digits():
+    """The 1,797 handwritten digits of scikit-learn, 8x8 grey, classes "0" to "9"; ships with it, needs no download.
+
+    >>> digits().shape
+    (8, 8, 1)
+
+    Reference: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI 1998
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = (bunch.images * (255 / 16)).astype("float32")
+    return arrays(images, bunch.target, [str(digit) for digit in range(10)], name="digits")
+
+
+def idx(images, labels, class_names=None, name=None):
+    """A source from a pair of idx files, the format of MNIST, plain or gzip.
+
+    Args:
+        images: path of the images, unsigned bytes of shape (N, H, W) or (N, H, W, C).
+        labels: path of the labels, unsigned bytes of shape (N,).
+        class_names: as in `arrays`; letters of EMNIST: `dict(enumerate("abcdefghijklmnopqrstuvwxyz", 1))`.
+        name: a short name; the images' file name where None.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged or no idx file, or the counts differ; the message names the file.
+    """
+    data = _read_idx(images)
+    values = _read_idx(labels)
+    if data.ndim not in (3, 4) or values.ndim != 1:
+        raise ValueError(
+            f"Needs images of 3 or 4 axes and labels of 1. Received: {data.ndim} axes in {images}, "
+            f"{values.ndim} in {labels}" + (". Are the two files exchanged?" if data.ndim == 1 else "")
+        )
+    if len(data) != len(values):
+        raise ValueError(
+            f"One label for each image. Received: {len(data)} images in {images}, {len(values)} in {labels}"
+        )
+    return arrays(data, values.astype("int64"), class_names, name or pathlib.Path(images).name.split(".")[0])
+
+
+def _read_idx(path):
+    raw = existing(path).read_bytes()
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            raw = gzip.decompress(raw)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path} is damaged: {error}. Fetch the file again.") from error
+    if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
+        raise ValueError(f"{path} is no idx file of unsigned bytes: it begins with {raw[:4].hex() or 'nothing'}")
+    axes = raw[3]
+    shape = tuple(np.frombuffer(raw[4 : 4 + 4 * axes], ">u4").tolist())
+    start = 4 + 4 * axes
+    if len(shape) != axes or len(raw) - start != math.prod(shape):
+        raise ValueError(
+            f"{path} is damaged: shape {shape} needs {math.prod(shape)} bytes, there are {len(raw) - start}"
+        )
+    return np.frombuffer(raw, "uint8", offset=start).reshape(shape)
+
+
+def npz(path, images="images", labels="labels", class_names=None, labels_path=None, name=None):
+    """A source from an npz file of numpy.
+
+    Args:
+        path: the npz file.
+        images: key of the images, (N, H, W) or (N, H, W, C).
+        labels: key of the labels, (N,) ints.
+        class_names: as in `arrays`.
+        labels_path: a second npz file that holds the labels, where they are apart.
+        name: a short name; the file name where None.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged or lacks the key; the message names the file.
+    """
+    name = name or pathlib.Path(path).stem
+    return arrays(_read_npz(path, images), _read_npz(labels_path or path, labels), class_names, name)
+
+
+def _read_npz(path, key):
+    path = existing(path)
+    try:
+        with np.load(path) as file:
+            if key in file:
+                return file[key]
+            keys = ", ".join(file)
+    except (ValueError, EOFError, OSError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged or no npz file: {error}") from error
+    raise ValueError(f"{path} has no array {key!r}. It has: {keys}")
+
+
+def existing(path):
+    """`path` as pathlib.Path, if there is such a file."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No file at {path} (looked from {pathlib.Path.cwd()}). Check the path.")
+    return path
