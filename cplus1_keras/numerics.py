@@ -44,7 +44,7 @@ def divide(x, y):
 def normalize(x, axis=-1):
     """The vector divided by its norm; the zero vector stays zero, with a zero gradient.
 
-    >>> normalize(np.array([3.0, 4.0])).tolist()
+    >>> np.asarray(normalize(np.array([3.0, 4.0]))).tolist()
     [0.6, 0.8]
     """
     return divide(x, norm(x, axis=axis, keepdims=True))

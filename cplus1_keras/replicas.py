@@ -29,6 +29,17 @@ def total(value):
     return value if context is None else context.all_reduce("SUM", value)
 
 
+def gather(values):
+    """The values (batch, ...) of all replicas, one after another; the same on each. No gradient flows through it.
+
+    >>> np.asarray(gather(np.array([1.0, 2.0]))).tolist()
+    [1.0, 2.0]
+    """
+    values = ops.stop_gradient(ops.convert_to_tensor(values))
+    context = _context()
+    return values if context is None else context.all_gather(values, axis=0)
+
+
 def _context():
     if keras.backend.backend() != "tensorflow":
         return None

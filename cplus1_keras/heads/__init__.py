@@ -1,7 +1,15 @@
 """Heads: label-free layers from features to a dict of named tensors."""
 
+from cplus1_keras.heads.adacos import AdaCosHead
 from cplus1_keras.heads.base import Head
 from cplus1_keras.heads.cosine import CosineHead
 from cplus1_keras.heads.linear import LinearHead
+from cplus1_keras.heads.warmup import MarginWarmup
 
-__all__ = ["CosineHead", "Head", "LinearHead"]
+__all__ = [
+    "AdaCosHead",
+    "CosineHead",
+    "Head",
+    "LinearHead",
+    "MarginWarmup",
+]

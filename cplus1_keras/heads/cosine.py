@@ -10,13 +10,48 @@ from cplus1_keras.numerics import divide, norm, normalize
 from cplus1_keras.scale import simplex_bound
 
 
+def cosine_outputs(features, kernel, scale=None):
+    """The outputs of a cosine classifier.
+
+        cos θ_c = φ·W_c / (‖φ‖ ‖W_c‖),   z_c = scale cos θ_c
+
+    Args:
+        features: φ, tensor of shape (..., K).
+        kernel: W, tensor of shape (K, C).
+        scale: The scale s, a number or scalar tensor, for hard feature normalisation; None for ‖φ‖.
+
+    Returns:
+        Dict of `features` (..., K), `cosines` (..., C), `scale` (..., 1) and `logits` (..., C). Zero features and zero
+        weights have cosines of 0.
+
+    Reference: Open-set losses thesis (2023), sections 3.2 and 3.3.
+    """
+    length = norm(features, keepdims=True)
+    products = ops.matmul(features, normalize(kernel, axis=0))
+    cosines = divide(products, length)
+    if scale is None:
+        # Not cosines * length, whose gradient would be 0 instead of the unit weights at zero features.
+        return {"features": features, "cosines": cosines, "scale": length, "logits": products}
+    scale = ops.full_like(length, scale)
+    return {"features": features, "cosines": cosines, "scale": scale, "logits": scale * cosines}
+
+
+def kernel_norms(kernel):
+    """The norms of the columns of a kernel (K, C), shape (C,); no gradient flows through them.
+
+    >>> np.asarray(kernel_norms(np.array([[3.0, 0.0], [4.0, 0.0]]))).tolist()
+    [5.0, 0.0]
+    """
+    return norm(ops.stop_gradient(ops.convert_to_tensor(kernel)), axis=0)
+
+
 @keras.saving.register_keras_serializable("cplus1_keras")
 class CosineHead(Head):
     """Cosine classifier: z_c = scale cos θ_c, cos θ_c = φ·W_c / (‖φ‖ ‖W_c‖).
 
     Gives `features` φ (..., K), `cosines` and `logits` (..., C), or (..., C + 1) with the background last, and `scale`
-    (..., 1). Its weight is `kernel`, shape (K, C) or (K, C + 1); it is normalised in the forward pass and differentiated
-    through, never projected. Margins need this head.
+    (..., 1). Its weight is `kernel`, shape (K, C) or (K, C + 1); it is normalised in the forward pass and
+    differentiated through, never projected. To the losses it hands over `kernel_norms` (C,). Margins need this head.
 
     Args:
         num_classes: C, the number of known classes.
@@ -60,14 +95,11 @@ class CosineHead(Head):
 
     def outputs(self, features):
         """`features`, `cosines`, `scale` and `logits`."""
-        length = norm(features, keepdims=True)
-        products = ops.matmul(features, normalize(ops.convert_to_tensor(self.kernel), axis=0))
-        cosines = divide(products, length)
-        if self.scale is None:
-            # Not cosines * length, whose gradient would be 0 instead of the unit weights at zero features.
-            return {"features": features, "cosines": cosines, "scale": length, "logits": products}
-        scale = ops.full_like(length, self.scale)
-        return {"features": features, "cosines": cosines, "scale": scale, "logits": self.scale * cosines}
+        return cosine_outputs(features, ops.convert_to_tensor(self.kernel), self.scale)
+
+    def handed(self, outputs):
+        """`kernel_norms` (C,): the norms of the classes' weights, which the margin `C2AM` reads."""
+        return {"kernel_norms": kernel_norms(self.kernel)}
 
     def get_config(self):
         return {**super().get_config(), "scale": self.scale, "background": self.background}

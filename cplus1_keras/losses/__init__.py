@@ -1,19 +1,50 @@
 """Losses on labels and named outputs, and the margins that some of them hold."""
 
+from cplus1_keras.losses.adaptive_margins import C2AM, GrowingMargin
 from cplus1_keras.losses.base import OpenSetLoss, WeightedSum
+from cplus1_keras.losses.baselines import ClassBalancedFocalLoss, FocalLoss, HingeLoss
+from cplus1_keras.losses.compositions import (
+    arc_eos,
+    arc_os,
+    cos_eos,
+    cos_os,
+    norm_eos,
+    norm_os,
+    objectosphere,
+    sfn_arcface,
+    sfn_cosface,
+    sfn_norm,
+)
 from cplus1_keras.losses.cross_entropy import BackgroundCrossEntropyLoss, CrossEntropyLoss, EntropicOpenSetLoss
 from cplus1_keras.losses.magnitude import MagnitudeLoss, RingLoss, SymmetricMagnitudeLoss
-from cplus1_keras.losses.margins import ArcFace, CosFace
+from cplus1_keras.losses.margins import ArcFace, CosFace, SMSoftmax, SphereFace
 
 __all__ = [
+    "C2AM",
     "ArcFace",
     "BackgroundCrossEntropyLoss",
+    "ClassBalancedFocalLoss",
     "CosFace",
     "CrossEntropyLoss",
     "EntropicOpenSetLoss",
+    "FocalLoss",
+    "GrowingMargin",
+    "HingeLoss",
     "MagnitudeLoss",
     "OpenSetLoss",
     "RingLoss",
+    "SMSoftmax",
+    "SphereFace",
     "SymmetricMagnitudeLoss",
     "WeightedSum",
+    "arc_eos",
+    "arc_os",
+    "cos_eos",
+    "cos_os",
+    "norm_eos",
+    "norm_os",
+    "objectosphere",
+    "sfn_arcface",
+    "sfn_cosface",
+    "sfn_norm",
 ]

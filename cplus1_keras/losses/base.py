@@ -49,8 +49,9 @@ class OpenSetLoss(keras.losses.Loss):
     are averaged over the labels that the loss counts, over all replicas; a batch with none gives 0 and no gradient.
     `loss * weight` and `loss + loss` give weighted sums whose terms are logged by name.
 
-    A subclass names the outputs that it reads in `reads`, implements `values` and says in `counted`, a function of the
-    labels, which of them the mean divides by: `labels.is_known` unless it says otherwise.
+    A subclass names the outputs that it reads in `reads` (in `may_read` those that may be missing), implements `values`
+    and says in `counted`, a function of the labels, which of them the mean divides by: `labels.is_known` unless it says
+    otherwise.
 
     Args:
         name: The name in logs.
@@ -63,13 +64,14 @@ class OpenSetLoss(keras.losses.Loss):
     """
 
     reads = ("logits",)
+    may_read = ()
     counted = staticmethod(is_known)
     needs_negatives = False
 
     def __init__(self, name, rename=None):
         super().__init__(name=name, reduction="sum_over_batch_size")
         self.rename = dict(rename or {})
-        unread = sorted(set(self.rename) - set(self.reads))
+        unread = sorted(set(self.rename) - {*self.reads, *self.may_read})
         if unread:
             raise ValueError(
                 f"`rename` must have keys that {type(self).__name__} reads: {list(self.reads)}. Received: {unread}"
@@ -87,13 +89,17 @@ class OpenSetLoss(keras.losses.Loss):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `values(labels, outputs)`.")
 
+    def checked(self, labels, outputs):
+        """The labels as int32 tensor, if they fit the outputs. A loss on labels of another kind implements its own."""
+        return integer_labels(labels, next(iter(outputs.values())), self.name)
+
     def terms(self):
         """The pairs (weight, loss) of which this loss is the sum; a plain loss is its own only term."""
         return [(1.0, self)]
 
     def __call__(self, labels, outputs, sample_weight=None):
         read = self._read(outputs)
-        labels = _integer_labels(labels, next(iter(read.values())), self.name)
+        labels = self.checked(labels, read)
         return counted_mean(self.values(labels, read), self.counted(labels), sample_weight)
 
     def call(self, labels, outputs):
@@ -105,14 +111,15 @@ class OpenSetLoss(keras.losses.Loss):
                 f"`{self.name}` reads named outputs: a dict with {list(self.reads)}. "
                 f"Received: {type(outputs).__name__}. Use a head of cplus1_keras.heads, which gives such a dict."
             )
-        names = {name: self.rename.get(name, name) for name in self.reads}
-        missing = [name for name in names.values() if name not in outputs]
+        names = {name: self.rename.get(name, name) for name in (*self.reads, *self.may_read)}
+        missing = [names[name] for name in self.reads if names[name] not in outputs]
         if missing:
             raise ValueError(
                 f"`{self.name}` reads {missing}, which the model does not give. It gives {sorted(outputs)}. "
-                "Choose a head that gives it (CosineHead gives 'cosines' and 'scale'), or `rename` what the loss reads."
+                "Choose a head that gives it (CosineHead gives 'cosines' and 'scale', its `handed` 'kernel_norms', "
+                "that of MarginWarmup 'margin_fraction'), or `rename` what the loss reads."
             )
-        return {name: at_least_float32(outputs[given]) for name, given in names.items()}
+        return {name: at_least_float32(outputs[given]) for name, given in names.items() if given in outputs}
 
     def __add__(self, other):
         return WeightedSum(self.terms() + _terms(other))
@@ -184,7 +191,8 @@ def _terms(other):
     return other.terms()
 
 
-def _integer_labels(labels, output, name):
+def integer_labels(labels, output, name):
+    """The labels as int32, without a last axis of 1 that data pipelines add; `name` is of who asks, for the error."""
     labels = ops.convert_to_tensor(labels)
     dtype = keras.backend.standardize_dtype(labels.dtype)
     if len(labels.shape) == len(output.shape) and labels.shape[-1] == 1 and "int" in dtype:

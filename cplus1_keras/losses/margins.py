@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from cplus1_keras.labels import is_known
-from cplus1_keras.numerics import sine
+from cplus1_keras.numerics import angle, sine
 
 
 def add_at_target(logits, labels, offset):
@@ -20,10 +20,10 @@ def add_at_target(logits, labels, offset):
     Returns:
         Tensor of shape (..., C).
 
-    >>> add_at_target(np.zeros((2, 3)), np.array([1, -1]), np.array([-0.5, -0.5])).tolist()
+    >>> np.asarray(add_at_target(np.zeros((2, 3)), np.array([1, -1]), np.array([-0.5, -0.5]))).tolist()
     [[0.0, -0.5, 0.0], [0.0, 0.0, 0.0]]
     """
-    at_target = ops.expand_dims(labels, -1) == ops.arange(logits.shape[-1], dtype="int32")
+    at_target = ops.equal(ops.expand_dims(labels, -1), ops.arange(logits.shape[-1]))
     return logits + ops.where(at_target, ops.expand_dims(offset, -1), 0)
 
 
@@ -57,7 +57,27 @@ def arcface(cosine, margin):
     Reference: Open-set losses thesis (2023), Eq 3.16 with the clamp of its text; Deng et al. (2019), Eq 3.
     """
     shifted = cosine * math.cos(margin) - sine(cosine) * math.sin(margin)
-    return ops.where(cosine > -math.cos(margin), shifted, -1)
+    return ops.where(cosine >= -math.cos(margin), shifted, -1)
+
+
+def sphereface(cosine, margin):
+    """SphereFace's target: the cosine of m times the angle, continued so that it falls from θ = 0 to θ = π.
+
+        ψ(θ) = (-1)^k cos(mθ) - 2k,   k = floor(mθ / π)
+
+    Args:
+        cosine: Tensor of cosines of the true class, in [-1, 1].
+        margin: m >= 1, a real factor.
+
+    Returns:
+        Tensor of the same shape. Its derivative divides by no less than `numerics.MIN_SINE`.
+
+    Reference: Open-set losses thesis (2023), Eq 3.14; Liu et al. (2017), with integer m.
+    """
+    multiple = margin * angle(cosine)
+    k = ops.floor(ops.stop_gradient(multiple) / math.pi)
+    sign = 1 - 2 * ops.mod(k, 2)
+    return sign * ops.cos(multiple) - 2 * k
 
 
 class Margin:
@@ -65,7 +85,7 @@ class Margin:
 
         z_y = scale ψ(θ_y)
 
-    A subclass implements `target(cosine)` = ψ.
+    Other rows (negatives, unknowns, ignored) keep their logits. A subclass implements `target(cosine)` = ψ.
 
     Args:
         margin: m.
@@ -83,12 +103,13 @@ class Margin:
         """ψ: what takes the place of the cosine of the true class, (...) to (...)."""
         raise NotImplementedError(f"{type(self).__name__} must implement `target(cosine)`.")
 
-    def training_logits(self, labels, outputs):
+    def training_logits(self, labels, outputs, background=None):
         """The logits that training sees.
 
         Args:
             labels: int32 tensor, shape (...).
             outputs: Dict with `logits` and `cosines` (..., C) and `scale` (..., 1).
+            background: The index of the class that negatives belong to, or None. Only `C2AM` asks.
 
         Returns:
             Tensor of shape (..., C).
@@ -107,6 +128,68 @@ class Margin:
     def from_config(cls, config):
         """The margin that `get_config` describes."""
         return cls(**config)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class SMSoftmax:
+    """Additive margin on the raw logit: z_y = φ·W_y - m. Needs `logits` only, as of a `LinearHead`.
+
+    Args:
+        margin: m >= 0.
+
+    Raises:
+        ValueError: If `margin` is negative.
+
+    Reference: Open-set losses thesis (2023), Eq 3.13; Liang et al. (2017).
+
+    >>> loss = losses.CrossEntropyLoss(margin=losses.SMSoftmax(0.3))
+    """
+
+    reads = ("logits",)
+
+    def __init__(self, margin=0.3):
+        if not 0 <= margin < math.inf:
+            raise ValueError(f"`margin` is a difference of logits and must be >= 0. Received: margin={margin}")
+        self.margin = float(margin)
+
+    def training_logits(self, labels, outputs, background=None):
+        """The logits that training sees; see `Margin.training_logits`."""
+        logits = outputs["logits"]
+        return add_at_target(logits, labels, ops.full_like(logits[..., 0], -self.margin))
+
+    def get_config(self):
+        return {"margin": self.margin}
+
+    @classmethod
+    def from_config(cls, config):
+        """The margin that `get_config` describes."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class SphereFace(Margin):
+    """Multiplicative angular margin: z_y = scale ((-1)^k cos(mθ_y) - 2k), k = floor(mθ_y / π). Needs a `CosineHead`.
+
+    Args:
+        margin: m, a real factor >= 1; 1 is no margin.
+        detach: As in `Margin`.
+
+    Raises:
+        ValueError: If `margin` is below 1.
+
+    Reference: Open-set losses thesis (2023), Eq 3.14; Liu et al. (2017).
+
+    >>> loss = losses.CrossEntropyLoss(margin=losses.SphereFace(1.5))
+    """
+
+    def __init__(self, margin=1.5, detach=False):
+        if not 1 <= margin < math.inf:
+            raise ValueError(f"`margin` is a factor of the angle and must be >= 1. Received: margin={margin}")
+        super().__init__(margin, detach)
+
+    def target(self, cosine):
+        """(-1)^k cos(mθ) - 2k."""
+        return sphereface(cosine, self.margin)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")

@@ -1,0 +1,53 @@
+"""A layer that counts training steps for a margin that grows."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class MarginWarmup(keras.layers.Layer):
+    """Passes a head's outputs on and hands over `margin_fraction`, which grows with the training steps from 0 to 1.
+
+        f = min(1, step / steps)
+
+    A loss whose margin is a `losses.GrowingMargin` reads it. The step is a weight: it survives save and load.
+
+    Args:
+        steps: The number of training steps after which the margin is full, >= 1.
+        **kwargs: Keras's `name`.
+
+    Raises:
+        ValueError: If `steps` is no positive integer.
+
+    >>> features = keras.Input((8,))
+    >>> outputs = heads.MarginWarmup(steps=1000)(heads.CosineHead(10, scale=16.0)(features))
+    """
+
+    def __init__(self, steps, **kwargs):
+        kwargs.pop("dtype", None)  # it computes nothing with the outputs, so it must not cast them either
+        super().__init__(dtype="float32", autocast=False, **kwargs)
+        if isinstance(steps, bool) or int(steps) != steps or steps < 1:
+            raise ValueError(f"`steps` must be an integer >= 1. Received: steps={steps}")
+        self.steps = int(steps)
+        self.step = self.add_weight(
+            name="step",
+            shape=(),
+            initializer="zeros",
+            dtype="int32",
+            trainable=False,
+            aggregation="only_first_replica",  # every replica counts the same steps
+        )
+
+    def call(self, outputs):
+        return dict(outputs)
+
+    def update(self, labels, outputs):
+        """Count one step."""
+        self.step.assign(ops.minimum(self.step + 1, self.steps))
+
+    def handed(self, outputs):
+        """`margin_fraction`: a scalar in [0, 1]."""
+        return {"margin_fraction": ops.cast(self.step, "float32") / self.steps}
+
+    def get_config(self):
+        return {**super().get_config(), "steps": self.steps}

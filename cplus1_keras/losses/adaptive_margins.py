@@ -1,0 +1,147 @@
+"""Margins that follow something else in training: the norms of the class weights, or the number of steps so far."""
+
+import math
+
+import keras
+from keras import ops
+
+from cplus1_keras.labels import is_known, is_negative
+from cplus1_keras.numerics import sine
+
+LEAST_NORM = 1e-30
+"""Stands for the norm of a class weight that is 0, whose logarithm would be infinite."""
+
+
+def c2am_margins(kernel_norms, index, alpha):
+    """The angle by which C2AM moves each class away from a sample of class y: more the shorter its weight is.
+
+        m_yj = max(0, (α/π) ln(‖W_y‖ / ‖W_j‖))
+
+    Args:
+        kernel_norms: ‖W‖, tensor of shape (C,).
+        index: y, integer tensor of shape (...), in 0..C-1.
+        alpha: α >= 0.
+
+    Returns:
+        Angles in radians >= 0, shape (..., C); 0 at the true class.
+
+    Reference: C2AM (2022), Eq 7.
+
+    >>> np.asarray(c2am_margins(np.array([math.e, 1.0]), np.array([0, 1]), alpha=math.pi)).tolist()
+    [[0.0, 1.0], [0.0, 0.0]]
+    """
+    logarithm = ops.log(ops.maximum(kernel_norms, LEAST_NORM))
+    return alpha / math.pi * ops.maximum(ops.expand_dims(ops.take(logarithm, index), -1) - logarithm, 0)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class C2AM:
+    """Category-aware angular margin: the classes with shorter weights move away from the sample. For long tails.
+
+        z_y = scale cos θ_y,   z_j = scale cos(min(θ_j + m_yj, π)),   m_yj = max(0, (α/π) ln(‖W_y‖ / ‖W_j‖))
+
+    Needs a `CosineHead` (the paper: scale 30), which hands over `kernel_norms`. No gradient flows through the norms:
+    they grow with the updates of their class and shrink by weight decay alone, so weight decay of the kernel belongs to
+    the method. A background class is one more class: under `BackgroundCrossEntropyLoss` the rows of negatives move the
+    others as well.
+
+    Args:
+        alpha: α >= 0; 0 is the plain cosine softmax.
+        clamp: Whether θ_j + m_yj stops at π. Otherwise passing π makes a class more likely again.
+
+    Raises:
+        ValueError: If `alpha` is negative.
+
+    Reference: C2AM (2022), Eq 6 and 7 (which do not clamp).
+
+    >>> loss = losses.CrossEntropyLoss(margin=losses.C2AM(alpha=0.5))
+    """
+
+    reads = ("logits", "cosines", "scale", "kernel_norms")
+
+    def __init__(self, alpha=0.5, clamp=True):
+        if not 0 <= alpha < math.inf:
+            raise ValueError(f"`alpha` must be >= 0. Received: alpha={alpha}")
+        self.alpha = float(alpha)
+        self.clamp = bool(clamp)
+
+    def training_logits(self, labels, outputs, background=None):
+        """The logits that training sees.
+
+        Args:
+            labels: int32 tensor, shape (...).
+            outputs: Dict with `logits` and `cosines` (..., C), `scale` (..., 1) and `kernel_norms` (C,).
+            background: The index of the class that negatives belong to; None leaves their logits as they are.
+
+        Returns:
+            Tensor of shape (..., C).
+        """
+        cosines = outputs["cosines"]
+        if background is not None:
+            labels = ops.where(is_negative(labels), background, labels)
+        index = ops.clip(labels, 0, cosines.shape[-1] - 1)
+        norms = ops.cast(ops.stop_gradient(outputs["kernel_norms"]), cosines.dtype)
+        margins = c2am_margins(norms, index, self.alpha)
+        if self.clamp:
+            margins = ops.minimum(margins, math.pi)
+        shifted = cosines * ops.cos(margins) - sine(cosines) * ops.sin(margins)
+        if self.clamp:
+            shifted = ops.where(cosines > -ops.cos(margins), shifted, -1)
+        moves = (margins > 0) & ops.expand_dims(is_known(labels), -1)
+        return outputs["logits"] + outputs["scale"] * ops.where(moves, shifted - cosines, 0)
+
+    def get_config(self):
+        return {"alpha": self.alpha, "clamp": self.clamp}
+
+    @classmethod
+    def from_config(cls, config):
+        """The margin that `get_config` describes."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class GrowingMargin:
+    """A margin that grows from none to full over the first steps, for training from scratch.
+
+        z = z_plain + f (z_margin - z_plain),   f from 0 to 1
+
+    For `CosFace` and `SMSoftmax` that is the margin f m; for `SphereFace` it is the annealing of its authors. The
+    fraction f is handed over by the layer `heads.MarginWarmup`, which counts the steps and is saved with the model.
+
+    Args:
+        margin: A margin of this package.
+
+    Raises:
+        ValueError: If `margin` is no margin.
+
+    Reference: Liu et al. (2017), SphereFace, whose published code blends by f = 1 / (1 + λ) and lets λ fall.
+
+    >>> features = keras.Input((8,))
+    >>> outputs = heads.MarginWarmup(steps=1000)(heads.CosineHead(10, scale=16.0)(features))
+    >>> model = OpenSetModel(features, outputs)
+    >>> model.compile("sgd", losses.CrossEntropyLoss(margin=losses.GrowingMargin(losses.ArcFace(0.5))))
+    """
+
+    def __init__(self, margin):
+        if isinstance(margin, dict):
+            margin = keras.saving.deserialize_keras_object(margin)
+        if not hasattr(margin, "training_logits"):
+            raise ValueError(
+                f"`margin` must be a margin of cplus1_keras.losses, like `ArcFace(0.5)`. Received: margin={margin!r}"
+            )
+        self.margin = margin
+        self.reads = (*margin.reads, "margin_fraction")
+
+    def training_logits(self, labels, outputs, background=None):
+        """The logits that training sees; see `Margin.training_logits`. Also reads the scalar `margin_fraction`."""
+        plain = outputs["logits"]
+        fraction = ops.cast(ops.stop_gradient(outputs["margin_fraction"]), plain.dtype)
+        return plain + fraction * (self.margin.training_logits(labels, outputs, background) - plain)
+
+    def get_config(self):
+        return {"margin": keras.saving.serialize_keras_object(self.margin)}
+
+    @classmethod
+    def from_config(cls, config):
+        """The margin that `get_config` describes."""
+        return cls(**config)
