@@ -1,8 +1,9 @@
 """Scores: how sure a model is that an input belongs to a class of interest. Higher = more known.
 
 Each is `score(outputs, num_classes)`: it reads the named outputs of a head, with any leading axes, and gives one value
-for each. All are computed in at least float32, and a NaN anywhere in the logits gives a NaN score, which nothing
-accepts. A background logit (index `num_classes`) takes part in the softmax and never is an answer.
+for each. All are computed in at least float32. Where a logit is NaN or +inf (an overflow) the score is NaN, which
+nothing accepts; -inf rules a class out. A background logit (index `num_classes`) takes part in the softmax and never is
+an answer.
 """
 
 import keras
@@ -69,7 +70,7 @@ def log_odds(outputs, num_classes):
     """
     logits = read_logits(outputs, num_classes)
     if logits.shape[-1] == 1:
-        return logits[..., 0]
+        return poisoned(logits[..., 0], logits)
     best = ops.expand_dims(ops.argmax(logits[..., :num_classes], axis=-1), axis=-1)
     others = logits - ops.take_along_axis(logits, best, axis=-1)
     is_best = ops.equal(ops.arange(logits.shape[-1]), ops.cast(best, "int32"))
@@ -253,5 +254,5 @@ def read_logits(outputs, num_classes):
 
 
 def poisoned(score, logits):
-    """NaN where any logit is NaN: a maximum alone may skip a NaN, XLA's does, and accept a broken answer."""
-    return ops.where(ops.any(ops.isnan(logits), axis=-1), float("nan"), score)
+    """NaN where any logit is NaN or +inf: a maximum alone may skip a NaN, XLA's does, and accept a broken answer."""
+    return ops.where(ops.all(logits < float("inf"), axis=-1), score, float("nan"))

@@ -4,6 +4,8 @@ They take labels in the package's convention (any shape) and logits of one more 
 figures of a finished model come from `open_set`, on what `predict` returns.
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -11,7 +13,7 @@ from cplus1_keras import scores
 from cplus1_keras.metrics.counting import GROUPS
 
 BINS = 1024
-SOFTNESS = 16.0
+SOFTNESS = 4.0
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -59,7 +61,6 @@ class KnownAccuracy(keras.metrics.Metric):
 class Histograms(keras.metrics.Metric):
     """Histograms of the log-odds of the knowns that count and of the group, and the share of pairs that the knowns win.
 
-    Bin = floor(1024 * (1 + s / (16 + |s|)) / 2): bounded and monotone, 1/32 wide around log-odds 0 and 1/6 around 20.
     Pairs that share a bin count 1/2.
     """
 
@@ -79,10 +80,7 @@ class Histograms(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         labels, logits, weights = flat(y_true, y_pred, sample_weight, self.num_classes)
-        score = ops.cast(scores.log_odds({"logits": logits}, self.num_classes), "float32")
-        squashed = ops.where(ops.isinf(score), ops.sign(score), score / (SOFTNESS + ops.abs(score)))
-        squashed = ops.where(ops.isnan(score), -1.0, squashed)  # NaN is refused, whatever the threshold
-        bins = ops.clip(ops.cast(ops.floor((1 + squashed) * (BINS / 2)), "int32"), 0, BINS - 1)
+        bins = bins_of(logits, self.num_classes)
         in_group = labels == GROUPS[self.group][0]
         for value in GROUPS[self.group][1:]:
             in_group = ops.logical_or(in_group, labels == value)
@@ -105,8 +103,9 @@ class Histograms(keras.metrics.Metric):
 class BinnedAUROC(Histograms):
     """AUROC of the log-odds, knowns against a group, from histograms of 1,024 bins.
 
-    Within about 2e-6 of `open_set.auroc` on smooth score distributions. 0 as long as there is no known or no member of
-    the group, so that a checkpoint that follows it never prefers an epoch without evidence.
+    Measured: within 5e-6 of `open_set.auroc` on 400,000 scores, within 5e-5 on 4,000; 1e-4 where all of them lie within
+    half a unit of each other. 0 as long as there is no known or no member of the group, so that a checkpoint that
+    follows it never prefers an epoch without evidence.
 
     Args:
         num_classes: C, the number of known classes.
@@ -137,8 +136,8 @@ class BinnedAUROC(Histograms):
 class BinnedOSCR(Histograms):
     """Area under the OSCR curve (OpenAUC) of the log-odds, from histograms of 1,024 bins.
 
-    Within about 2e-6 of `open_set.open_auc` on smooth score distributions. It judges classes and rejection at once,
-    which makes it the figure for a checkpoint to follow (`mode="max"`). 0 as long as there is no known or no member.
+    As close to `open_set.open_auc` as `BinnedAUROC` is to its figure. It judges classes and rejection at once, which
+    makes it the figure for a checkpoint to follow (`mode="max"`). 0 as long as there is no known or no member.
 
     Args:
         num_classes: C, the number of known classes.
@@ -163,6 +162,21 @@ class BinnedOSCR(Histograms):
 
     def counts(self, labels, logits):
         return labels == ops.cast(ops.argmax(logits[:, : self.num_classes], axis=-1), "int32")
+
+
+def bins_of(logits, num_classes):
+    """Bin of each sample's log-odds, by a bounded monotone map that is finest where a network is least sure.
+
+    t = log-odds + ln(D - 1), D logits, is 0 where all logits are equal, and never less without a background;
+    bin = floor(1024 t / (4 + t)), 1/256 wide at t = 0 and 1/7 at 20. With a background t / (4 + |t|) fills -1 to 1.
+    """
+    entries = logits.shape[-1]
+    score = ops.cast(scores.log_odds({"logits": logits}, num_classes), "float32") + math.log(max(entries - 1, 1))
+    squashed = ops.where(ops.isinf(score), ops.sign(score), score / (SOFTNESS + ops.abs(score)))
+    squashed = ops.where(ops.isnan(score), -1.0, squashed)  # NaN is refused, whatever the threshold
+    if entries == 1 or entries > num_classes:
+        squashed = (squashed + 1) / 2
+    return ops.clip(ops.cast(ops.floor(squashed * BINS), "int32"), 0, BINS - 1)
 
 
 def flat(y_true, y_pred, sample_weight, num_classes):
