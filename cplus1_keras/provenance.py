@@ -1,0 +1,81 @@
+"""Where a result comes from: commit, machine, versions. Every file of results carries it."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+
+PACKAGES = ("cplus1-keras", "keras", "tensorflow", "numpy")
+
+
+def provenance():
+    """Commit, machine and versions as a dict of plain values, ready for JSON.
+
+    Returns:
+        Dict with `commit` (None outside a git checkout; with "+changes" where files differ from it), `machine`,
+        `cpus`, `python`, `packages` (name to version) and `date` (UTC, ISO 8601).
+
+    >>> sorted(provenance())
+    ['commit', 'cpus', 'date', 'machine', 'packages', 'python']
+    """
+    return {
+        "commit": _commit(),
+        "machine": _machine(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_json(path, values):
+    """Write a dict as indented JSON, by rename, so that a reader never meets half a file.
+
+    Args:
+        path: File to write; its folder is made if it is absent.
+        values: Plain Python values. NaN and infinity are refused, since JSON has none: write None.
+
+    Raises:
+        ValueError: For NaN or infinity.
+    """
+    path = pathlib.Path(path)
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _git(*arguments):
+    folder = pathlib.Path(__file__).parent
+    try:
+        result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _commit():
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    # Results that the run itself writes are no change of the program.
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!:docs/results", ":/")
+    return f"{commit}+changes" if commit and changed else commit
+
+
+def _machine():
+    model = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    return f"{platform.system()}, {model}"
+
+
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
