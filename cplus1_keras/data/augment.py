@@ -119,7 +119,7 @@ def chain(*augments):
 
     def augment(images, seed):
         for number, step in enumerate(augments):
-            images = step(images, tf.random.fold_in(tf.convert_to_tensor(seed, tf.int32), number))
+            images = step(images, tf.random.fold_in(tf.cast(seed, tf.int32), number))
         return images
 
     return augment

@@ -118,10 +118,11 @@ def _read_idx(path):
             raise ValueError(f"{path} is damaged: {error}. Fetch the file again.") from error
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} is no idx file of unsigned bytes: it begins with {raw[:4].hex() or 'nothing'}")
-    axes = raw[3]
-    shape = tuple(np.frombuffer(raw[4 : 4 + 4 * axes], ">u4").tolist())
-    start = 4 + 4 * axes
-    if len(shape) != axes or len(raw) - start != math.prod(shape):
+    start = 4 + 4 * raw[3]
+    if len(raw) < start:
+        raise ValueError(f"{path} is damaged: it ends within its header.")
+    shape = tuple(np.frombuffer(raw[4:start], ">u4").tolist())
+    if len(raw) - start != math.prod(shape):
         raise ValueError(
             f"{path} is damaged: shape {shape} needs {math.prod(shape)} bytes, there are {len(raw) - start}"
         )
@@ -150,7 +151,7 @@ def npz(path, images="images", labels="labels", class_names=None, labels_path=No
 def _read_npz(path, key):
     path = existing(path)
     try:
-        with np.load(path) as file:
+        with path.open("rb") as raw, np.load(raw) as file:
             if key in file:
                 return file[key]
             keys = ", ".join(file)

@@ -86,7 +86,7 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
     if not files:
         raise ValueError(f"{path} is empty: it needs lines `path,label`.")
     labels = np.array(labels, "int64")
-    class_names = range(labels.max() + 1) if class_names is None else class_names
+    class_names = list(range(labels.max() + 1) if class_names is None else class_names)
     count = len(class_names)
     if labels.max() >= count:
         raise ValueError(

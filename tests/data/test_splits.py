@@ -1,0 +1,169 @@
+"""Splits: nothing leaks, nothing is lost, and a seed gives one answer."""
+
+import collections
+import itertools
+import string
+import zipfile
+
+import numpy as np
+import pytest
+
+from cplus1_keras.data import protocols, sources, split
+from cplus1_keras.data.protocols import Protocol
+from cplus1_keras.labels import NEGATIVE, UNKNOWN
+
+NAMES = ("train", "validation", "calibration", "test")
+
+
+def each(splits):
+    return [getattr(splits, name) for name in NAMES]
+
+
+def origins(part):
+    return [part.describe(index) for index in range(len(part))]
+
+
+def made(count, classes="abcd", name="made", first=0):
+    """Images whose pixels hold their own number, so that a mix-up is seen."""
+    labels = np.arange(count) % len(classes)
+    images = np.arange(first, first + count, dtype="uint16")[:, None, None] * np.ones([2, 2], "uint16")
+    return sources.arrays(images, labels, list(classes), name=name)
+
+
+def check_no_leak(splits, *given):
+    places = [origins(part) for part in each(splits)]
+    everything = collections.Counter(itertools.chain.from_iterable(places))
+    assert max(everything.values()) == 1
+    assert len(everything) + splits.dropped == sum(map(len, given))
+    role = dict.fromkeys(splits.protocol.negative, NEGATIVE) | dict.fromkeys(splits.protocol.unknown, UNKNOWN)
+    role |= {name: index for index, name in enumerate(splits.protocol.known)}
+    for part in each(splits):
+        names = [part.source.class_names[label] for label in part.source.labels]
+        assert part.labels.tolist() == [role[name] for name in names]
+        assert part.labels.dtype == np.int32
+    for part in each(splits)[:3]:
+        assert UNKNOWN not in part.labels
+
+
+def test_digits_leak_nothing_and_suffice_for_calibration():
+    source = sources.digits()
+    splits = split(protocols.digits(), source)
+    check_no_leak(splits, source)
+    assert splits.dropped == 0
+    counts = {part.name: collections.Counter(np.maximum(part.labels, -2).tolist()) for part in each(splits)}
+    assert counts["test"][UNKNOWN] == np.isin(source.labels, [8, 9]).sum() == 354
+    # No threshold at FPR 10 % has 95 % confidence below 29 negatives: 0.9 ** 29 < 0.05 < 0.9 ** 28.
+    assert 0.9**29 < 0.05 < 0.9**28
+    assert counts["calibration"][NEGATIVE] == 72
+    assert counts["test"][NEGATIVE] == 72
+    for digit in range(6):  # Stratified: each class in its parts, to within one image.
+        total = int((source.labels == digit).sum())
+        for name, part in zip(NAMES, (0.5, 0.1, 0.2, 0.2), strict=True):
+            assert abs(counts[name][digit] - part * total) <= 1
+
+
+def test_images_stay_with_their_labels():
+    source = made(101, "abcde")
+    splits = split(Protocol(["c", "a"], ["b"], ["d"]), source)
+    check_no_leak(splits, source)
+    assert splits.dropped == 20
+    for part in each(splits):
+        pairs = list(part.dataset().as_numpy_iterator())
+        assert [label for _, label in pairs] == part.labels.tolist()
+        for (image, label), origin in zip(pairs, origins(part), strict=True):
+            number = int(image[0, 0, 0])
+            assert origin == f"made[{number}]"
+            assert label == {0: 1, 1: NEGATIVE, 2: 0, 3: UNKNOWN}[number % 5]
+
+
+def test_a_seed_gives_one_answer_and_test_images_stay():
+    source = sources.digits()
+    first, again, other = (split(protocols.digits(), source, seed=seed) for seed in (0, 0, 1))
+    assert [origins(part) for part in each(first)] == [origins(part) for part in each(again)]
+    assert origins(first.train) != origins(other.train)
+    assert len(first.train) == len(other.train)
+    less = split(protocols.digits(), source, calibration_fraction=0.1, validation_fraction=0.3)
+    assert origins(less.test) == origins(first.test)
+    swapped = split(Protocol(list("012367"), list("45"), list("89")), source)
+    assert origins(swapped.test) == origins(first.test)
+
+
+def test_given_sources_are_kept_and_their_unknowns_go_to_test():
+    given = [made(40, name="train"), made(24, name="test"), made(16, name="val"), made(8, name="cal")]
+    protocol = Protocol(["a", "b"], ["c"], ["d"])
+    splits = split(protocol, *given)
+    check_no_leak(splits, *given)
+    assert [len(part) for part in each(splits)] == [30, 12, 6, 24 + 10 + 4 + 2]
+    assert (splits.test.labels == UNKNOWN).sum() == 22
+    only = split(protocol, *given, unknown_from_test_only=True)
+    check_no_leak(only, *given)
+    assert origins(only.test) == [f"test[{index}]" for index in range(24)]
+    assert only.dropped == 16
+    with pytest.raises(ValueError, match="needs a `test` source"):
+        split(protocol, given[0], unknown_from_test_only=True)
+
+
+def test_toy_protocol_on_real_files(shared):
+    letters = dict(enumerate(string.ascii_lowercase, 1))
+    path = shared / "data/nist_letters/nist_letters_28x28.npz"
+    halves = {}
+    for half, part in (("train", "train[:2000]"), ("test", "test[:1000]")):
+        alphabet = sources.npz(path, f"x_{half}", f"y_{half}", class_names=letters, name=f"letters-{half}")
+        halves[half] = sources.combine(sources.tfds("mnist", part, shared / "tfds"), alphabet)
+    splits = split(protocols.toy(), halves["train"], halves["test"])
+    check_no_leak(splits, *halves.values())
+    assert (splits.test.labels == UNKNOWN).sum() == 2260
+    assert (splits.test.labels >= 0).sum() == 1000
+    assert splits.class_names == tuple("0123456789")
+    assert "2,260" in splits.summary()
+    assert str(splits.dropped) in splits.summary()
+
+
+def test_cifar_plus_tests_on_a_class_that_training_lacks(shared):
+    ten = {half: sources.tfds("cifar10", f"{half}[:600]", shared / "tfds") for half in ("train", "test")}
+    hundred = sources.tfds("cifar100", "test", shared / "tfds")
+    splits = split(protocols.cifar_plus(10, 2), ten["train"], sources.combine(ten["test"], hundred))
+    check_no_leak(splits, ten["train"], ten["test"], hundred)
+    assert (splits.test.labels == UNKNOWN).sum() == np.isin(
+        hundred.labels, [8, 9, 49, 40, 73, 60, 48, 95, 30, 71]
+    ).sum()
+    assert splits.train.source.class_names != splits.test.source.class_names
+
+
+def test_csv_protocol_with_a_file_for_each_split(shared, tmp_path):
+    folder = shared / "data/tiny_imagenet_openset"
+    given = {}
+    for half, step in (("train", 40), ("val", 20), ("test", 60)):
+        lines = (folder / f"p1_{half}.csv").read_text().split()[::step]
+        with zipfile.ZipFile(folder / "tiny_imagenet_openset.zip") as archive:
+            archive.extractall(tmp_path, [line.split(",")[0] for line in lines])
+        (tmp_path / f"{half}.csv").write_text("\n".join(lines))
+        given[half] = sources.csv(tmp_path / f"{half}.csv", class_names=map(str, range(6)))
+    splits = split(sources.csv_protocol(*given.values()), given["train"], given["test"], given["val"])
+    check_no_leak(splits, *given.values())
+    assert origins(splits.validation) == list(given["val"].files)
+    with pytest.raises(ValueError, match=r"files, such as .*JPEG, in both `train` and `test`"):
+        split(sources.csv_protocol(given["train"]), given["train"], sources.concatenate(given["train"], given["val"]))
+
+
+def test_errors():
+    source, protocol = made(40), Protocol(["a", "b"], ["c"], ["d"])
+    with pytest.raises(ValueError, match="one source in both `train` and `test`"):
+        split(protocol, source, source)
+    with pytest.raises(ValueError, match="lacks: 'z'"):
+        split(Protocol(["a", "z"]), source)
+    with pytest.raises(ValueError, match="No training image of known classes: z"):
+        split(Protocol(["a", "z"]), source, made(8, "az"))
+    with pytest.raises(ValueError, match="by index needs sources with equal class names"):
+        split(Protocol([0, 1]), source, made(8, "abcde"))
+    with pytest.raises(ValueError, match="`test_fraction` must lie"):
+        split(protocol, source, test_fraction=1.5)
+    with pytest.raises(ValueError, match="sum be below 1"):
+        split(protocol, source, test_fraction=0.5, calibration_fraction=0.5, validation_fraction=0)
+
+
+def test_a_part_may_be_empty():
+    splits = split(Protocol(["a", "b"], ["c"]), made(40), validation_fraction=0, calibration_fraction=0)
+    assert len(splits.validation) == len(splits.calibration) == 0
+    assert list(splits.validation.dataset()) == []
+    assert len(splits.train) + len(splits.test) == 30
