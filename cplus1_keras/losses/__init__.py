@@ -3,6 +3,7 @@
 from cplus1_keras.losses.adaptive_margins import C2AM, GrowingMargin
 from cplus1_keras.losses.base import OpenSetLoss, WeightedSum
 from cplus1_keras.losses.baselines import ClassBalancedFocalLoss, FocalLoss, HingeLoss
+from cplus1_keras.losses.cams import HNCKDLoss, HNCMSELoss
 from cplus1_keras.losses.compositions import (
     arc_eos,
     arc_os,
@@ -15,20 +16,26 @@ from cplus1_keras.losses.compositions import (
     sfn_cosface,
     sfn_norm,
 )
+from cplus1_keras.losses.cplus1 import BackgroundMarginLoss, CompactnessLoss, cplus1, outside_probability
 from cplus1_keras.losses.cross_entropy import BackgroundCrossEntropyLoss, CrossEntropyLoss, EntropicOpenSetLoss
 from cplus1_keras.losses.magnitude import MagnitudeLoss, RingLoss, SymmetricMagnitudeLoss
 from cplus1_keras.losses.margins import ArcFace, CosFace, SMSoftmax, SphereFace
+from cplus1_keras.losses.multilabel import WeightedSigmoidLoss
 
 __all__ = [
     "C2AM",
     "ArcFace",
     "BackgroundCrossEntropyLoss",
+    "BackgroundMarginLoss",
     "ClassBalancedFocalLoss",
+    "CompactnessLoss",
     "CosFace",
     "CrossEntropyLoss",
     "EntropicOpenSetLoss",
     "FocalLoss",
     "GrowingMargin",
+    "HNCKDLoss",
+    "HNCMSELoss",
     "HingeLoss",
     "MagnitudeLoss",
     "OpenSetLoss",
@@ -36,14 +43,17 @@ __all__ = [
     "SMSoftmax",
     "SphereFace",
     "SymmetricMagnitudeLoss",
+    "WeightedSigmoidLoss",
     "WeightedSum",
     "arc_eos",
     "arc_os",
     "cos_eos",
     "cos_os",
+    "cplus1",
     "norm_eos",
     "norm_os",
     "objectosphere",
+    "outside_probability",
     "sfn_arcface",
     "sfn_cosface",
     "sfn_norm",

@@ -1,0 +1,152 @@
+"""Unit vectors and squared distances to class centres, at the cost of one matrix product and with lean derivatives.
+
+Autodiff of these formulas keeps several copies of the features for the backward pass; with 65,536 pixels of 256
+features each is 64 MB. The functions here keep their arguments only and compute the rest again. Beside each stands its
+plain form, with which the tests compare it.
+"""
+
+from keras import ops
+
+from cplus1_keras.numerics import divide, norm, normalize
+
+
+def with_gradient(function, gradient, *tensors):
+    """`function(*tensors)`, with `gradient(upstream, *tensors)` as the tuple of its derivatives.
+
+    Args:
+        function: Map from tensors to one tensor.
+        gradient: Map from the upstream gradient and the same tensors to a tuple of gradients, one per tensor.
+        *tensors: Tensors, no variables.
+
+    Returns:
+        What `function` returns.
+
+    >>> float(with_gradient(lambda x: x * x, lambda upstream, x: (2 * x * upstream,), ops.array(3.0)))
+    9.0
+    """
+
+    @ops.custom_gradient
+    def differentiable(*inputs):
+        def backward(*arguments, upstream=None):
+            # PyTorch passes the inputs too, and its second derivatives need those rather than the closure's.
+            return gradient(arguments[0], *inputs) if upstream is None else gradient(upstream, *arguments)
+
+        return function(*inputs), backward
+
+    return differentiable(*tensors)
+
+
+def unit(x):
+    """Vectors divided by their norms, as `numerics.normalize`: zero vectors stay zero, with a zero gradient.
+
+    Args:
+        x: Tensor of shape (..., K).
+
+    Returns:
+        Tensor of shape (..., K).
+
+    >>> np.array(unit(np.array([3.0, 4.0]))).tolist()
+    [0.6, 0.8]
+    """
+    return with_gradient(_unit, _unit_gradient, ops.convert_to_tensor(x))
+
+
+unit_plain = normalize
+
+
+def _unit(x):
+    return x * divide(1, norm(x, keepdims=True))
+
+
+def _unit_gradient(upstream, x):
+    inverse = divide(1, norm(x, keepdims=True))
+    along = ops.sum(x * upstream, axis=-1, keepdims=True) * inverse * inverse * inverse  # in this order: no overflow
+    return (inverse * upstream - along * x,)
+
+
+def squared_distances(x, centers):
+    """Squared Euclidean distances of each vector to each centre, by one matrix product.
+
+        d²_k = max(0, ‖x‖² - 2 x·c_k + ‖c_k‖²)
+
+    Close to a centre the subtraction loses digits: the error is that of rounding ‖x‖², not d². Where that matters, take
+    `own_squared_distance`.
+
+    Args:
+        x: Tensor of shape (..., K).
+        centers: Tensor of shape (C, K).
+
+    Returns:
+        Tensor of shape (..., C), values >= 0.
+
+    >>> np.array(squared_distances(np.array([[0.0, 3.0]]), np.array([[4.0, 0.0], [0.0, 1.0]]))).tolist()
+    [[25.0, 4.0]]
+    """
+    return with_gradient(squared_distances_plain, _squared_distances_gradient, *_tensors(x, centers))
+
+
+def squared_distances_plain(x, centers):
+    """`squared_distances` with the derivative of autodiff."""
+    x, centers = _tensors(x, centers)
+    square = ops.sum(ops.square(x), axis=-1, keepdims=True) - 2 * ops.matmul(x, ops.transpose(centers))
+    return ops.maximum(square + ops.sum(ops.square(centers), axis=-1), 0)
+
+
+def _squared_distances_gradient(upstream, x, centers):
+    doubled = 2 * upstream
+    to_x = ops.sum(doubled, axis=-1, keepdims=True) * x - ops.matmul(doubled, centers)
+    rows, of_classes = _rows(x), _rows(doubled)
+    to_centers = ops.expand_dims(ops.sum(of_classes, axis=0), -1) * centers - ops.matmul(
+        ops.transpose(of_classes), rows
+    )
+    return to_x, to_centers
+
+
+def own_squared_distance(x, centers, index):
+    """Squared Euclidean distance of each vector to the one centre that `index` names, exact however small it is.
+
+        d² = ‖x - c_index‖²
+
+    Args:
+        x: Tensor of shape (..., K).
+        centers: Tensor of shape (C, K).
+        index: Integer tensor of shape (...), values in 0..C-1.
+
+    Returns:
+        Tensor of shape (...), values >= 0.
+
+    >>> centers = np.array([[4.0, 0.0], [0.0, 1.0]])
+    >>> np.array(own_squared_distance(np.array([[0.0, 3.0]]), centers, np.array([1]))).tolist()
+    [4.0]
+    """
+
+    def gradient(upstream, x, centers):
+        to_x = ops.expand_dims(2 * upstream, -1) * (x - ops.take(centers, index, axis=0))
+        to_centers = ops.segment_sum(_rows(to_x), ops.reshape(index, (-1,)), num_segments=centers.shape[0])
+        return to_x, -to_centers
+
+    return with_gradient(lambda x, c: own_squared_distance_plain(x, c, index), gradient, *_tensors(x, centers))
+
+
+def own_squared_distance_plain(x, centers, index):
+    """`own_squared_distance` with the derivative of autodiff."""
+    return ops.sum(ops.square(x - ops.take(centers, index, axis=0)), axis=-1)
+
+
+def root(square):
+    """The square root of a squared distance; its gradient is 0 where the distance is 0, instead of NaN.
+
+    >>> float(root(np.float64(9.0)))
+    3.0
+    """
+    positive = square > 0
+    return ops.where(positive, ops.sqrt(ops.where(positive, square, 1)), 0)
+
+
+def _tensors(x, centers):
+    x = ops.convert_to_tensor(x)
+    return x, ops.cast(centers, x.dtype)
+
+
+def _rows(x):
+    return ops.reshape(x, (-1, x.shape[-1]))

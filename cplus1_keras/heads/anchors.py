@@ -1,0 +1,135 @@
+"""Anchor heads: the logits are distances to fixed points, with the sign changed."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from cplus1_keras.distances import own_squared_distance, root, squared_distances, unit
+from cplus1_keras.heads.base import Head
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class EuclideanAnchorHead(Head):
+    """Logits are Euclidean distances to anchors: z_c = -scale ‖φ - a_c‖. With `CrossEntropyLoss` it is E-NCM.
+
+    Gives `features` φ (..., K), `distances` and `logits` (..., C). It has no weight: the anchors never train. At an
+    anchor the distance has gradient 0. With scale 1, as in the paper, the loss cannot fall to 0: at the anchor it is
+    1.159 for ten orthonormal anchors. A larger scale lowers that floor.
+
+    Args:
+        anchors: Array of shape (C, K), row c for class c; see `cplus1_keras.anchors`. Any lengths: with α e_c it is
+            CAC's tuplet loss.
+        scale: > 0.
+
+    Raises:
+        ValueError: If `anchors` are no C different points, `scale` is not positive, or the features are not K.
+
+    Reference: Anchor-based NCM (2018), Eq 4-7.
+
+    >>> head = heads.EuclideanAnchorHead(np.array([[0.0, 3.0], [4.0, 3.0]]))
+    >>> np.array(head(np.array([[0.0, 0.0]], "float32"))["logits"]).tolist()
+    [[-3.0, -5.0]]
+    """
+
+    def __init__(self, anchors, scale=1.0, **kwargs):
+        self_anchors = _checked(anchors)
+        super().__init__(len(self_anchors), **kwargs)
+        self.anchors = self_anchors
+        self.scale = _positive(scale)
+
+    def build(self, input_shape):
+        _check_features(self, input_shape)
+
+    def outputs(self, features):
+        """`features`, `distances` and `logits`."""
+        anchors = ops.convert_to_tensor(self.anchors, features.dtype)
+        square = squared_distances(features, anchors)
+        # One product loses the digits of a small distance. Anchors lie apart, so only the nearest one's can be small.
+        nearest = ops.argmin(square, axis=-1)
+        is_nearest = ops.expand_dims(nearest, -1) == ops.arange(self.num_classes, dtype=nearest.dtype)
+        own = ops.expand_dims(own_squared_distance(features, anchors, nearest), -1)
+        distances = root(ops.where(is_nearest, own, square))
+        return {"features": features, "distances": distances, "logits": -self.scale * distances}
+
+    def get_config(self):
+        return _config(super().get_config(), self)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class CosineAnchorHead(Head):
+    """Logits are cosine distances to anchors: z_c = -scale (1 - cos(φ, a_c)). With `CrossEntropyLoss` it is C-NCM.
+
+    Gives `features` φ (..., K), `cosines`, `distances` and `logits` (..., C), and `scale` (..., 1), so that margins
+    work with it too. It has no weight: the anchors never train. With scale 1, as in the paper, the loss cannot fall to
+    0: at the anchor it is 1.461 for ten orthonormal anchors. A larger scale lowers that floor.
+
+    Args:
+        anchors: Array of shape (C, K), row c for class c; see `cplus1_keras.anchors`.
+        scale: > 0.
+
+    Raises:
+        ValueError: If `anchors` are no C different points or one is zero, `scale` is not positive, or the features are
+            not K.
+
+    Reference: Anchor-based NCM (2018), Eq 4-6 and 8.
+
+    >>> head = heads.CosineAnchorHead(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    >>> np.array(head(np.array([[0.0, 7.0]], "float32"))["logits"]).tolist()
+    [[0.0, -1.0]]
+    """
+
+    def __init__(self, anchors, scale=1.0, **kwargs):
+        self_anchors = _checked(anchors)
+        if not np.all(np.linalg.norm(self_anchors, axis=-1) > 0):
+            raise ValueError("A zero vector has no direction, so `anchors` must not contain one.")
+        super().__init__(len(self_anchors), **kwargs)
+        self.anchors = self_anchors
+        self.scale = _positive(scale)
+
+    def build(self, input_shape):
+        _check_features(self, input_shape)
+
+    def outputs(self, features):
+        """`features`, `cosines`, `distances`, `scale` and `logits`."""
+        directions = self.anchors / np.linalg.norm(self.anchors, axis=-1, keepdims=True)
+        cosines = ops.matmul(unit(features), ops.convert_to_tensor(directions.T, features.dtype))
+        distances = 1 - cosines
+        scale = ops.full_like(features[..., :1], self.scale)
+        logits = -self.scale * distances
+        return {"features": features, "cosines": cosines, "distances": distances, "scale": scale, "logits": logits}
+
+    def get_config(self):
+        return _config(super().get_config(), self)
+
+
+def _checked(anchors):
+    anchors = np.array(anchors, "float64")
+    if anchors.ndim != 2 or not anchors.size or not np.all(np.isfinite(anchors)):
+        raise ValueError(
+            "`anchors` must be finite points, an array of shape (num_classes, features), for example "
+            f"`cplus1_keras.anchors.orthonormal(10, 64)`. Received: shape {anchors.shape}"
+        )
+    if len(np.unique(anchors, axis=0)) < len(anchors):
+        raise ValueError(
+            "Two classes have the same anchor, so no feature could tell them apart. Make `anchors` differ."
+        )
+    return anchors
+
+
+def _positive(scale):
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"`scale` must be a number > 0. Received: scale={scale}")
+    return float(scale)
+
+
+def _check_features(head, input_shape):
+    if input_shape[-1] != head.anchors.shape[-1]:
+        raise ValueError(
+            f"The anchors have {head.anchors.shape[-1]} features, so `{head.name}` needs as many. "
+            f"Received: shape {tuple(input_shape)}. Set `dim` of the anchors to {input_shape[-1]}."
+        )
+
+
+def _config(config, head):
+    del config["num_classes"]
+    return {**config, "anchors": head.anchors.tolist(), "scale": head.scale}

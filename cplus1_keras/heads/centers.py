@@ -1,0 +1,219 @@
+"""Class centres: layers on the outputs of a head that give `embeddings` and hand `centers` over to the losses."""
+
+import keras
+from keras import ops
+
+from cplus1_keras import replicas
+from cplus1_keras.distances import unit
+from cplus1_keras.heads.base import Head
+from cplus1_keras.labels import is_known
+from cplus1_keras.losses.base import integer_labels
+from cplus1_keras.numerics import at_least_float32, divide
+
+
+class Centers(keras.layers.Layer):
+    """What the three kinds of centres share: `centers(outputs)` gives the outputs of a head and `embeddings` (..., K).
+
+    In training and evaluation `OpenSetModel` calls `handed(outputs)`, which gives `centers` (C, K) for the losses. The
+    labels must have the resolution of the features: shape (...).
+
+    Args:
+        normalize: Whether the embeddings are the features divided by their norms, or the features as they are. The
+            logits stay on the features as they are.
+        **kwargs: Keras's `name`, `dtype`, `trainable`.
+
+    Raises:
+        ValueError: When called on anything but a dict with `features`.
+    """
+
+    def __init__(self, normalize=True, **kwargs):
+        policy = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
+        half = policy.compute_dtype in ("float16", "bfloat16")
+        super().__init__(dtype="float32" if half else policy, autocast=False, **kwargs)
+        self.normalize = bool(normalize)
+
+    def call(self, outputs):
+        if not isinstance(outputs, dict) or "features" not in outputs:
+            raise ValueError(
+                "Centres are a layer on the outputs of a head, a dict with 'features': `centers(head(features))`. "
+                f"Received: {sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__}"
+            )
+        features = at_least_float32(outputs["features"])
+        return {**outputs, "embeddings": unit(features) if self.normalize else features}
+
+    def handed(self, outputs):
+        """`centers` (C, K), and what else losses read."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `handed(outputs)`.")
+
+    def get_config(self):
+        return {**super().get_config(), "normalize": self.normalize}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class MovingAverageCenters(Centers):
+    """Centres that are running means of the embeddings of each class; the best of the three in the paper.
+
+        c <- μ c + (1 - μ) · mean of the class in the batch
+
+    They are updated in training before the loss reads them, by known samples only, over all replicas; the first batch
+    of a class sets its centre. They are constants for the gradient and not normalised again. Beside `centers` (C, K) it
+    hands over `centers_seen` (C,), False for a class without a centre yet.
+
+    Args:
+        num_classes: C >= 1.
+        momentum: μ in [0, 1).
+        normalize: See `Centers`.
+
+    Raises:
+        ValueError: If an argument lies outside its range; in training, if the labels do not fit the features.
+
+    Reference: C+1 loss (2022), section 3.2; the paper gives no momentum.
+
+    >>> outputs = heads.LinearHead(3, background=True)(np.ones((2, 5), "float32"))
+    >>> centers = heads.MovingAverageCenters(3)
+    >>> outputs = centers(outputs)
+    >>> centers.update(np.array([0, -1]), outputs)
+    >>> np.array(centers.handed(outputs)["centers_seen"]).tolist()
+    [True, False, False]
+    """
+
+    def __init__(self, num_classes, momentum=0.9, normalize=True, **kwargs):
+        super().__init__(normalize, **kwargs)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"`momentum` is the share of the old centre, in [0, 1). Received: momentum={momentum}")
+        self.num_classes = _checked_classes(num_classes)
+        self.momentum = float(momentum)
+
+    def build(self, input_shape):
+        fixed = {"initializer": "zeros", "trainable": False, "aggregation": "only_first_replica"}
+        self.centers = self.add_weight(name="centers", shape=(self.num_classes, input_shape["features"][-1]), **fixed)
+        self.seen = self.add_weight(name="seen", shape=(self.num_classes,), **fixed)
+
+    def update(self, labels, outputs):
+        """Move the centres towards the known samples of this batch (of all replicas together)."""
+        embeddings = ops.stop_gradient(ops.cast(outputs["embeddings"], self.centers.dtype))
+        labels = integer_labels(labels, embeddings, self.name)
+        if tuple(labels.shape[1:]) != tuple(embeddings.shape[1:-1]):
+            raise ValueError(
+                f"`{self.name}` needs one label per embedding: shape {tuple(embeddings.shape[:-1])}. Received: "
+                f"{tuple(labels.shape)}. Bring the labels to the resolution of the features, by nearest neighbour."
+            )
+        inside = is_known(labels) & (labels < self.num_classes)
+        segment = ops.reshape(ops.where(inside, labels, self.num_classes), (-1,))  # the last one is thrown away
+        rows = ops.reshape(embeddings, (-1, embeddings.shape[-1]))
+        sums = ops.segment_sum(rows, segment, num_segments=self.num_classes + 1)
+        counts = ops.segment_sum(ops.ones_like(segment, self.centers.dtype), segment, num_segments=self.num_classes + 1)
+        both = replicas.total(ops.concatenate([sums, ops.expand_dims(counts, -1)], axis=-1))[:-1]
+        sums, counts = both[:, :-1], both[:, -1:]
+        mean = divide(sums, counts)
+        old = ops.convert_to_tensor(self.centers)
+        seen = ops.expand_dims(ops.convert_to_tensor(self.seen), -1)
+        moved = ops.where(seen > 0, self.momentum * old + (1 - self.momentum) * mean, mean)
+        self.centers.assign(ops.where(counts > 0, moved, old))
+        self.seen.assign(ops.maximum(seen, ops.cast(counts > 0, seen.dtype))[:, 0])
+
+    def handed(self, outputs):
+        """`centers` (C, K), constant for the gradient, and `centers_seen` (C,)."""
+        centers = ops.stop_gradient(ops.convert_to_tensor(self.centers))
+        return {"centers": centers, "centers_seen": ops.convert_to_tensor(self.seen) > 0}
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes, "momentum": self.momentum}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class LearnableCenters(Centers):
+    """Centres that are a trainable weight, `centers` of shape (C, K).
+
+    They usually want a larger learning rate than the network. Scaling their gradient would do nothing under Adam, so
+    give them an optimizer of their own, by the name of the layer:
+
+        default, own = keras.optimizers.Adam(1e-3), keras.optimizers.Adam(0.1)
+        rates = keras.optimizers.OptimizerMap(default, {"centers/.*": own})
+        model.compile(keras.optimizers.MultiOptimizer(rates), losses.cplus1())
+
+    with `LearnableCenters(num_classes, name="centers")`. A `MultiOptimizer` takes no clipping and no moving average.
+
+    Args:
+        num_classes: C >= 1.
+        normalize: See `Centers`. The centres themselves are never normalised.
+
+    Raises:
+        ValueError: If `num_classes` is no positive integer.
+
+    Reference: C+1 loss (2022), section 3.2.
+
+    >>> outputs = heads.LearnableCenters(3)(heads.LinearHead(3, background=True)(np.ones((2, 5), "float32")))
+    >>> {name: tuple(tensor.shape) for name, tensor in outputs.items()}
+    {'features': (2, 5), 'logits': (2, 4), 'embeddings': (2, 5)}
+    """
+
+    def __init__(self, num_classes, normalize=True, **kwargs):
+        super().__init__(normalize, **kwargs)
+        self.num_classes = _checked_classes(num_classes)
+
+    def build(self, input_shape):
+        # About unit length: the length of normalised embeddings.
+        length = keras.initializers.VarianceScaling(1.0, mode="fan_out", distribution="untruncated_normal")
+        shape = (self.num_classes, input_shape["features"][-1])
+        self.centers = self.add_weight(name="centers", shape=shape, initializer=length)
+
+    def handed(self, outputs):
+        """`centers` (C, K)."""
+        return {"centers": ops.convert_to_tensor(self.centers)}
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class SharedCenters(Centers):
+    """Centres that are the weight columns of the classifier for the C known classes; the background's is none.
+
+    The gradient of the losses on the centres flows into the classifier.
+
+    Args:
+        head: The head whose outputs it is called on, with a `kernel` of shape (K, C) or (K, C + 1).
+        normalize: See `Centers`; the centres are normalised when the embeddings are.
+
+    Raises:
+        ValueError: If `head` is no head with a kernel.
+
+    Reference: C+1 loss (2022), section 3.2.
+
+    >>> head = heads.LinearHead(3, background=True)
+    >>> centers = heads.SharedCenters(head)
+    >>> outputs = centers(head(np.ones((2, 5), "float32")))
+    >>> tuple(centers.handed(outputs)["centers"].shape)
+    (3, 5)
+    """
+
+    def __init__(self, head, normalize=True, **kwargs):
+        super().__init__(normalize, **kwargs)
+        if isinstance(head, dict):
+            head = keras.saving.deserialize_keras_object(head)
+        if not isinstance(head, Head):
+            raise ValueError(f"`head` must be the head that gives the outputs, like `LinearHead`. Received: {head!r}")
+        self.head = head
+
+    def build(self, input_shape):
+        if getattr(self.head, "kernel", None) is None:
+            raise ValueError(
+                "`head` must have a `kernel` and be the one that gives the outputs: "
+                "`SharedCenters(head)(head(features))`. "
+                f"Received: {self.head!r}"
+            )
+
+    def handed(self, outputs):
+        """`centers` (C, K)."""
+        centers = ops.transpose(ops.convert_to_tensor(self.head.kernel))[: self.head.num_classes]
+        return {"centers": unit(centers) if self.normalize else centers}
+
+    def get_config(self):
+        return {**super().get_config(), "head": keras.saving.serialize_keras_object(self.head)}
+
+
+def _checked_classes(num_classes):
+    if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
+        raise ValueError(f"`num_classes` must be an integer >= 1. Received: num_classes={num_classes}")
+    return int(num_classes)
