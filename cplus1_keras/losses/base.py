@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from cplus1_keras import replicas
+from cplus1_keras.grids import nearest
 from cplus1_keras.labels import is_known
 from cplus1_keras.numerics import at_least_float32
 
@@ -45,8 +46,9 @@ class OpenSetLoss(keras.losses.Loss):
     """A loss on labels and named outputs: `loss(labels, outputs, sample_weight=None)` is a scalar tensor.
 
     Labels are integers: `>= 0` known, `NEGATIVE`, `UNKNOWN` or `IGNORE`. Their shape is that of the outputs without the
-    last axis, so one loss serves images (batch,), pixels (batch, height, width) and boxes (batch, boxes). The values
-    are averaged over the labels that the loss counts, over all replicas; a batch with none gives 0 and no gradient.
+    last axis, so one loss serves images (batch,), pixels (batch, height, width) and boxes (batch, boxes). Labels on a
+    finer grid than the output are taken at its cells by nearest neighbour, as are their weights. The values are
+    averaged over the labels that the loss counts, over all replicas; a batch with none gives 0 and no gradient.
     `loss * weight` and `loss + loss` give weighted sums whose terms are logged by name.
 
     A subclass names the outputs that it reads in `reads` (in `may_read` those that may be missing), implements `values`
@@ -100,6 +102,8 @@ class OpenSetLoss(keras.losses.Loss):
     def __call__(self, labels, outputs, sample_weight=None):
         read = self._read(outputs)
         labels = self.checked(labels, read)
+        if sample_weight is not None:
+            sample_weight = nearest(ops.convert_to_tensor(sample_weight), next(iter(read.values())))
         return counted_mean(self.values(labels, read), self.counted(labels), sample_weight)
 
     def call(self, labels, outputs):
@@ -192,7 +196,10 @@ def _terms(other):
 
 
 def integer_labels(labels, output, name):
-    """The labels as int32, without a last axis of 1 that data pipelines add; `name` is of who asks, for the error."""
+    """The labels as int32, without a last axis of 1 that data pipelines add; `name` is of who asks, for the error.
+
+    Labels on a finer grid than the output are taken at its cells; see `grids.nearest`.
+    """
     labels = ops.convert_to_tensor(labels)
     dtype = keras.backend.standardize_dtype(labels.dtype)
     if len(labels.shape) == len(output.shape) and labels.shape[-1] == 1 and "int" in dtype:
@@ -203,4 +210,4 @@ def integer_labels(labels, output, name):
             f"{tuple(output.shape)}. Received labels of shape {tuple(labels.shape)} and dtype {dtype}. Soft or one-hot "
             "targets are not supported: pass class indices, -1 for negatives."
         )
-    return ops.cast(labels, "int32")
+    return nearest(ops.cast(labels, "int32"), output)
