@@ -1,0 +1,1 @@
+"""Images with a mask of the same size: protocols over mask values, sources, augmentation, batches."""
