@@ -1,0 +1,24 @@
+"""Backbones: images in, features out, by one call each and without a network.
+
+Each function returns a `keras.Model` that takes float images (N, H, W, channels) with pixels 0..255 (it rescales them
+itself) and gives features: a vector (N, K), or with `pool=False` the map (N, h, w, K) that CAMs and segmentation need.
+
+`lenet_plus_plus` and `cifar_resnet` are for small images; the others come from keras-cv, which is imported when one of
+them is called, so that `import cplus1_keras.backbones` is light and needs no TensorFlow.
+"""
+
+from cplus1_keras.backbones.batch_norm import synchronize_batch_norm
+from cplus1_keras.backbones.large import densenet, efficientnet_v2, mit, mobilenet_v3, resnet, resnet_v2
+from cplus1_keras.backbones.small import cifar_resnet, lenet_plus_plus
+
+__all__ = [
+    "cifar_resnet",
+    "densenet",
+    "efficientnet_v2",
+    "lenet_plus_plus",
+    "mit",
+    "mobilenet_v3",
+    "resnet",
+    "resnet_v2",
+    "synchronize_batch_norm",
+]

@@ -1,0 +1,109 @@
+"""The papers' nets for small images: LeNet++ and the ResNets of the CIFAR experiments."""
+
+import keras
+from keras import layers, ops
+
+from cplus1_keras.backbones.outputs import check_choice, check_image_shape, finish
+
+CIFAR_DEPTHS = (20, 32, 44, 56, 110)
+
+
+def lenet_plus_plus(input_shape=(28, 28, 1), features=10):
+    """LeNet++ as the open-set losses' thesis runs it: purely linear convolutions, without activation functions.
+
+    Three blocks of two 5x5 convolutions (32, 64, 128 channels, zero padding, with bias), batch normalisation and 2x2
+    max pooling, then one linear map without bias to the features. Max pooling is its only nonlinearity: the
+    published code has neither ReLU nor PReLU, unlike the LeNet++ of the centre loss.
+    Kernels start as in that code, uniform within 1 / sqrt(fan in); biases start at 0.
+
+    Args:
+        input_shape: (height, width, channels), pixels, at least 8 x 8.
+        features: K, length of the feature vector; the thesis takes the number of known classes, and 2 for pictures.
+
+    Returns:
+        A `keras.Model`: images (N, height, width, channels), 0..255 -> features (N, K).
+
+    Raises:
+        ValueError: the shape is no image shape or too small.
+
+    Example:
+        >>> lenet_plus_plus(features=2).output_shape
+        (None, 2)
+
+    Reference:
+        Y. Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016;
+        A. R. Dhamija et al., "Reducing network agnostophobia", NeurIPS 2018; as in `LeNetBottleneck` of the
+        repository TwoDigitsOneNumber/openset-imagenet-comparison, and the thesis's section 5.3 (no bias on features).
+    """
+    shape = check_image_shape("lenet_plus_plus", input_shape, 8, "It halves them three times.")
+    if None in shape:
+        raise ValueError(f"lenet_plus_plus flattens its last map and needs a known `input_shape`. Received: {shape}")
+    start = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # a variance of 1 / (3 fan in)
+    inputs = keras.Input(shape, name="images")
+    x = layers.Rescaling(1 / 255)(inputs)
+    for block, filters in enumerate((32, 64, 128), start=1):
+        for step in (1, 2):
+            name = f"conv{block}_{step}"
+            x = layers.Conv2D(filters, 5, padding="same", kernel_initializer=start.clone(), name=name)(x)
+        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{block}")(x)
+        x = layers.MaxPooling2D(2, name=f"pool{block}")(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(features, use_bias=False, kernel_initializer=start.clone(), name="features")(x)
+    return keras.Model(inputs, x, name="lenet_plus_plus")
+
+
+def cifar_resnet(depth=20, input_shape=(32, 32, 3), features=None, pool=True):
+    """The ResNet for 32-pixel images: three stages of 16, 32 and 64 channels, reducing 4-fold instead of 32-fold.
+
+    A 3x3 convolution, then 2n 3x3 convolutions for each stage, depth = 6n + 2 with the classifier. Shortcuts have no
+    parameters: where a stage halves the map they take each second pixel and pad the new channels with zeros
+    (option A of the paper).
+
+    Args:
+        depth: 20, 32, 44, 56 or 110.
+        input_shape: (height, width, channels), pixels; height and width may be None.
+        features: length of the feature vector by a linear map without bias; None leaves the 64 channels.
+        pool: True gives the vector (N, 64 or `features`), False the map (N, height / 4, width / 4, 64).
+
+    Returns:
+        A `keras.Model`: images (N, height, width, channels), 0..255 -> features.
+
+    Raises:
+        ValueError: unknown depth, a shape that is no image shape or too small, `features` with `pool=False`.
+
+    Example:
+        >>> cifar_resnet(20).output_shape
+        (None, 64)
+
+    Reference:
+        K. He et al., "Deep residual learning for image recognition", CVPR 2016, section 4.2 and table 6.
+    """
+    check_choice("depth", depth, CIFAR_DEPTHS)
+    name = f"cifar_resnet{depth}"
+    shape = check_image_shape(name, input_shape, 8, "It halves them twice.")
+    inputs = keras.Input(shape, name="images")
+    x = layers.Rescaling(1 / 255)(inputs)
+    x = layers.ReLU(name="stem_relu")(_conv_norm(x, 16, 1, "stem"))
+    for stage, filters in enumerate((16, 32, 64), start=1):
+        for block in range(1, (depth - 2) // 6 + 1):
+            strides = 2 if stage > 1 and block == 1 else 1
+            x = _residual_block(x, filters, strides, f"stage{stage}_block{block}")
+    return finish(name, inputs, x, features, pool)
+
+
+def _conv_norm(x, filters, strides, name):
+    # Explicit padding: "same" would pad only behind when the stride is 2, and shift the map against its shortcut.
+    x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    x = layers.Conv2D(filters, 3, strides, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv")(x)
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
+
+
+def _residual_block(x, filters, strides, name):
+    shortcut = x
+    if strides > 1:
+        shortcut = layers.MaxPooling2D(1, strides, name=f"{name}_subsample")(shortcut)
+        more = (filters - shortcut.shape[-1]) // 2
+        shortcut = ops.pad(shortcut, [[0, 0], [0, 0], [0, 0], [more, more]])
+    y = layers.ReLU(name=f"{name}_1_relu")(_conv_norm(x, filters, strides, f"{name}_1"))
+    y = _conv_norm(y, filters, 1, f"{name}_2")
+    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([shortcut, y]))
