@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from cplus1_keras import rejection, scores
-from cplus1_keras.calibration import threshold_at_fpr
+from cplus1_keras.calibration import threshold_at_coverage, threshold_at_fpr
 from cplus1_keras.rejection import Reject
 
 # 2026-11: Keras 3.15 reads variables by `np.array(x)` when it saves, which NumPy 2.4 deprecates.
@@ -54,9 +54,9 @@ def test_any_leading_axes():
 def test_calibrated_threshold_accepts_what_its_evidence_says(score):
     given = {"logits": logits(entries=5), "features": logits(entries=7, seed=1)}
     values = ops.convert_to_numpy(scores.get(score)(given, 4))
-    calibration = threshold_at_fpr(values, 0.1)
-    answer = numpy(Reject(4, calibration.threshold, score=score)(given))
-    assert answer["known"].sum() == calibration.accepted > 0
+    for calibration in (threshold_at_fpr(values, 0.1), threshold_at_coverage(values, 0.9)):
+        answer = numpy(Reject(4, calibration.threshold, score=score)(given))
+        assert answer["known"].sum() == calibration.accepted > 0
 
 
 @pytest.mark.parametrize("position", [0, 3, 4])

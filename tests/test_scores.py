@@ -40,9 +40,12 @@ def reference(name, outputs, classes):
 def test_equals_the_formula(score, background, dtype, tolerance):
     if score is scores.one_minus_background and not background:
         pytest.skip("there is no background logit to read")
+    if dtype == "float64" and keras.backend.backend() == "jax":
+        pytest.skip("JAX computes in float32 unless it is told otherwise")
     outputs = given(background, shape=(5, 3, 2))
-    got = score({k: v.astype(dtype) for k, v in outputs.items()}, 4)
+    got = score({k: ops.convert_to_tensor(v, dtype) for k, v in outputs.items()}, 4)
     assert keras.backend.standardize_dtype(got.dtype) == dtype
+    got = ops.convert_to_numpy(got)
     np.testing.assert_allclose(got, reference(score.__name__, outputs, 4), rtol=tolerance, atol=tolerance)
 
 
@@ -52,7 +55,7 @@ def test_half_precision_is_computed_in_float32(score, dtype):
     outputs = {k: ops.cast(v, dtype) for k, v in given(True).items()}
     got = score(outputs, 4)
     assert keras.backend.standardize_dtype(got.dtype) == "float32"
-    wide = {k: ops.convert_to_numpy(ops.cast(v, "float64")) for k, v in outputs.items()}
+    wide = {k: ops.convert_to_numpy(ops.cast(v, "float32")) for k, v in outputs.items()}
     np.testing.assert_allclose(got, reference(score.__name__, wide, 4), rtol=1e-5, atol=1e-6)
 
 
