@@ -1,6 +1,41 @@
-"""Open-set classification for Keras 3: classifiers that can say "none of these"."""
+"""Open-set classification for Keras 3: classifiers that can say "none of these".
 
-from cplus1_keras import heads, labels, losses, scale
+What needs TensorFlow (`data`, `serving`, `tasks`, `configs`) is imported by name; the rest runs on any Keras backend.
+"""
+
+from cplus1_keras import calibration, heads, labels, losses, metrics, scale, scores
 from cplus1_keras.models import OpenSetModel
+from cplus1_keras.rejection import Reject
 
-__all__ = ["OpenSetModel", "heads", "labels", "losses", "scale"]
+__all__ = [
+    "OpenSetModel",
+    "Reject",
+    "calibration",
+    "heads",
+    "labels",
+    "load",
+    "losses",
+    "metrics",
+    "scale",
+    "scores",
+]
+
+
+def load(run):
+    """The classifier of a finished run: `load(run).predict(images)` answers with a known class or "unknown".
+
+    Args:
+        run: Directory that `train.py` wrote.
+
+    Returns:
+        `cplus1_keras.serving.Classifier`.
+
+    Raises:
+        FileNotFoundError: If there is no finished run.
+        ValueError: If a file of it is damaged.
+
+    >>> cplus1_keras.load("runs/digits").predict(images)["class_name"]
+    """
+    from cplus1_keras import serving
+
+    return serving.load(run)

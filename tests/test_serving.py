@@ -129,7 +129,7 @@ def test_python_gives_the_same_answers(exported, served):
 @pytest.mark.parametrize("shape", [(2, 10, 8, 3), (2, 16, 20, 3), (2, 8, 10, 1)])
 def test_a_wrong_image_size_is_refused(exported, served, shape):
     for signature in ("serving_default", "features"):
-        with pytest.raises((tf.errors.InvalidArgumentError, TypeError, ValueError)):
+        with pytest.raises((tf.errors.InvalidArgumentError, TypeError, ValueError), match="compatible|expected|shape"):
             served(np.zeros(shape, "float32"), signature)
     with pytest.raises(ValueError, match=r"the shape \(N, 8, 10, 3\)"):
         serving.Classifier(exported[0], exported[1], NAMES).predict(np.zeros(shape))
@@ -152,7 +152,28 @@ def test_one_bad_row_is_rejected_and_the_others_keep_their_answers(exported, ser
     assert np.isfinite(features["features"]).all()
 
 
-def test_a_model_that_overflows_rejects(tmp_path):
+@keras.saving.register_keras_serializable("test_serving")
+class Coupled(layers.Layer):
+    """Reads the whole batch, as per-tensor quantisation does: a NaN in one row would reach the others."""
+
+    def call(self, x):
+        return x + 0 * keras.ops.sum(x, axis=0, keepdims=True)
+
+
+def test_a_bad_row_is_rejected_whatever_the_threshold_and_spoils_no_other():
+    classifier = serving.Classifier(build(Coupled()), rejection.Reject(3, -1e9), NAMES)
+    images = pixels(4)
+    images[1, 0, 0, 0] = np.nan
+    answer, wanted = classifier.predict(images), classifier.predict(pixels(4))
+    assert wanted["known"].all()
+    assert answer["class_id"].tolist() == [wanted["class_id"][0], -1, *wanted["class_id"][2:]]
+    assert answer["class_name"][1] == "unknown"
+    assert answer["known"].tolist() == [True, False, True, True]
+    keep = [0, 2, 3]
+    np.testing.assert_allclose(answer["probabilities"][keep], wanted["probabilities"][keep], rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_that_overflows_rejects():
     images = keras.Input((8, 10, 3))
     features = layers.GlobalAveragePooling2D()(images)
     logits = layers.Dense(3, kernel_initializer=keras.initializers.Constant(1e38))(features)

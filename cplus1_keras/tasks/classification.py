@@ -155,12 +155,14 @@ def run(experiment, workdir="runs"):
     with strategy().scope():
         model = build(experiment, splits.num_classes)
     fit(model, experiment, splits, directory)
-    model.save(directory / serving.MODEL)
     found, figures = evaluate(model, experiment, splits, directory)
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
-    serving.save(directory, model, found, splits.class_names)
-    print("\n" + report.epilogue(figures, found, directory))
+    serving.save(directory, model, found, experiment.score, splits.class_names)
+    images, _ = next(iter(data.evaluation(splits.test, experiment.batch_size, **_image_format(model))))
+    saved_model = serving.next_version(directory)
+    serving.load(directory).export(saved_model, samples=images.numpy())
+    print("\n" + report.epilogue(figures, found, directory, saved_model))
     return directory
 
 
@@ -237,7 +239,9 @@ def fit(model, experiment, splits, directory):
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
     ]
     validation = data.evaluation(splits.validation, experiment.batch_size, **_image_format(model))
-    history = model.fit(images, validation_data=validation, epochs=experiment.epochs, callbacks=watchers)
+    history = model.fit(
+        images, validation_data=validation, epochs=experiment.epochs, callbacks=watchers, shuffle=False
+    )
     checkpoint.unlink()  # training ended well, so `model.keras` takes its place
     return history
 

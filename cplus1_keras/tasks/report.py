@@ -93,10 +93,10 @@ def write_figures(directory, name, split, predictions, scores, calibration, clas
     sheet.savefig(directory / "accepted_unknowns.png")
 
 
-def epilogue(report, calibration, directory):
+def epilogue(report, calibration, directory, saved_model):
     """The last words of a run: the table, the threshold with its evidence, and what to type next.
 
-    >>> print(epilogue(report, calibration, directory))
+    >>> print(epilogue(report, calibration, directory, saved_model))
     """
     at = report["at_threshold"]
     lines = []
@@ -112,7 +112,7 @@ def epilogue(report, calibration, directory):
         "Next:",
         f"  tensorboard --logdir {directory / 'logs'}",
         f"  python -c \"import cplus1_keras; print(cplus1_keras.load('{directory}'))\"",
-        f"  saved_model_cli show --dir {directory / 'saved_model'} --tag_set serve --signature_def serving_default",
+        f"  saved_model_cli show --dir {saved_model} --tag_set serve --signature_def serving_default",
         f"Pictures: {directory / 'oscr.png'}, {directory / 'scores.png'}, {directory / 'accepted_unknowns.png'}",
     ]
     return "\n".join(lines)

@@ -1,0 +1,93 @@
+"""Every family of losses of the five papers, with the hyper-parameters that the papers print: head and loss by name."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+from cplus1_keras import anchors, heads, losses, scores
+from cplus1_keras.losses import OpenSetLoss
+from cplus1_keras.scale import simplex_bound
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A head and a loss that belong together.
+
+    Args:
+        head: Function from the number of known classes to a function from features to named outputs.
+        loss: The loss.
+        maps: Whether the head takes feature maps instead of pooled features.
+        score: The score that the family is judged by.
+    """
+
+    head: Callable[[int], Callable]
+    loss: OpenSetLoss
+    maps: bool = False
+    score: Callable = scores.log_odds
+
+
+def families(num_classes, features):
+    """All families for a problem, by name, with the margins, scale and weights of the thesis's Table 5.2.
+
+    Args:
+        num_classes: C, the number of known classes.
+        features: K >= C, the length of the features: anchors need their own axis each.
+
+    Returns:
+        Dict from name to `Family`; new objects in each call.
+
+    >>> families(10, 10)["cosface"].loss.margin.margin
+    0.35
+    """
+    scale = float(math.ceil(simplex_bound(num_classes)))
+    hard = functools.partial(heads.CosineHead, scale=scale)
+    soft = functools.partial(heads.CosineHead, scale=None)
+    background = functools.partial(heads.LinearHead, background=True)
+    axes = anchors.orthonormal(num_classes, features)
+    cross_entropy = losses.CrossEntropyLoss
+    return {
+        "softmax": Family(heads.LinearHead, cross_entropy()),
+        "focal": Family(heads.LinearHead, losses.FocalLoss()),
+        "sm_softmax": Family(heads.LinearHead, cross_entropy(losses.SMSoftmax(0.3))),
+        "sphereface": Family(hard, cross_entropy(losses.SphereFace(1.2))),
+        "cosface": Family(hard, cross_entropy(losses.CosFace(0.35))),
+        "arcface": Family(hard, cross_entropy(losses.ArcFace(0.5))),
+        "adacos": Family(heads.AdaCosHead, cross_entropy()),
+        "sfn_norm": Family(soft, losses.sfn_norm(scale)),
+        "sfn_cosface": Family(soft, losses.sfn_cosface(0.35, scale)),
+        "sfn_arcface": Family(soft, losses.sfn_arcface(0.5, scale)),
+        "c2am": Family(functools.partial(heads.CosineHead, scale=30.0), cross_entropy(losses.C2AM(0.5))),
+        "e_ncm": Family(lambda _: heads.EuclideanAnchorHead(axes), cross_entropy()),
+        "c_ncm": Family(lambda _: heads.CosineAnchorHead(axes), cross_entropy()),
+        "background": Family(background, losses.BackgroundCrossEntropyLoss()),
+        "cplus1_moving_average": Family(_moving_average, losses.cplus1(0.1, 1e-4, margin=1.0)),
+        "cplus1_learnable": Family(_learnable, losses.cplus1(0.1, 1e-4, margin=1.0)),
+        "cplus1_shared": Family(_shared, losses.cplus1(0.1, 1e-4, margin=1.0)),
+        "entropic": Family(heads.LinearHead, losses.EntropicOpenSetLoss()),
+        "objectosphere": Family(heads.LinearHead, losses.objectosphere(scale)),
+        "norm_os": Family(soft, losses.norm_os(scale)),
+        "cos_os": Family(soft, losses.cos_os(0.35, scale)),
+        "arc_os": Family(soft, losses.arc_os(0.5, scale)),
+        "norm_eos": Family(hard, losses.norm_eos()),
+        "cos_eos": Family(hard, losses.cos_eos(0.35)),
+        "arc_eos": Family(hard, losses.arc_eos(0.5)),
+        "hnc_mse": Family(heads.CAMHead, cross_entropy() + 0.0007 * losses.HNCMSELoss(num_classes), maps=True),
+        "hnc_kd": Family(heads.CAMHead, cross_entropy() + 0.0065 * losses.HNCKDLoss(num_classes), maps=True),
+    }
+
+
+def _moving_average(num_classes):
+    head, centers = heads.LinearHead(num_classes, background=True), heads.MovingAverageCenters(num_classes)
+    return lambda features: centers(head(features))
+
+
+def _learnable(num_classes):
+    head, centers = heads.LinearHead(num_classes, background=True), heads.LearnableCenters(num_classes)
+    return lambda features: centers(head(features))
+
+
+def _shared(num_classes):
+    head = heads.LinearHead(num_classes, background=True)
+    centers = heads.SharedCenters(head)
+    return lambda features: centers(head(features))
