@@ -138,9 +138,9 @@ class _Images:
 
     def __init__(self, split, image_size, channels, memory):
         self.source, self.size, self.channels = split.source, image_size, channels
-        self.as_stored = image_size is None and channels is None
         height, width = size_pair(image_size) if image_size is not None else self.source.shape[:2]
         self.shape = (height, width, channels or self.source.shape[2])
+        self.as_stored = self.shape == self.source.shape
         self.names = None
         if None in self.shape and len(split):
             first = next(iter(self.source.images().take(1)))

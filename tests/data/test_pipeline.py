@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cplus1_keras.data import Split, augment, evaluation, protocols, sources, split, training
+from cplus1_keras.data import Split, augment, evaluation, pipeline, protocols, sources, split, training
 from cplus1_keras.data.protocols import Protocol
 
 
@@ -106,6 +106,23 @@ def test_share_of_the_toy_protocol():
     epoch = passes(training(part, 128, negative_fraction=0.47))[0]
     assert len(epoch) == round(200 / 0.53) // 128 == 2
     assert [labels.count(-1) for _, labels in epoch] == [60, 60]
+
+
+def test_each_epoch_draws_other_negatives():
+    part = numbered([0] * 90 + [-1] * 50)
+    epochs = passes(training(part, 10, negative_fraction=0.1), 2)
+    drawn = [[number for number in flat(numbers for numbers, _ in epoch) if number >= 90] for epoch in epochs]
+    assert [len(numbers) for numbers in drawn] == [10, 10]
+    assert set(drawn[0]) != set(drawn[1])
+
+
+def test_the_stored_size_given_again_changes_nothing():
+    part = numbered([0, 1] * 10)
+    plain, given = (training(part, 5, image_size=size, channels=size and 1) for size in (None, 2))
+    assert passes(plain) == passes(given)
+    # The images are held once, as bytes, not converted and held again.
+    assert pipeline._Images(part, 2, 1, 2**30).store.dtype == tf.uint8
+    assert pipeline._Images(part, 3, 1, 2**30).store.dtype == tf.float32
 
 
 def test_ways_of_reading_give_the_same_batches(tmp_path):
