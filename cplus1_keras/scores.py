@@ -239,7 +239,9 @@ def read(outputs, name):
     if name not in outputs:
         raise ValueError(f"This score reads the output {name!r}. The outputs are: {', '.join(sorted(outputs))}")
     value = ops.convert_to_tensor(outputs[name])
-    return ops.cast(value, keras.backend.result_type(value.dtype, "float32"))
+    # Not `result_type`, which on PyTorch makes float32 of float64.
+    wide = keras.backend.standardize_dtype(value.dtype) == "float64"
+    return value if wide else ops.cast(value, "float32")
 
 
 def read_logits(outputs, num_classes):
