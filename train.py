@@ -12,7 +12,7 @@ predictions.csv, oscr.png, accepted_unknowns.png, config.json and TensorBoard lo
 import os
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 CONFIG = flags.DEFINE_string("config", "digits", "Short name of a config that ships (--list), or a dotted name.")
 WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder of runs. A run never overwrites another.")
@@ -26,7 +26,8 @@ def main(argv):
     """Run what the flags say."""
     if len(argv) > 1:
         raise app.UsageError(f"train.py takes flags only. Received: {' '.join(argv[1:])}. Did you mean --config?")
-    from cplus1_keras import configs
+    logging.set_verbosity(logging.WARNING)
+    from cplus1_keras import configs  # after the flags are read, so that --help does not wait for TensorFlow
     from cplus1_keras.tasks import classification
 
     if LIST.value:

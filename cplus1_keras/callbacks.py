@@ -39,9 +39,11 @@ class StopOnNaN(keras.callbacks.Callback):
             value = (logs or {}).get(name)
             if value is None or np.isfinite(value):
                 continue
-            kept = "No checkpoint was saved yet." if self.epoch == 0 else f"The last good checkpoint is {self.checkpoint}."
+            kept = (
+                "No checkpoint was saved yet." if self.epoch == 0 else f"The last good checkpoint is {self.checkpoint}."
+            )
             raise FloatingPointError(
-                f"`{name}` is {value} in epoch {self.epoch + 1} at {where} (step {self.step}). Usual causes: a learning "
-                "rate that is too high, NaN or infinite pixels, or a label that is no class of the head. "
+                f"`{name}` is {value} in epoch {self.epoch + 1} at {where} (step {self.step}). Usual causes: a "
+                "learning rate that is too high, NaN or infinite pixels, or a label that is no class of the head. "
                 + (kept if self.checkpoint else "")
             )

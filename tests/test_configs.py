@@ -1,12 +1,9 @@
 """Configs are found by name and changed by settings."""
 
-
 import pytest
 
 from cplus1_keras import configs
 from cplus1_keras.tasks.classification import Experiment
-
-
 
 
 def test_settings_reach_the_experiment_and_keep_their_type():

@@ -7,6 +7,9 @@ import keras
 from cplus1_keras import data, heads, losses
 from cplus1_keras.tasks.classification import Experiment
 
+CALIBRATION_CLASSES = ("7",)
+"""The network learns to refuse the 6s that it trains on, so that the threshold is chosen on digits it never saw."""
+
 
 def backbone(features=32):
     """A small convolutional net for 8 x 8 grey images: (N, 8, 8, 1) with pixels 0..255 to features (N, K).
@@ -25,12 +28,14 @@ def backbone(features=32):
 
 
 def splits(seed):
-    """Digits 0-5 known, 6 and 7 negative, 8 and 9 unknown, split by a seed.
+    """Digits 0-5 known, 6 and 7 negative, 8 and 9 unknown, split by a seed. The 7s calibrate and never train.
 
     >>> splits(0).num_classes
     6
     """
-    return data.split(data.protocols.digits(), data.sources.digits(), seed=seed)
+    return data.split(
+        data.protocols.digits(), data.sources.digits(), calibration_classes=CALIBRATION_CLASSES, seed=seed
+    )
 
 
 def digits() -> Experiment:
@@ -45,5 +50,6 @@ def digits() -> Experiment:
         head=heads.LinearHead,
         loss=losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(xi=10.0),
         optimizer=functools.partial(keras.optimizers.AdamW, 2e-3, weight_decay=1e-4),
-        epochs=40,
+        epochs=25,
+        batch_size=32,
     )

@@ -47,8 +47,8 @@ def toy(
 ) -> Experiment:
     """MNIST digits known, NIST letters negative and unknown, LeNet++ (--set method=, --set data_dir=).
 
-    `method` is a name of `configs.families.families`. SGD with momentum 0.9, as in the thesis; negatives are sampled, with
-    repetition, to 46.8 % of a training batch. `knowns="train[:6000]"` takes a part of MNIST, for a CPU.
+    `method` is a name of `configs.families.families`. SGD with momentum 0.9, as in the thesis; negatives are sampled,
+    with repetition, to 46.8 % of a training batch. `knowns="train[:6000]"` takes a part of MNIST, for a CPU.
     """
     family = families(num_classes=10, features=10)[method]
     return Experiment(

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from cplus1_keras.data.protocols import Protocol
 from cplus1_keras.data.sources.source import Source, join
-from cplus1_keras.labels import IGNORE, UNKNOWN
+from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 
 _NAMES = ("train", "validation", "calibration", "test")
 
@@ -87,6 +87,7 @@ def split(
     validation_fraction=0.1,
     calibration_fraction=0.2,
     test_fraction=0.2,
+    calibration_classes=(),
     unknown_from_test_only=False,
     seed=0,
 ):
@@ -111,6 +112,10 @@ def split(
         validation_fraction: part of each class of `train`, in [0, 1), where `validation` is None.
         calibration_fraction: likewise for calibration.
         test_fraction: likewise for test.
+        calibration_classes: negative classes, as the protocol names them, that neither train nor watch: they only
+            calibrate and test, and the other negatives don't calibrate. A network learns to refuse the very classes
+            that it trains on, so a threshold calibrated on them accepts most of what is truly new; one calibrated on
+            classes that it never saw is an honest guess for the unknown.
         unknown_from_test_only: with a `test` source, drop the unknown images of the other sources. The field's CIFAR
             protocols do so.
         seed: int >= 0.
@@ -120,7 +125,7 @@ def split(
 
     Raises:
         ValueError: no source has some class of the protocol, a known class has no training image, a source or a file
-            is given twice, or fractions that leave nothing to train on.
+            is given twice, fractions that leave nothing to train on, or a calibration class that is no negative.
 
     Example:
 
@@ -138,12 +143,22 @@ def split(
     fractions = {name: part for name, part in fractions.items() if name not in given}
     _check_fractions(fractions)
     class_labels = _labels_of_classes(protocol, given)
+    strangers = [item for item in calibration_classes if item not in protocol.negative]
+    if strangers:
+        raise ValueError(
+            f"`calibration_classes` must be negative classes of the protocol, {protocol.negative}. "
+            f"Received: {strangers}"
+        )
 
     parts = {name: [] for name in _NAMES}
     dropped = 0
     for name, source in given.items():
         labels = np.array(class_labels[name], "int32")[source.labels]
         homes = _cut(source, fractions, seed) if name == "train" else np.full(len(source), name, "U12")
+        if calibration_classes:
+            held = np.isin(source.labels, [_index(item, source.class_names) for item in calibration_classes])
+            homes[held & (homes != "test")] = "calibration"
+            homes[(labels == NEGATIVE) & ~held & (homes == "calibration")] = "train"
         homes[labels == UNKNOWN] = "" if unknown_from_test_only and name != "test" else "test"
         homes[labels == IGNORE] = ""
         dropped += int((homes == "").sum())
@@ -176,6 +191,13 @@ def _labels_of_classes(protocol, given):
         )
     protocol.labels(dict.fromkeys(item for names in class_names for item in names))
     return {name: protocol.labels(source.class_names, partial=True) for name, source in given.items()}
+
+
+def _index(item, class_names):
+    """Index of a class, given as a protocol gives it; -1 where the source lacks it."""
+    if isinstance(item, int):
+        return item
+    return class_names.index(item) if item in class_names else -1
 
 
 def _cut(source, fractions, seed):

@@ -239,9 +239,7 @@ def fit(model, experiment, splits, directory):
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
     ]
     validation = data.evaluation(splits.validation, experiment.batch_size, **_image_format(model))
-    history = model.fit(
-        images, validation_data=validation, epochs=experiment.epochs, callbacks=watchers, shuffle=False
-    )
+    history = model.fit(images, validation_data=validation, epochs=experiment.epochs, callbacks=watchers, shuffle=False)
     checkpoint.unlink()  # training ended well, so `model.keras` takes its place
     return history
 

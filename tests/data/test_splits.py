@@ -167,3 +167,18 @@ def test_a_part_may_be_empty():
     assert len(splits.validation) == len(splits.calibration) == 0
     assert list(splits.validation.dataset()) == []
     assert len(splits.train) + len(splits.test) == 30
+
+
+def test_calibration_classes_never_train_or_watch_and_alone_calibrate():
+    source = sources.digits()
+    usual = split(protocols.digits(), source)
+    splits = split(protocols.digits(), source, calibration_classes=("7",))
+    check_no_leak(splits, source)
+    classes = {part.name: set(part.source.labels[part.labels == NEGATIVE]) for part in each(splits)}
+    assert classes == {"train": {6}, "validation": {6}, "calibration": {7}, "test": {6, 7}}
+    assert origins(splits.test) == origins(usual.test)
+    # A fifth of the 7s is test; the rest, 143 of 179, calibrates.
+    assert (splits.calibration.labels == NEGATIVE).sum() == (source.labels == 7).sum() - 36 == 143
+    assert (splits.train.labels >= 0).sum() == (usual.train.labels >= 0).sum()
+    with pytest.raises(ValueError, match="must be negative classes"):
+        split(protocols.digits(), source, calibration_classes=("3",))
