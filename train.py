@@ -27,6 +27,8 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"train.py takes flags only. Received: {' '.join(argv[1:])}. Did you mean --config?")
     logging.set_verbosity(logging.WARNING)
+    import tensorflow as tf
+
     from cplus1_keras import configs  # after the flags are read, so that --help does not wait for TensorFlow
     from cplus1_keras.tasks import classification
 
@@ -39,6 +41,8 @@ def main(argv):
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
         # What a user can mend is told in a sentence; the rest keeps its traceback.
         sys.exit(f"train.py: {error}")
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:  # what tf.data says of a damaged image
+        sys.exit(f"train.py: {error.message}")
 
 
 if __name__ == "__main__":
