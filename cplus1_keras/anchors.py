@@ -21,7 +21,7 @@ def orthonormal(num_classes, dim, seed=0):
 
     Reference: Anchor-based NCM (2018), section 3.2.
 
-    >>> np.degrees(smallest_angle(orthonormal(10, 256))).round(6)
+    >>> round(math.degrees(smallest_angle(orthonormal(10, 256))), 6)
     90.0
     """
     _check(num_classes, dim, "An orthonormal set", num_classes)
@@ -44,7 +44,7 @@ def circle(num_classes, dim=2, seed=0):
 
     Reference: Anchor-based NCM (2018), section 3.2.
 
-    >>> np.degrees(smallest_angle(circle(10))).round(6)
+    >>> round(math.degrees(smallest_angle(circle(10))), 6)
     36.0
     """
     _check(num_classes, dim, "A circle", 2)
@@ -72,8 +72,8 @@ def simplex(num_classes, dim, seed=0):
 
     Reference: Anchor-based NCM (2018), Eq 10 with its sign corrected, at the largest angle possible.
 
-    >>> simplex(2, 1).tolist()
-    [[-1.0], [1.0]]
+    >>> round(math.degrees(smallest_angle(simplex(4, 3))), 2)
+    109.47
     """
     _check(num_classes, dim, "A simplex", max(num_classes - 1, 1))
     points = np.zeros((num_classes, dim))

@@ -55,7 +55,8 @@ unit_plain = normalize
 
 
 def _unit(x):
-    return x * divide(1, norm(x, keepdims=True))
+    length = norm(x, keepdims=True)
+    return x / ops.where(length > 0, length, 1)
 
 
 def _unit_gradient(upstream, x):

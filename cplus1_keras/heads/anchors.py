@@ -74,8 +74,8 @@ class CosineAnchorHead(Head):
     Reference: Anchor-based NCM (2018), Eq 4-6 and 8.
 
     >>> head = heads.CosineAnchorHead(np.array([[0.0, 1.0], [1.0, 0.0]]))
-    >>> np.array(head(np.array([[0.0, 7.0]], "float32"))["logits"]).tolist()
-    [[0.0, -1.0]]
+    >>> np.array(head(np.array([[0.0, 7.0]], "float32"))["distances"]).tolist()
+    [[0.0, 1.0]]
     """
 
     def __init__(self, anchors, scale=1.0, **kwargs):

@@ -33,11 +33,7 @@ class Centers(keras.layers.Layer):
         self.normalize = bool(normalize)
 
     def call(self, outputs):
-        if not isinstance(outputs, dict) or "features" not in outputs:
-            raise ValueError(
-                "Centres are a layer on the outputs of a head, a dict with 'features': `centers(head(features))`. "
-                f"Received: {sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__}"
-            )
+        _check_outputs(outputs)
         features = at_least_float32(outputs["features"])
         return {**outputs, "embeddings": unit(features) if self.normalize else features}
 
@@ -85,6 +81,7 @@ class MovingAverageCenters(Centers):
         self.momentum = float(momentum)
 
     def build(self, input_shape):
+        _check_outputs(input_shape)
         fixed = {"initializer": "zeros", "trainable": False, "aggregation": "only_first_replica"}
         self.centers = self.add_weight(name="centers", shape=(self.num_classes, input_shape["features"][-1]), **fixed)
         self.seen = self.add_weight(name="seen", shape=(self.num_classes,), **fixed)
@@ -153,6 +150,7 @@ class LearnableCenters(Centers):
         self.num_classes = _checked_classes(num_classes)
 
     def build(self, input_shape):
+        _check_outputs(input_shape)
         # About unit length: the length of normalised embeddings.
         length = keras.initializers.VarianceScaling(1.0, mode="fan_out", distribution="untruncated_normal")
         shape = (self.num_classes, input_shape["features"][-1])
@@ -211,6 +209,14 @@ class SharedCenters(Centers):
 
     def get_config(self):
         return {**super().get_config(), "head": keras.saving.serialize_keras_object(self.head)}
+
+
+def _check_outputs(outputs):
+    if not isinstance(outputs, dict) or "features" not in outputs:
+        raise ValueError(
+            "Centres are a layer on the outputs of a head, a dict with 'features': `centers(head(features))`. "
+            f"Received: {sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__}"
+        )
 
 
 def _checked_classes(num_classes):

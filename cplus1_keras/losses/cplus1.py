@@ -70,13 +70,10 @@ def background_margin(labels, embeddings, centers, margin, distance="euclidean",
     [2.5, 0.0]
     """
     shortfall = ops.maximum(margin - _distances(embeddings, centers, distance), 0)
-    number = centers.shape[0]
-    if seen is not None:
-        shortfall = ops.where(ops.cast(seen, "bool"), shortfall, 0)
-        number = ops.sum(ops.cast(seen, shortfall.dtype))
-    values = ops.sum(shortfall, axis=-1)
+    seen = ops.ones(centers.shape[:1], "bool") if seen is None else ops.cast(seen, "bool")
+    values = ops.sum(ops.where(seen, shortfall, 0), axis=-1)
     if class_reduction == "mean":
-        values = divide(values, number)
+        values = divide(values, ops.sum(ops.cast(seen, values.dtype)))
     return ops.where(is_negative(labels), values, 0)
 
 

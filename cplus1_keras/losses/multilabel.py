@@ -63,9 +63,11 @@ def weighted_sigmoid(labels, logits, positive_rates):
 
     Reference: Homogeneous negative CAM (2020), Eq 8.
 
-    >>> weighted_sigmoid(np.array([[1, -100]]), np.zeros((1, 2), "float32"), [1.0, 0.5])[0] / np.log(2.0)
+    >>> values = weighted_sigmoid(np.array([[1, -100]]), np.zeros((1, 2), "float32"), [1.0, 0.5])
+    >>> np.array(values / np.log(2.0)).tolist()
+    [[1.0, 0.0]]
     """
-    rates = ops.cast(positive_rates, logits.dtype)
+    rates = ops.convert_to_tensor(positive_rates, logits.dtype)
     of_present = ops.exp(1 - rates) * ops.softplus(-logits)
     of_absent = ops.exp(rates) * ops.softplus(logits)
     return ops.where(is_present(labels), of_present, ops.where(is_absent(labels), of_absent, 0))
