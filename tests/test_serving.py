@@ -129,7 +129,7 @@ def test_python_gives_the_same_answers(exported, served):
 @pytest.mark.parametrize("shape", [(2, 10, 8, 3), (2, 16, 20, 3), (2, 8, 10, 1)])
 def test_a_wrong_image_size_is_refused(exported, served, shape):
     for signature in ("serving_default", "features"):
-        with pytest.raises((tf.errors.InvalidArgumentError, TypeError, ValueError), match="compatible|expected|shape"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"not compatible with expected shape \[\?,8,10,3\]"):
             served(np.zeros(shape, "float32"), signature)
     with pytest.raises(ValueError, match=r"the shape \(N, 8, 10, 3\)"):
         serving.Classifier(exported[0], exported[1], NAMES).predict(np.zeros(shape))
