@@ -10,7 +10,7 @@ Reference: open-mmlab/mmsegmentation, mmseg/datasets/transforms; the photometric
 import tensorflow as tf
 
 from cplus1_keras.data.preprocessing import size_pair
-from cplus1_keras.labels import IGNORE
+from cplus1_keras.labels import IGNORE, NEGATIVE
 
 MEAN_COLOUR = (123.675, 116.28, 103.53)
 """ImageNet's mean, in 0..255: what an image is padded with, 0 after the usual normalisation."""
@@ -83,7 +83,7 @@ def random_crop(size, max_share=1.0):
     Args:
         size: int or (height, width).
         max_share: below 1, a window is drawn again, up to 10 times, while one label has at least this share of the
-            annotated pixels; in (0, 1].
+            annotated pixels; in (0, 1]. Labels are those of training then: no `UNKNOWN`.
 
     Raises:
         ValueError: no such size or share.
@@ -111,7 +111,7 @@ def random_crop(size, max_share=1.0):
 
         def uniform(number):
             part = tf.reshape(cut(labels, number), [-1])
-            counts = tf.unique_with_counts(tf.boolean_mask(part, part != IGNORE)).count
+            counts = tf.math.bincount(tf.boolean_mask(part, part != IGNORE) - NEGATIVE)
             largest = tf.reduce_max(tf.concat([counts, [0]], 0))
             return tf.cast(largest, tf.float32) >= max_share * tf.cast(tf.reduce_sum(counts), tf.float32)
 

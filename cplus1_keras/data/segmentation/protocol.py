@@ -71,6 +71,11 @@ class SegmentationProtocol:
         return len(self.class_names)
 
     @property
+    def class_values(self):
+        """Mask values of all classes, known and unknown, such as `sources.coco_objects` wants to crop around."""
+        return tuple(value for _, values in self.classes for value in values)
+
+    @property
     def has_background(self):
         """True where training sees negative pixels by this protocol."""
         return bool(self.background) or (bool(self.unknown) and self.unknown_in_training == "background")

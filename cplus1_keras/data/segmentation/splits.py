@@ -44,6 +44,7 @@ class SegmentationSplit:
     def labels(self, mask, index):
         """Labels of mask tensor `index`, for use inside tf.data: (H, W) int32."""
 
+        @tf.autograph.experimental.do_not_convert
         def convert(mask, index):
             return to_labels(mask, self.label_of, self.source.describe(int(index)), self.protocol.name)
 

@@ -40,7 +40,7 @@ def coco(annotations, images, name=None):
     return MaskSource(names, load, name=name or data.name, files=[data.path(record) for record in records])
 
 
-def coco_objects(annotations, images, categories=None, context=0.5, min_side=48, name=None):
+def coco_objects(annotations, images, values=None, context=0.5, min_side=48, name=None):
     """A source of crops around objects, for sets that are mostly background at full size.
 
     Each object that is no crowd gives one crop: its box, larger by `context` times its longer side on each side as
@@ -49,33 +49,27 @@ def coco_objects(annotations, images, categories=None, context=0.5, min_side=48,
     Args:
         annotations: the json file.
         images: the folder of the images.
-        categories: names of the categories around whose objects to crop; all where None.
+        values: mask values around whose objects to crop, such as `protocol.class_values`; all where None.
         context: >= 0.
         min_side: objects whose box has a shorter longer side, in pixels, give no crop.
         name: a short name; the file's name where None.
 
     Raises:
         FileNotFoundError: the file or the folder is missing.
-        ValueError: no such category, no object that is large enough, or as `coco`.
+        ValueError: no such value, no object that is large enough, or as `coco`.
     """
     data = _Annotations(annotations, images)
     if not context >= 0:
         raise ValueError(f"`context` is a part of the object's longer side, >= 0. Received: {context!r}")
-    wanted = set(data.category_names if categories is None else categories)
-    lacks = wanted - set(data.category_names)
-    if lacks:
-        raise ValueError(
-            f"{annotations} has no category {', '.join(sorted(lacks))}. It has: {', '.join(data.category_names)}"
-        )
+    wanted = set(data.values.values() if values is None else values)
+    if not wanted <= set(data.values.values()):
+        lacks = sorted(wanted - set(data.values.values()))
+        raise ValueError(f"{annotations} has mask values 1 to {len(data.values)}. Received in `values`: {lacks}")
     crops = []
     for record in data.records:
         for item in data.objects(record):
-            value = data.values[item["category_id"]]
-            if (
-                not item.get("iscrowd")
-                and data.category_names[value - 1] in wanted
-                and max(item["bbox"][2:]) >= min_side
-            ):
+            chosen = not item.get("iscrowd") and data.values[item["category_id"]] in wanted
+            if chosen and max(item["bbox"][2:]) >= min_side:
                 crops.append((record, item))
     if not crops:
         raise ValueError(
@@ -179,7 +173,6 @@ class _Annotations:
                 self._objects[item["image_id"]].append(item)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is no COCO json with images, categories and annotations: {error!r}") from error
-        self.category_names = tuple(category["name"] for category in categories)
         self.values = {category["id"]: value for value, category in enumerate(categories, 1)}
         if CROWD in self.values.values():
             raise ValueError(f"{path} has {len(self.values)} categories, and {CROWD} means a crowd: at most 254 fit.")

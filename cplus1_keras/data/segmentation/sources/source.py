@@ -91,6 +91,7 @@ class MaskSource:
     def reader(self):
         """Function of a scalar int64 tensor, an index, giving (image (H, W, 3) float32, mask (H, W) int32)."""
 
+        @tf.autograph.experimental.do_not_convert
         def load(index):
             image, mask = self.load(index)
             with tf.device("CPU:0"):

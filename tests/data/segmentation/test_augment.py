@@ -1,0 +1,182 @@
+"""Augmentation of image and labels together: alignment, laws of flips, crops and scales, seeds."""
+
+import colorsys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cplus1_keras.data.segmentation import augment, protocols
+from cplus1_keras.labels import IGNORE
+
+LEFT_ARM, RIGHT_ARM, FACE = (protocols.lip().class_names.index(name) for name in ("left arm", "right arm", "face"))
+
+
+def coded(height=48, width=72, block=12):
+    """Labels in blocks, and an image whose first channel is 10 times the label."""
+    blocks = np.arange(height // block * (width // block)).reshape(height // block, -1)
+    labels = np.kron(blocks, np.ones([block, block], int)).astype("int32")
+    return tf.constant(np.stack([labels * 10.0, labels * 0.0, labels * 0.0 + 7], -1), tf.float32), tf.constant(labels)
+
+
+GEOMETRIC = {
+    "scale": augment.random_scale(0.5, 2.0),
+    "scale to base": augment.random_scale(0.5, 2.0, base=(128, 40)),
+    "crop": augment.random_crop(32),
+    "crop by share": augment.random_crop(32, max_share=0.3),
+    "flip": augment.random_flip(),
+    "all": augment.chain(
+        augment.random_scale(), augment.random_crop((40, 36), 0.75), augment.random_flip(), augment.pad((40, 36))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_image_and_labels_stay_aligned(name):
+    image, labels = coded()
+    function = tf.function(GEOMETRIC[name])
+    for number in range(8):
+        out, new = (part.numpy() for part in function(image, labels, seed=tf.constant([3, number])))
+        assert out.shape == (*new.shape, 3)
+        there = new != IGNORE
+        assert there.any()
+        # A pixel whose neighbours all have its label mixes no colours; it decodes to exactly that label.
+        windows = np.lib.stride_tricks.sliding_window_view(new, (3, 3))
+        inner = (windows == new[1:-1, 1:-1, None, None]).all((2, 3)) & there[1:-1, 1:-1]
+        assert inner.sum() > 0.3 * there.sum()
+        np.testing.assert_allclose(out[1:-1, 1:-1, 0][inner], 10 * new[1:-1, 1:-1][inner], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", [*GEOMETRIC, "photometric"])
+def test_equal_seeds_equal_results_other_seeds_others(name):
+    function = GEOMETRIC.get(name) or augment.photometric()
+    image, labels = coded()
+
+    def results(seed):
+        return [function(image, labels, seed=[seed, number])[0].numpy() for number in range(4)]
+
+    first, again, other = results(0), results(0), results(1)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_flip_of_lip_keeps_left_left():
+    mirror = protocols.lip().mirror()
+    labels = tf.constant([[LEFT_ARM, FACE, RIGHT_ARM, -1, IGNORE]])
+    image = tf.cast(tf.repeat(labels[..., None], 3, -1), tf.float32)
+    flipped_image, flipped = augment.flip(image, labels, mirror)
+    # Where the picture of the left arm lies after mirroring is, in the mirrored picture, a right arm.
+    assert flipped.numpy().tolist() == [[IGNORE, -1, LEFT_ARM, FACE, RIGHT_ARM]]
+    assert flipped_image[0, -1, 0] == LEFT_ARM
+    again_image, again = augment.flip(flipped_image, flipped, mirror)
+    np.testing.assert_array_equal(again, labels)
+    np.testing.assert_array_equal(again_image, image)
+
+
+def test_a_person_facing_us_keeps_the_left_arm_on_the_right_of_the_picture():
+    labels = np.full([8, 9], -1, "int32")
+    labels[2:6, 0:2], labels[2:6, 6:8] = RIGHT_ARM, LEFT_ARM
+    image = tf.zeros([8, 9, 3])
+    function = augment.random_flip(protocols.lip().mirror())
+    seen = set()
+    for number in range(12):
+        new = function(image, tf.constant(labels), seed=[0, number])[1].numpy()
+        left, right = np.argwhere(new == LEFT_ARM)[:, 1].mean(), np.argwhere(new == RIGHT_ARM)[:, 1].mean()
+        assert left > right
+        seen.add((left, right))
+    assert len(seen) == 2
+
+
+def test_scale_follows_the_base_and_keeps_the_ratio():
+    for size, expected in (((375, 500), (512, 683)), ((500, 375), (683, 512)), ((100, 1000), (205, 2048))):
+        _, labels = augment.random_scale(1.0, 1.0, base=(2048, 512))(
+            tf.zeros([*size, 3]), tf.zeros(size, tf.int32), seed=[0, 0]
+        )
+        assert tuple(labels.shape) == expected
+    sizes = [
+        int(augment.random_scale()(tf.zeros([100, 100, 3]), tf.zeros([100, 100], tf.int32), seed=[1, n])[1].shape[0])
+        for n in range(60)
+    ]
+    assert 50 <= min(sizes) < 65
+    assert 185 < max(sizes) <= 200
+
+
+def test_crops_reach_every_place_and_keep_small_images_whole():
+    labels = tf.reshape(tf.range(30), [5, 6])
+    image = tf.zeros([5, 6, 3])
+    corners = {int(augment.random_crop((4, 4))(image, labels, seed=[0, n])[1][0, 0]) for n in range(80)}
+    assert corners == {0, 1, 2, 6, 7, 8}
+    np.testing.assert_array_equal(augment.random_crop(9)(image, labels, seed=[0, 0])[1], labels)
+
+
+def test_crop_by_share_avoids_windows_of_one_class():
+    labels = np.zeros([20, 200], "int32")
+    labels[:, 90:110] = 1
+    labels[:, :40] = IGNORE
+    inputs = tf.zeros([20, 200, 3]), tf.constant(labels)
+
+    def mixed(max_share):
+        crops = [augment.random_crop(20, max_share)(*inputs, seed=[0, n])[1].numpy() for n in range(40)]
+        shares = [np.unique(crop[crop != IGNORE], return_counts=True)[1] for crop in crops]
+        return np.mean([len(count) > 1 and count.max() / count.sum() < 0.75 for count in shares])
+
+    assert mixed(1.0) < 0.4
+    assert mixed(0.75) > 0.75
+
+
+def test_padding_is_ignored_and_exact():
+    image, labels = coded()
+    out, new = augment.pad((50, 80), colour=(1.0, 2.0, 3.0))(image, labels)
+    np.testing.assert_array_equal(out[:48, :72], image)
+    np.testing.assert_array_equal(new[:48, :72], labels)
+    assert (new.numpy() == IGNORE).sum() == 50 * 80 - 48 * 72
+    np.testing.assert_array_equal(out[48:], np.broadcast_to([1.0, 2.0, 3.0], [2, 80, 3]))
+
+
+def test_photometric_parts_against_colorsys():
+    pixels = np.array([[[200.0, 40.0, 90.0]]], "float32")
+    labels = tf.zeros([1, 1], tf.int32)
+
+    def outcomes(**parts):
+        off = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+        function = augment.photometric(**(off | parts))
+        return np.array([function(tf.constant(pixels), labels, seed=[0, n])[0][0, 0] for n in range(60)])
+
+    shifts = outcomes(brightness=32.0) - pixels[0, 0]
+    assert np.ptp(shifts, axis=1).max() < 1e-3
+    assert (np.abs(shifts[:, 0]) < 1e-3).mean() == pytest.approx(0.5, abs=0.2)
+    assert 25 < shifts.max() <= 32
+    assert -32 <= shifts.min() < -25
+    factors = outcomes(contrast=0.5) / pixels[0, 0]
+    unclipped = factors[:, 1:]
+    assert np.ptp(unclipped, axis=1).max() < 1e-4
+    assert 0.5 <= unclipped.min() < 0.6
+    assert 1.4 < unclipped.max() <= 1.5
+    hue, strength, value = colorsys.rgb_to_hsv(*(pixels[0, 0] / 255))
+    for part, (low, high), channel in (({"saturation": 0.5}, (0.5, 1.5), 1), ({"hue": 18.0}, (-0.1, 0.1), 0)):
+        hsv = np.array([colorsys.rgb_to_hsv(*np.clip(rgb / 255, 0, 1)) for rgb in outcomes(**part)])
+        np.testing.assert_allclose(
+            np.delete(hsv, channel, 1), np.tile(np.delete([hue, strength, value], channel), (60, 1)), atol=1e-3
+        )
+        moved = hsv[:, 1] / strength if channel else (hsv[:, 0] - hue + 0.5) % 1 - 0.5
+        high = min(high, 1 / strength) if channel else high
+        assert low - 1e-3 <= moved.min() < low + 0.2 * (high - low)
+        assert high - 0.25 * (high - low) < moved.max() <= high + 1e-3
+
+
+def test_photometric_stays_in_range_and_keeps_labels():
+    rng = np.random.default_rng(0)
+    image, labels = tf.constant(rng.uniform(0, 255, [6, 7, 3]), tf.float32), tf.constant(rng.integers(0, 3, [6, 7]))
+    for number in range(20):
+        out, same = augment.photometric()(image, labels, seed=[0, number])
+        assert 0 <= float(tf.reduce_min(out)) <= float(tf.reduce_max(out)) <= 255
+        assert same is labels
+
+
+def test_arguments_are_checked():
+    with pytest.raises(ValueError, match="0 < low <= high"):
+        augment.random_scale(2.0, 0.5)
+    with pytest.raises(ValueError, match="max_share"):
+        augment.random_crop(4, 0.0)
+    with pytest.raises(ValueError, match="image size"):
+        augment.random_crop(0)
