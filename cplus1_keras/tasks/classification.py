@@ -83,25 +83,48 @@ def build(experiment, num_classes):
     return model
 
 
-def judge(model, images, num_classes, score):
-    """Predictions and scores of a model.
+def training_images(model, experiment, splits):
+    """The training batches of an experiment, without negatives where the loss has no use for them.
 
     Args:
-        model: `OpenSetModel`.
-        images: `tf.data.Dataset` of batches (images, labels) in a fixed order.
-        num_classes: Number of known classes.
-        score: A score of `cplus1_keras.scores`.
+        model: What `build` returns.
+        experiment: An `Experiment`.
+        splits: `data.Splits`.
 
     Returns:
-        Pair of arrays (N,): the most likely known class, and the score in float32.
+        `tf.data.Dataset` of (images, labels).
 
-    >>> predictions, scores = judge(model, data.evaluation(splits.test, 64), 6, scores.log_odds)
+    >>> model.fit(training_images(model, experiment, splits), epochs=3, shuffle=False)
     """
-    answer = Reject(num_classes, threshold=-np.inf, score=score)(model.output)
+    return data.training(
+        splits.train,
+        experiment.batch_size,
+        augment=experiment.augment,
+        negative_fraction=experiment.negative_fraction if experiment.loss.needs_negatives else 0,
+        seed=experiment.seed,
+        **_image_format(model),
+    )
+
+
+def judge(model, experiment, split, num_classes):
+    """Predictions and scores of a model on a split.
+
+    Args:
+        model: What `build` returns.
+        experiment: An `Experiment`; its score and batch size are used.
+        split: `data.Split`.
+        num_classes: Number of known classes.
+
+    Returns:
+        Pair of arrays (N,) in the order of `split.labels`: the most likely known class, and the score in float32.
+
+    >>> predictions, scores = judge(model, experiment, splits.test, splits.num_classes)
+    """
+    answer = Reject(num_classes, threshold=-np.inf, score=experiment.score)(model.output)
     # Only these two: `predict` concatenates every output that a model has.
     judged = keras.Model(model.input, {"class_id": answer["class_id"], "score": answer["score"]})
-    with model.distribute_strategy.scope():
-        result = judged.predict(images.map(lambda image, label: image), verbose=0)
+    images = data.evaluation(split, experiment.batch_size, **_image_format(model))
+    result = judged.predict(images.map(lambda image, label: image), verbose=0)
     return result["class_id"], result["score"]
 
 
@@ -183,13 +206,9 @@ def evaluate(model, experiment, splits, directory):
 
     >>> found, figures = evaluate(model, experiment, splits, directory)
     """
-
-    def judged(split):
-        images = data.evaluation(split, experiment.batch_size, **_image_format(model))
-        return judge(model, images, splits.num_classes, experiment.score)
-
-    found = calibrate(experiment, splits.calibration.labels, judged(splits.calibration)[1])
-    predictions, scores_ = judged(splits.test)
+    _, scores_ = judge(model, experiment, splits.calibration, splits.num_classes)
+    found = calibrate(experiment, splits.calibration.labels, scores_)
+    predictions, scores_ = judge(model, experiment, splits.test, splits.num_classes)
     names = splits.class_names
     report.write_predictions(directory / "predictions.csv", splits.test, predictions, scores_, found.threshold, names)
     report.write_figures(directory, experiment.name, splits.test, predictions, scores_, found, names)
@@ -224,21 +243,15 @@ def fit(model, experiment, splits, directory):
 
     >>> history = fit(model, experiment, splits, directory)
     """
-    images = data.training(
-        splits.train,
-        experiment.batch_size,
-        augment=experiment.augment,
-        negative_fraction=experiment.negative_fraction if experiment.loss.needs_negatives else 0,
-        seed=experiment.seed,
-        **_image_format(model),
-    )
     checkpoint = directory / "last_good.keras"
     watchers = [
         StopOnNaN(checkpoint),
         keras.callbacks.ModelCheckpoint(checkpoint),
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
     ]
+    images = training_images(model, experiment, splits)
     validation = data.evaluation(splits.validation, experiment.batch_size, **_image_format(model))
+    # The data set shuffles by itself, in an order that the seed and the epoch decide.
     history = model.fit(images, validation_data=validation, epochs=experiment.epochs, callbacks=watchers, shuffle=False)
     checkpoint.unlink()  # training ended well, so `model.keras` takes its place
     return history

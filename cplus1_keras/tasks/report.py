@@ -75,7 +75,7 @@ def write_figures(directory, name, split, predictions, scores, calibration, clas
     labels = split.labels
     present = [group for group, label in (("negative", -1), ("unknown", UNKNOWN)) if (labels == label).any()]
     if present:
-        curves = {(name, group): metrics.oscr(labels, predictions, scores, group) for group in present}
+        curves = {group: metrics.oscr(labels, predictions, scores, group) for group in present}
         plots.oscr(curves, title=f"{name}: OSCR on the test set").savefig(directory / "oscr.png")
     histogram = plots.histogram(labels, scores, calibration.threshold, score_name=calibration.score)
     histogram.savefig(directory / "scores.png")

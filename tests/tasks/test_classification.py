@@ -114,9 +114,9 @@ def test_a_run_with_a_cosine_head_and_margin_reaches_a_good_classifier():
     keras.utils.set_random_seed(0)
     splits = experiment.data(0)
     model = classification.build(experiment, splits.num_classes)
-    images = data.training(splits.train, 32, negative_fraction=0)
+    images = classification.training_images(model, experiment, splits)
     model.fit(images, epochs=experiment.epochs, verbose=0, shuffle=False)
-    found, _ = classification.judge(model, data.evaluation(splits.test, 256), 6, experiment.score)
+    found, _ = classification.judge(model, experiment, splits.test, 6)
     known = splits.test.labels >= 0
 
     def flat(split):

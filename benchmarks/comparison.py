@@ -1,0 +1,121 @@
+"""Compare methods on a config: train each with the same seeds, judge each on the same test images, write a table.
+
+    python benchmarks/comparison.py --config toy --methods softmax,entropic --seeds 3 --set knowns=train[:3000]
+
+Results go to --output as JSON, run by run, so that a comparison that was stopped goes on where it was; the table beside
+it is Markdown. Cells are means over the seeds with the half-width of their 95 % interval (Student's t).
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from scipy import stats
+
+from cplus1_keras import configs, metrics
+from cplus1_keras.labels import UNKNOWN, is_negative
+from cplus1_keras.metrics.report import cell
+from cplus1_keras.provenance import provenance, write_json
+from cplus1_keras.tasks import classification
+
+FIGURES = ("accuracy", "ccr_at_fpr_0.01", "ccr_at_fpr_0.1", "auroc", "open_auc")
+TITLES = ("accuracy", "CCR at FPR 1e-2", "CCR at FPR 1e-1", "AUROC", "OpenAUC", "unknowns accepted at FPR 10 %")
+
+
+def run(experiment):
+    """Figures of one training, on the unknowns of the test split."""
+    keras.utils.set_random_seed(experiment.seed)
+    splits = experiment.data(experiment.seed)
+    model = classification.build(experiment, splits.num_classes)
+    start = time.perf_counter()
+    images = classification.training_images(model, experiment, splits)
+    history = model.fit(images, epochs=experiment.epochs, verbose=0, shuffle=False)
+    seconds = time.perf_counter() - start
+    predictions, scores = classification.judge(model, experiment, splits.test, splits.num_classes)
+    figures = metrics.summary(splits.test.labels, predictions, scores, (0.01, 0.1), ("unknown",), samples=1000)
+    _, calibration_scores = classification.judge(model, experiment, splits.calibration, splits.num_classes)
+    figures["loss"] = history.history["loss"][-1]
+    figures["seconds"] = round(seconds, 1)
+    if is_negative(splits.calibration.labels).any():
+        found = classification.calibrate(experiment, splits.calibration.labels, calibration_scores)
+        figures["calibration"] = found.to_dict()
+        accepted = scores[splits.test.labels == UNKNOWN] >= found.threshold
+        figures["fpr_unknown"] = float(np.mean(accepted))
+    return figures
+
+
+def compare(config, methods, seeds, settings, output):
+    """Run what `output` does not hold yet, and return all results: {method: {seed: figures}}."""
+    output = pathlib.Path(output)
+    record = {"config": config, "settings": list(settings), "results": {}}
+    if output.is_file():
+        old = json.loads(output.read_text(encoding="utf-8"))
+        if (old["config"], old["settings"]) != (config, list(settings)):
+            raise SystemExit(f"{output} holds other settings, {old['settings']}. Remove it or name another --output.")
+        record = old
+    for method in methods:
+        for seed in range(seeds):
+            done = record["results"].setdefault(method, {})
+            if str(seed) in done:
+                continue
+            experiment = configs.resolve(config, [*settings, f"method={method}"])
+            experiment = dataclasses.replace(experiment, seed=seed)
+            done[str(seed)] = {**run(experiment), "provenance": provenance()}
+            write_json(output, record)
+            unknown = done[str(seed)]["unknown"]
+            told = "  ".join(f"{name} {cell(unknown[name])}" for name in FIGURES)
+            print(f"{method} seed {seed}: {told}  ({done[str(seed)]['seconds']} s)", flush=True)
+            keras.backend.clear_session()
+    return record["results"]
+
+
+def table(results):
+    """Markdown: a row a method, mean over the seeds and the half-width of its 95 % interval."""
+    rows = ["| method | " + " | ".join(TITLES) + " |", "|---|" + "---|" * len(TITLES)]
+    for method, by_seed in results.items():
+        values = [[r["unknown"][name] for r in by_seed.values()] for name in FIGURES]
+        values.append([r.get("fpr_unknown") for r in by_seed.values()])
+        rows.append(f"| {method} | " + " | ".join(map(_cell, values)) + " |")
+    return "\n".join(rows)
+
+
+def _cell(values):
+    if any(value is None for value in values):
+        return ""
+    mean = np.mean(values)
+    if len(values) < 2:
+        return f"{mean:.3f}"
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{mean:.3f} ± {half:.3f}"
+
+
+def report(config, methods, seeds, settings, output):
+    """Compare, write the table beside the results, print it and return it."""
+    results = compare(config, methods, seeds, settings, output)
+    text = table({method: results[method] for method in methods})
+    pathlib.Path(output).with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    print(f"\n{config}, {', '.join(settings) or 'as it ships'}, {seeds} seeds, on unknowns\n\n{text}\n")
+    return text
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="toy")
+    parser.add_argument("--methods", default="softmax,entropic,objectosphere", help="names of configs.families")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
+    parser.add_argument("--output", default="docs/results/comparison.json")
+    arguments = parser.parse_args()
+    keras.utils.disable_interactive_logging()
+    report(arguments.config, arguments.methods.split(","), arguments.seeds, arguments.settings, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
