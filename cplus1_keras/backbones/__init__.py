@@ -3,18 +3,24 @@
 Each function returns a `keras.Model` that takes float images (N, H, W, channels) with pixels 0..255 (it rescales them
 itself) and gives features: a vector (N, K), or with `pool=False` the map (N, h, w, K) that CAMs and segmentation need.
 
+`dilated_resnet` and `hrnet` are for pixels: they give a list of four maps, fine to coarse.
+
 `lenet_plus_plus` and `cifar_resnet` are for small images; the others come from keras-cv, which is imported when one of
 them is called, so that `import cplus1_keras.backbones` is light and needs no TensorFlow.
 """
 
 from cplus1_keras.backbones.batch_norm import synchronize_batch_norm
+from cplus1_keras.backbones.dilated import dilated_resnet
+from cplus1_keras.backbones.hrnet import hrnet
 from cplus1_keras.backbones.large import densenet, efficientnet_v2, mit, mobilenet_v3, resnet, resnet_v2
 from cplus1_keras.backbones.small import cifar_resnet, lenet_plus_plus
 
 __all__ = [
     "cifar_resnet",
     "densenet",
+    "dilated_resnet",
     "efficientnet_v2",
+    "hrnet",
     "lenet_plus_plus",
     "mit",
     "mobilenet_v3",
