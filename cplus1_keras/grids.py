@@ -22,7 +22,7 @@ def nearest(values, output):
     Raises:
         ValueError: If the grid of `values` is known to be coarser than that of `output`.
 
-    >>> nearest(np.arange(16).reshape(1, 4, 4), np.zeros((1, 2, 2, 3))).tolist()
+    >>> np.array(nearest(np.arange(16).reshape(1, 4, 4), np.zeros((1, 2, 2, 3)))).tolist()
     [[[5, 7], [13, 15]]]
     """
     axes = len(output.shape) - 2
