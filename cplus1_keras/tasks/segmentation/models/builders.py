@@ -1,0 +1,202 @@
+"""Segmentation models: a backbone, a decoder, any head of the package, and outputs at the image's size."""
+
+from cplus1_keras.backbones.convolutions import ResizeLike
+from cplus1_keras.models import OpenSetModel
+from cplus1_keras.tasks.segmentation.models import decoders
+
+PER_CLASS = ("logits", "cosines", "scale", "distances")
+"""The outputs of a head that are resized to the image: few channels, and read together by scores and margins."""
+
+AUXILIARY_WEIGHT = 0.4
+"""The weight of an auxiliary classifier's loss, as in mmsegmentation's and OCRNet's published settings."""
+
+
+def segmenter(images, features, head, auxiliary_logits=None, name="segmenter"):
+    """The model from images to a head's outputs for each pixel.
+
+    What is per class (`logits`, `cosines`, `scale`, `distances`) is resized bilinearly to the image, so cross-entropy
+    reads logits of each pixel. `features`, `embeddings` and all else stay at the features' own size, so that the C+1
+    loss never holds a vector for each pixel; losses and centres take the labels of pixels there by nearest neighbour
+    (`grids.nearest`).
+
+    `predict` concatenates every output that a model has: predict through `keras.Model(model.input, {"logits":
+    model.output["logits"]})`.
+
+    Args:
+        images: Symbolic images (N, H, W, channels), pixels 0..255.
+        features: Symbolic map (N, h, w, K).
+        head: A head, or any function from features to named outputs, such as a head followed by centres.
+        auxiliary_logits: Symbolic logits (N, h', w', classes) of a classifier that only training needs, or None. They
+            become the output `auxiliary_logits`, at the image's size.
+        name: The model's name.
+
+    Returns:
+        `OpenSetModel` from images to a dict of outputs.
+
+    Example:
+        >>> images = keras.Input((None, None, 3))
+        >>> features = keras.layers.Conv2D(8, 3, strides=4, padding="same")(images)
+        >>> model = segmenter(images, features, heads.LinearHead(5, background=True))
+        >>> {name: tuple(output.shape) for name, output in model(np.zeros((1, 20, 24, 3), "float32")).items()}
+        {'features': (1, 5, 6, 8), 'logits': (1, 20, 24, 6)}
+    """
+    outputs = dict(head(features))
+    if auxiliary_logits is not None:
+        outputs["auxiliary_logits"] = auxiliary_logits
+    for output in (*PER_CLASS, "auxiliary_logits"):
+        if output in outputs:
+            outputs[output] = ResizeLike(name=f"{output}_at_image_size")([outputs[output], images])
+    return OpenSetModel(images, outputs, name=name)
+
+
+def deeplab_v3_plus(
+    backbone,
+    head,
+    auxiliary=None,
+    channels=512,
+    low_level_channels=48,
+    rates=None,
+    dropout=0.1,
+    name="deeplab_v3_plus",
+):
+    """DeepLabV3+, as the C+1 paper's framework has it: on a dilated ResNet, features at stride 4.
+
+    Trainable parameters with 21 classes and a bias: 43,572,186 on `dilated_resnet(50)` with an auxiliary head,
+    41,206,981 without; 62,564,314 on `dilated_resnet(101)` with one. mmsegmentation publishes 43.59M and 62.58M: its
+    V1c stem has 19,232 more than the 7x7 stem of keras-cv, which pretrained weights in Keras's format have.
+
+    For small machines: `deeplab_v3_plus(dilated_resnet(18, 16, widths=(64, 64, 96, 128)), head, channels=96)`.
+
+    Args:
+        backbone: `keras.Model` from images to a list of maps, fine to coarse, such as `backbones.dilated_resnet`.
+        head: A head, or any function from features to named outputs. The framework's own classifier is
+            `LinearHead(num_classes, use_bias=True, background=True)`.
+        auxiliary: A head for the FCN on the last map but one, or None. It gives `auxiliary_logits`, for a term
+            `0.4 * BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})`.
+        channels, low_level_channels, dropout: As in `deeplab_features`.
+        rates: Dilations of the context; None takes (12, 24, 36) at stride 8, (6, 12, 18) at stride 16, and so on.
+        name: The model's name.
+
+    Returns:
+        `OpenSetModel`: images (N, H, W, channels) of any size, 0..255 -> `features` (N, H/4, W/4, channels), `logits`
+        (N, H, W, classes), and what else the head gives; see `segmenter`.
+
+    Example:
+        >>> backbone = backbones.dilated_resnet(18, 16, widths=(64, 64, 96, 128))
+        >>> model = deeplab_v3_plus(backbone, heads.LinearHead(10, use_bias=True, background=True), channels=96)
+
+    Reference: L.-C. Chen et al., "Encoder-decoder with atrous separable convolution", ECCV 2018.
+    """
+    maps = backbone.outputs
+    if rates is None:
+        rates = [96 * step // output_stride(backbone) for step in (1, 2, 3)]
+    features = decoders.deeplab_features(maps, rates, channels, low_level_channels, dropout)
+    return segmenter(backbone.input, features, head, _auxiliary(maps, auxiliary, dropout), name)
+
+
+def fcn(backbone, head, auxiliary=None, channels=512, convolutions=2, dropout=0.1, name="fcn"):
+    """A fully convolutional network on a dilated ResNet: two 3x3 convolutions on the last map, joined with it.
+
+    Args:
+        backbone: `keras.Model` from images to a list of maps, fine to coarse, such as `backbones.dilated_resnet`.
+        head: A head, or any function from features to named outputs.
+        auxiliary: A head for the FCN on the last map but one, or None; see `deeplab_v3_plus`.
+        channels, convolutions, dropout: As in `fcn_features`.
+        name: The model's name.
+
+    Returns:
+        `OpenSetModel`: images of any size, 0..255 -> `features` at the last map's size, `logits` (N, H, W, classes),
+        and what else the head gives; see `segmenter`.
+
+    Example:
+        >>> model = fcn(backbones.dilated_resnet(18, 8), heads.LinearHead(10), channels=64)
+
+    Reference: J. Long et al., "Fully convolutional networks for semantic segmentation", CVPR 2015.
+    """
+    maps = backbone.outputs
+    features = decoders.fcn_features(maps[-1], channels, convolutions, dropout=dropout)
+    return segmenter(backbone.input, features, head, _auxiliary(maps, auxiliary, dropout), name)
+
+
+def hrnet_fcn(backbone, head, dropout=0.0, name="hrnet_fcn"):
+    """HRNetV2 with the classifier of its paper: all branches at stride 4, joined, and one 1x1 convolution.
+
+    Trainable parameters with 21 classes and a bias: 9,641,391 on `hrnet(18)`, 65,860,101 on `hrnet(48)` (published:
+    65.8M).
+
+    Args:
+        backbone: `keras.Model` from images to a list of maps, fine to coarse, such as `backbones.hrnet`.
+        head: A head, or any function from features to named outputs.
+        dropout: Share of the channels that training drops before the classifier; the published nets drop none.
+        name: The model's name.
+
+    Returns:
+        `OpenSetModel`: images of any size, 0..255 -> `features` (N, H/4, W/4, K), K the channels of all branches,
+        `logits` (N, H, W, classes), and what else the head gives; see `segmenter`.
+
+    Example:
+        >>> model = hrnet_fcn(backbones.hrnet(18), heads.LinearHead(20, use_bias=True, background=True))
+
+    Reference: K. Sun et al., "High-resolution representations for labeling pixels and regions", 2019.
+    """
+    x = decoders.joined_maps(backbone.outputs)
+    features = decoders.fcn_features(x, x.shape[-1], 1, kernel_size=1, concatenate=False, dropout=dropout)
+    return segmenter(backbone.input, features, head, name=name)
+
+
+def ocrnet(backbone, head, auxiliary, channels=512, key_channels=256, name="ocrnet"):
+    """OCRNet: HRNetV2's joined branches with object-contextual representations.
+
+    The auxiliary classifier says where each class is, so it is part of prediction too; it is trained by a loss of its
+    own with weight 0.4. Trainable parameters with 21 classes and biases: 12,081,604 on `hrnet(18)`, 70,373,914 on
+    `hrnet(48)`.
+
+    Args:
+        backbone: `keras.Model` from images to a list of maps, fine to coarse, such as `backbones.hrnet`.
+        head: A head, or any function from features to named outputs.
+        auxiliary: The head of the first classifier, with the same classes. It gives `auxiliary_logits`, for a term
+            `0.4 * BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})`.
+        channels, key_channels: As in `ocr_features`.
+        name: The model's name.
+
+    Returns:
+        `OpenSetModel`: images of any size, 0..255 -> `features` (N, H/4, W/4, channels), `logits` and
+        `auxiliary_logits` (N, H, W, classes), and what else the head gives; see `segmenter`.
+
+    Example:
+        >>> model = ocrnet(backbones.hrnet(18), heads.LinearHead(20), heads.LinearHead(20), channels=64)
+
+    Reference: Y. Yuan et al., "Object-contextual representations for semantic segmentation", ECCV 2020.
+    """
+    x = decoders.joined_maps(backbone.outputs)
+    first = decoders.fcn_features(x, x.shape[-1], 1, 1, concatenate=False, dropout=0.0, name="auxiliary")
+    region_logits = auxiliary(first)["logits"]
+    features = decoders.ocr_features(x, region_logits, channels, key_channels)
+    return segmenter(backbone.input, features, head, region_logits, name)
+
+
+def output_stride(backbone):
+    """Pixels to a cell of a backbone's last map, along one axis.
+
+    Args:
+        backbone: `keras.Model` from images to a list of maps.
+
+    Returns:
+        int.
+
+    Example:
+        >>> output_stride(backbones.dilated_resnet(18, output_stride=16))
+        16
+    """
+    _, height, width, channels = backbone.input_shape
+    height = height or 512
+    last = backbone.compute_output_shape((1, height, width or 512, channels))[-1]
+    return round(height / last[1])
+
+
+def _auxiliary(maps, head, dropout):
+    """Logits of the FCN on the last map but one: half as many channels as are usual there, 256."""
+    if head is None:
+        return None
+    x = decoders.fcn_features(maps[-2], 256, 1, concatenate=False, dropout=dropout, name="auxiliary")
+    return head(x)["logits"]
