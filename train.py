@@ -30,14 +30,12 @@ def main(argv):
     import tensorflow as tf
 
     from cplus1_keras import configs  # after the flags are read, so that --help does not wait for TensorFlow
-    from cplus1_keras.tasks import classification
 
     if LIST.value:
         print(configs.listing())
         return
     try:
-        experiment = configs.resolve(CONFIG.value, SET.value)
-        classification.run(experiment, WORKDIR.value)
+        configs.resolve(CONFIG.value, SET.value).run(WORKDIR.value)
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
         # What a user can mend is told in a sentence; the rest keeps its traceback.
         sys.exit(f"train.py: {error}")

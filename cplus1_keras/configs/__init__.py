@@ -64,7 +64,8 @@ def resolve(name, settings=()):
 
 
 def _returns_experiment(function):
-    return getattr(function.__annotations__.get("return"), "__name__", None) == "Experiment"
+    """Whether a function's annotation says that it returns something that `run(workdir)` trains."""
+    return hasattr(function.__annotations__.get("return"), "run")
 
 
 def _function(name):

@@ -59,6 +59,10 @@ class Experiment:
     confidence: float = 0.95
     seed: int = 0
 
+    def run(self, workdir="runs"):
+        """Train, judge, calibrate and export; see `run`."""
+        return run(self, workdir)
+
 
 def build(experiment, num_classes):
     """The compiled model of an experiment.
