@@ -79,6 +79,13 @@ class OpenSetModel(keras.Model):
         """The metrics, each on the labels and its output; see `keras.Model.compute_metrics`."""
         return super().compute_metrics(x, dict.fromkeys(y_pred, y), y_pred, sample_weight)
 
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        if data_batch is not None:
+            # Under a strategy Keras first takes the mean of the batch over the replicas, and labels become floats.
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data_batch)
+            data_batch = (x, ops.cast(y, "int32") if ops.is_tensor(y) else y, sample_weight)
+        super()._symbolic_build(iterator, data_batch)
+
     @property
     def metrics(self):
         return [*super().metrics, *self._term_means().values()]

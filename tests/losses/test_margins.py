@@ -1,0 +1,175 @@
+"""Margins: values by hand, edges, and what their constructors refuse."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cplus1_keras import heads, losses
+from cplus1_keras.labels import NEGATIVE
+from cplus1_keras.losses import adaptive_margins, margins
+
+
+def through(function, cosine, margin):
+    cosine = tf.constant(cosine)
+    with tf.GradientTape() as tape:
+        tape.watch(cosine)
+        value = function(cosine, margin)
+    return value.numpy(), tape.gradient(value, cosine).numpy()
+
+
+def test_arcface_stops_at_pi():
+    """θ + m beyond π is π: no reward for a larger angle, and no gradient."""
+    theta = np.array([0.0, 1.0, math.pi - 0.5 - 1e-6, math.pi - 0.5 + 1e-6, 2.9, math.pi])
+    value, gradient = through(margins.arcface, np.cos(theta), 0.5)
+    np.testing.assert_allclose(value, np.cos(np.minimum(theta + 0.5, math.pi)), atol=1e-12)
+    np.testing.assert_array_equal(gradient[3:], 0)
+    np.testing.assert_allclose(gradient[1], math.sin(1.5) / math.sin(1.0), rtol=1e-12)
+
+
+def test_arcface_is_exact_at_angle_zero():
+    """Clamping the cosine, as published code does, lowers the logit there by 0.138 at s = 64."""
+    value, gradient = through(margins.arcface, np.array([1.0], "float32"), 0.5)
+    np.testing.assert_allclose(64 * value, 64 * math.cos(0.5), rtol=1e-7)
+    # d cos(θ + m)/d cos θ = sin(θ + m)/sin θ, with sin θ floored.
+    np.testing.assert_allclose(gradient, math.cos(0.5) + math.sin(0.5) / 3.5e-4, rtol=1e-5)
+
+
+def test_sphereface_by_hand():
+    """m = 1.5: k = 0 up to 2π/3, then 1."""
+    theta = np.array([0.5, 2.0, 2.2, 3.0, math.pi])
+    value, gradient = through(margins.sphereface, np.cos(theta), 1.5)
+    by_hand = [math.cos(0.75), math.cos(3.0), -math.cos(3.3) - 2, -math.cos(4.5) - 2, -2.0]
+    np.testing.assert_allclose(value, by_hand, atol=1e-9)
+    np.testing.assert_allclose(gradient[0], 1.5 * math.sin(0.75) / math.sin(0.5), rtol=1e-9)
+    np.testing.assert_allclose(gradient[2], -1.5 * math.sin(3.3) / math.sin(2.2), rtol=1e-9)
+    assert (gradient[:4] > 0).all()
+
+
+def outputs_of(cosines, scale=10.0, **more):
+    cosines = tf.constant(cosines, "float64")
+    return {
+        "logits": scale * cosines,
+        "cosines": cosines,
+        "scale": tf.fill((len(cosines), 1), tf.cast(scale, "float64")),
+    } | more
+
+
+def test_a_margin_touches_the_true_class_of_knowns_only():
+    labels = tf.constant([1, NEGATIVE, -2, -100])
+    outputs = outputs_of(np.tile([0.5, 0.6, 0.7], (4, 1)))
+    for margin, target in [
+        (losses.SMSoftmax(0.3), 6.0 - 0.3),
+        (losses.CosFace(0.35), 10 * (0.6 - 0.35)),
+        (losses.ArcFace(0.5), 10 * math.cos(math.acos(0.6) + 0.5)),
+        (losses.SphereFace(1.5), 10 * math.cos(1.5 * math.acos(0.6))),
+    ]:
+        logits = margin.training_logits(labels, outputs).numpy()
+        np.testing.assert_allclose(logits[0], [5.0, target, 7.0], rtol=1e-12)
+        np.testing.assert_allclose(logits[1:], outputs["logits"][1:], rtol=1e-12)
+
+
+def test_sm_softmax_reads_a_linear_head():
+    outputs = heads.LinearHead(3)(np.ones((2, 5), "float32"))
+    value = losses.CrossEntropyLoss(losses.SMSoftmax(0.3))(np.array([0, 2]), outputs)
+    logits = outputs["logits"].numpy() - 0.3 * np.eye(3)[[0, 2]]
+    expected = np.log(np.exp(logits).sum(-1)) - logits[[0, 1], [0, 2]]
+    np.testing.assert_allclose(value, expected.mean(), rtol=1e-6)
+
+
+def test_c2am_margins_by_hand():
+    norms = np.array([4.0, 2.0, 1.0, 0.0])
+    angles = adaptive_margins.c2am_margins(norms, np.array([0, 2, 3]), alpha=0.5).numpy()
+    unit = 0.5 / math.pi * math.log(2)
+    huge = 0.5 / math.pi * (math.log(4) - math.log(adaptive_margins.LEAST_NORM))
+    np.testing.assert_allclose(angles[0], [0, unit, 2 * unit, huge])
+    np.testing.assert_allclose(angles[1, :3], 0)
+    np.testing.assert_array_equal(angles[2], 0)  # the shortest weight moves nobody
+
+
+def test_c2am_moves_the_others_and_the_background_is_a_class():
+    outputs = outputs_of(
+        np.tile([0.5, 0.6, -0.999], (3, 1)), kernel_norms=tf.constant([1.0, math.e, math.e**2], "float64")
+    )
+    labels = tf.constant([1, NEGATIVE, -2])
+    margin = losses.C2AM(alpha=math.pi / 2)  # half the logarithm of the ratio
+    shifted = 10 * np.cos(np.arccos([0.5, 0.6]) + [1.0, 0.5])
+    plain = margin.training_logits(labels, outputs).numpy()
+    np.testing.assert_allclose(plain[0], [10 * math.cos(math.acos(0.5) + 0.5), 6.0, -9.99], rtol=1e-12)
+    np.testing.assert_allclose(plain[1:], outputs["logits"][1:], rtol=1e-12)
+    with_background = margin.training_logits(labels, outputs, background=2).numpy()
+    np.testing.assert_allclose(with_background[1], [*shifted, -9.99], rtol=1e-12)
+    np.testing.assert_allclose(with_background[[0, 2]], plain[[0, 2]], rtol=1e-12)
+    through_loss = losses.BackgroundCrossEntropyLoss(margin).values(labels, outputs).numpy()
+    expected = [np.log(np.exp(row).sum()) - row[c] for row, c in zip(with_background, [1, 2, 0], strict=True)]
+    np.testing.assert_allclose(through_loss, [*expected[:2], 0], rtol=1e-9)
+
+
+def test_c2am_stops_at_pi():
+    outputs = outputs_of([[0.5, -0.9]], kernel_norms=tf.constant([math.e, 1.0], "float64"))
+    assert losses.C2AM(alpha=math.pi).training_logits(tf.constant([0]), outputs).numpy()[0, 1] == pytest.approx(-10)
+    beyond = losses.C2AM(alpha=math.pi, clamp=False).training_logits(tf.constant([0]), outputs).numpy()[0, 1]
+    assert beyond == pytest.approx(10 * math.cos(math.acos(-0.9) + 1))
+    assert beyond > -10  # without the clamp passing π is a reward
+
+
+def test_no_gradient_through_the_norms():
+    norms = tf.constant([3.0, 1.0, 2.0], "float64")
+    with tf.GradientTape() as tape:
+        tape.watch(norms)
+        value = losses.CrossEntropyLoss(losses.C2AM(0.5))(
+            np.array([0]), outputs_of([[0.5, 0.1, 0.2]], kernel_norms=norms)
+        )
+    assert tape.gradient(value, norms) is None
+
+
+@pytest.mark.parametrize("margin", [losses.CosFace(0.35), losses.SMSoftmax(0.3), losses.SphereFace(1.5)])
+def test_a_growing_margin_blends(margin):
+    outputs = outputs_of(np.tile([0.5, -0.6, 0.7], (2, 1)))
+    labels = tf.constant([1, NEGATIVE])
+    full, growing = margin.training_logits(labels, outputs).numpy(), losses.GrowingMargin(margin)
+    for fraction in (0.0, 0.25, 1.0):
+        given = {**outputs, "margin_fraction": tf.constant(fraction)}
+        expected = outputs["logits"].numpy() * (1 - fraction) + full * fraction
+        np.testing.assert_allclose(growing.training_logits(labels, given), expected, rtol=1e-12)
+    quarter = losses.CosFace(0.35 / 4).training_logits(labels, outputs)
+    if isinstance(margin, losses.CosFace):
+        given = {**outputs, "margin_fraction": tf.constant(0.25)}
+        np.testing.assert_allclose(growing.training_logits(labels, given), quarter, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: losses.ArcFace(28.6), r"angle in radians.*Received: margin=28.6 \(degrees\?\)"),
+        (lambda: losses.ArcFace(-0.1), r"\[0, pi/2\)"),
+        (lambda: losses.ArcFace(float("nan")), r"\[0, pi/2\)"),
+        (lambda: losses.CosFace(2.0), "difference of cosines"),
+        (lambda: losses.SMSoftmax(-1.0), "difference of logits"),
+        (lambda: losses.SphereFace(0.5), "factor of the angle"),
+        (lambda: losses.C2AM(-0.5), "`alpha` must be >= 0"),
+        (lambda: losses.GrowingMargin(0.5), "must be a margin"),
+        (lambda: losses.CrossEntropyLoss(margin=0.5), "must be a margin"),
+        (lambda: losses.CrossEntropyLoss(margin=losses.MagnitudeLoss(1.0)), "must be a margin"),
+    ],
+)
+def test_what_constructors_refuse(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_margin_of_ones_own():
+    """A subclass with one method, registered, is a margin like any other."""
+
+    @keras.saving.register_keras_serializable("test_margins")
+    class Halved(margins.Margin):
+        def target(self, cosine):
+            return cosine - self.margin / 2
+
+    loss = losses.CrossEntropyLoss(Halved(0.7))
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    outputs = outputs_of([[0.5, 0.1, 0.2]])
+    expected = losses.CrossEntropyLoss(losses.CosFace(0.35))(np.array([0]), outputs)
+    np.testing.assert_allclose(again(np.array([0]), outputs), expected, rtol=1e-12)

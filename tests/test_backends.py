@@ -1,0 +1,183 @@
+"""The losses, margins and heads give one value and one gradient on TensorFlow, JAX and PyTorch.
+
+Keras takes its backend from the environment before it is imported, so each other backend runs this file as a script.
+"""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+LABELS = np.array([0, 3, -1, 1, -2, 2, -100, -1, 1, 0])
+FEATURES = np.random.default_rng(0).normal(size=(10, 5)).astype("float32")
+FEATURES[9] = 0
+
+
+def parts():
+    """Each loss with the head that it reads."""
+    from cplus1_keras import heads, losses
+
+    margins = {
+        "none": None,
+        "sm_softmax": losses.SMSoftmax(0.3),
+        "sphereface": losses.SphereFace(1.5),
+        "cosface": losses.CosFace(0.35),
+        "arcface": losses.ArcFace(0.5),
+        "arcface_detached": losses.ArcFace(0.5, detach=True),
+        "c2am": losses.C2AM(0.5),
+        "growing": losses.GrowingMargin(losses.ArcFace(0.5)),
+    }
+    kinds = (losses.CrossEntropyLoss, losses.BackgroundCrossEntropyLoss, losses.EntropicOpenSetLoss)
+    for kind in kinds:
+        for name, margin in margins.items():
+            background = kind is losses.BackgroundCrossEntropyLoss
+            yield f"{kind.__name__}-{name}-hard", heads.CosineHead(4, 20.0, background), kind(margin)
+            yield f"{kind.__name__}-{name}-soft", heads.CosineHead(4, None, background), kind(margin)
+    for loss in (losses.objectosphere(3.0), losses.HingeLoss(), losses.FocalLoss(0.5), losses.norm_os(3.0)):
+        yield f"{loss.terms()[0][1].name}-linear-{len(loss.terms())}", heads.LinearHead(4), loss
+    yield "class_balanced", heads.LinearHead(4), losses.ClassBalancedFocalLoss([9, 3, 2, 1])
+    yield "ring", heads.LinearHead(4, use_bias=True), losses.RingLoss(3.0)
+    yield "adacos", heads.AdaCosHead(4), losses.CrossEntropyLoss(losses.CosFace(0.2))
+
+
+def value_of(head, loss, features):
+    from keras import ops
+
+    outputs = head(features)
+    if hasattr(head, "update"):
+        head.update(LABELS, outputs)
+    if hasattr(head, "handed"):
+        outputs.update(head.handed(outputs))
+    return loss(LABELS, {**outputs, "margin_fraction": ops.convert_to_tensor(0.7)})
+
+
+def evaluate():
+    """Name of each part -> [value, gradient for the features, gradient for the kernel]."""
+    import keras
+
+    results = {}
+    for name, head, loss in parts():
+        head.build((None, 5))
+        columns = head.kernel.shape[1]
+        kernel = np.random.default_rng(1).normal(size=(5, columns)) * np.geomspace(1, 4, columns)
+        head.kernel.assign(kernel.astype("float32"))
+        results[name] = globals()[f"_{keras.backend.backend()}"](head, loss)
+    return results
+
+
+def _tensorflow(head, loss):
+    import tensorflow as tf
+
+    features = tf.constant(FEATURES)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        value = value_of(head, loss, features)
+    gradients = tape.gradient(value, [features, head.kernel.value], unconnected_gradients="zero")
+    return [np.asarray(x).tolist() for x in (value, *gradients)]
+
+
+def _torch(head, loss):
+    import torch
+
+    features = torch.tensor(FEATURES, requires_grad=True)
+    head.kernel.value.grad = None
+    value = value_of(head, loss, features)
+    value.backward()
+    of_kernel = head.kernel.value.grad
+    of_kernel = torch.zeros(head.kernel.shape) if of_kernel is None else of_kernel
+    return [x.detach().numpy().tolist() for x in (value, features.grad, of_kernel)]
+
+
+def _jax(head, loss):
+    import jax
+    import keras
+
+    def compute(features, kernel):
+        pairs = [(head.kernel, kernel)]
+        with keras.StatelessScope(state_mapping=pairs):
+            return value_of(head, loss, features)
+
+    value, gradients = jax.jit(jax.value_and_grad(compute, argnums=(0, 1)))(FEATURES, head.kernel.value)
+    return [np.asarray(x).tolist() for x in (value, *gradients)]
+
+
+def fit():
+    """Losses of a short training with state, which on JAX runs without assignments."""
+    import keras
+
+    from cplus1_keras import OpenSetModel, heads, losses
+
+    inputs = keras.Input((5,))
+    dense = keras.layers.Dense(5, kernel_initializer="identity")
+    head = heads.AdaCosHead(4)
+    model = OpenSetModel(inputs, heads.MarginWarmup(4)(head(dense(inputs))))
+    head.kernel.assign(np.random.default_rng(1).normal(size=(5, 4)).astype("float32"))
+    loss = losses.CrossEntropyLoss(losses.GrowingMargin(losses.ArcFace(0.3))) + 0.01 * losses.RingLoss(4.0)
+    model.compile(keras.optimizers.SGD(0.1), loss)
+    history = model.fit(FEATURES, LABELS, batch_size=5, epochs=3, shuffle=False, verbose=0).history
+    return [history["loss"], history["ring"], [float(keras.ops.convert_to_numpy(head.scale))]]
+
+
+def main():
+    blocked = sys.argv[1:] == ["--without-tensorflow"]
+    if blocked:
+        sys.modules["tensorflow"] = None
+    import cplus1_keras  # noqa: F401
+
+    print(json.dumps({**evaluate(), "fit": fit()}))
+
+
+def run(backend, *arguments):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments],
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_agrees_with_tensorflow_and_needs_it_not(backend):
+    results, expected = run(backend, "--without-tensorflow"), {**evaluate(), "fit": fit()}
+    assert set(results) == set(expected)
+    for name in expected:
+        for got, wanted in zip(results[name], expected[name], strict=True):
+            assert np.isfinite(got).all(), name
+            np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+def test_the_import_needs_no_tensorflow():
+    """Also where no other backend is installed: nothing of this package imports TensorFlow when it is imported."""
+    code = """
+import builtins, keras
+original, asked = builtins.__import__, []
+def watching(name, given=None, *rest):
+    if name.split(".")[0] in ("tensorflow", "tensorflow_datasets", "keras_cv") and given:
+        if given.get("__name__", "").startswith("cplus1_keras"):
+            asked.append((given["__name__"], name))
+    return original(name, given, *rest)
+builtins.__import__ = watching
+import cplus1_keras
+assert not asked, asked
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+if __name__ == "__main__":
+    main()

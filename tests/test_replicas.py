@@ -1,0 +1,109 @@
+"""Two replicas train as one device does: weights, losses, each term's log, and the layers with state.
+
+`MirroredStrategy` on two logical CPUs, which must exist before TensorFlow starts, so both trainings run in a process of
+their own (this file, run as a script).
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+
+def settings():
+    from cplus1_keras import heads, losses
+
+    growing = losses.GrowingMargin(losses.ArcFace(0.3))
+    return {
+        "objectosphere": (heads.LinearHead(3), losses.objectosphere(4.0)),
+        "cos_os": (heads.CosineHead(3, None), losses.cos_os(0.35, 4.0)),
+        "background": (heads.CosineHead(3, 20.0, background=True), losses.BackgroundCrossEntropyLoss(losses.C2AM(0.5))),
+        "adacos": (heads.AdaCosHead(3), losses.CrossEntropyLoss(growing) + 0.01 * losses.RingLoss(4.0)),
+    }
+
+
+def train(name, strategy, data):
+    import keras
+
+    from cplus1_keras import OpenSetModel, heads
+
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        head, loss = settings()[name]
+        inputs = keras.Input((6,))
+        outputs = head(keras.layers.Dense(5, activation="tanh")(inputs))
+        model = OpenSetModel(inputs, heads.MarginWarmup(20)(outputs) if name == "adacos" else outputs)
+        # At large rates rounding alone grows to 1e-4.
+        model.compile(keras.optimizers.SGD(0.01), loss)
+    history = model.fit(data, epochs=2, verbose=0).history
+    evaluated = model.evaluate(data, verbose=0, return_dict=True)
+    return {
+        "weights": [weight.tolist() for weight in model.get_weights()],
+        "logs": history,
+        "evaluated": evaluated,
+    }
+
+
+def main():
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    random = np.random.default_rng(0)
+    x = random.normal(size=(30, 6)).astype("float32")  # batches of 8, 8, 8 and 6
+    y = random.integers(0, 3, 30)
+    y[[4, 5, 6, 7, 13, 20, 29]] = -1  # the second replica's part of the first batch has no known
+    y[[8, 9, 10, 11, 12, 14, 15]] = [-1, -1, -100, -2, -1, -1, -1]  # the second batch has none at all
+    y[13] = -1
+    # One strategy for all: on CPUs a second one in the same process reuses the numbers of the first one's collectives.
+    strategies = {
+        "one": tf.distribute.OneDeviceStrategy("/cpu:0"),
+        "two": tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
+    }
+    results = {}
+    for name in settings():
+        for key, strategy in strategies.items():
+            data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+            results.setdefault(name, {})[key] = train(name, strategy, data)
+    print(json.dumps(results))
+
+
+@pytest.fixture(scope="module")
+def results():
+    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent.parent)}
+    done = subprocess.run(
+        [sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ["objectosphere", "cos_os", "background", "adacos"])
+def test_two_replicas_are_one_device(results, name):
+    one, two = results[name]["one"], results[name]["two"]
+    for a, b in zip(one["weights"], two["weights"], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert set(one["logs"]) == set(two["logs"])
+    for key in one["logs"]:
+        np.testing.assert_allclose(one["logs"][key], two["logs"][key], atol=1e-6, rtol=1e-6, err_msg=key)
+        np.testing.assert_allclose(one["evaluated"][key], two["evaluated"][key], atol=1e-6, rtol=1e-6, err_msg=key)
+
+
+def test_each_term_is_logged(results):
+    assert set(results["cos_os"]["two"]["logs"]) == {"loss", "cross_entropy", "symmetric_magnitude"}
+
+
+def test_outside_a_strategy_there_is_one():
+    from cplus1_keras import replicas
+
+    assert replicas.count() == 1
+    assert float(replicas.total(2.0)) == 2.0
+    np.testing.assert_array_equal(replicas.gather(np.arange(3)), [0, 1, 2])
+
+
+if __name__ == "__main__":
+    main()
