@@ -1,0 +1,29 @@
+"""Put the tables of docs/results into the README, between the comments that name them: `python benchmarks/readme.py`.
+
+A block reads `<!-- results: NAME.md -->`, the table, `<!-- end -->`. A test fails while README and results differ.
+"""
+
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).parent.parent
+BLOCK = re.compile(r"<!-- results: (?P<name>[\w.-]+\.md) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def updated(text, folder):
+    """The text with the table of each block replaced by the file that it names."""
+
+    def block(match):
+        table = (folder / match["name"]).read_text(encoding="utf-8").strip()
+        return f"<!-- results: {match['name']} -->\n{table}\n<!-- end -->"
+
+    return BLOCK.sub(block, text)
+
+
+def main():
+    path = ROOT / "README.md"
+    path.write_text(updated(path.read_text(encoding="utf-8"), ROOT / "docs/results"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
