@@ -29,10 +29,9 @@ FIGURES = ("accuracy", "ccr_at_fpr_0.01", "ccr_at_fpr_0.1", "auroc", "open_auc")
 TITLES = ("accuracy", "CCR at FPR 1e-2", "CCR at FPR 1e-1", "AUROC", "OpenAUC", "unknowns accepted at FPR 10 %")
 
 
-def run(experiment):
+def run(experiment, splits):
     """Figures of one training, on the unknowns of the test split."""
     keras.utils.set_random_seed(experiment.seed)
-    splits = experiment.data(experiment.seed)
     model = classification.build(experiment, splits.num_classes)
     start = time.perf_counter()
     images = classification.training_images(model, experiment, splits)
@@ -60,14 +59,16 @@ def compare(config, methods, seeds, settings, output):
         if (old["config"], old["settings"]) != (config, list(settings)):
             raise SystemExit(f"{output} holds other settings, {old['settings']}. Remove it or name another --output.")
         record = old
-    for method in methods:
-        for seed in range(seeds):
+    for seed in range(seeds):
+        splits = None
+        for method in methods:
             done = record["results"].setdefault(method, {})
             if str(seed) in done:
                 continue
             experiment = configs.resolve(config, [*settings, f"method={method}"])
             experiment = dataclasses.replace(experiment, seed=seed)
-            done[str(seed)] = {**run(experiment), "provenance": provenance()}
+            splits = splits or experiment.data(seed)  # the same for each method
+            done[str(seed)] = {**run(experiment, splits), "provenance": provenance()}
             write_json(output, record)
             unknown = done[str(seed)]["unknown"]
             told = "  ".join(f"{name} {cell(unknown[name])}" for name in FIGURES)

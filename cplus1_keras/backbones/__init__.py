@@ -13,7 +13,7 @@ from cplus1_keras.backbones.batch_norm import synchronize_batch_norm
 from cplus1_keras.backbones.dilated import dilated_resnet
 from cplus1_keras.backbones.hrnet import hrnet
 from cplus1_keras.backbones.large import densenet, efficientnet_v2, mit, mobilenet_v3, resnet, resnet_v2
-from cplus1_keras.backbones.small import cifar_resnet, lenet_plus_plus
+from cplus1_keras.backbones.small import cifar_resnet, lenet_plus_plus, small_cnn
 
 __all__ = [
     "cifar_resnet",
@@ -26,5 +26,6 @@ __all__ = [
     "mobilenet_v3",
     "resnet",
     "resnet_v2",
+    "small_cnn",
     "synchronize_batch_norm",
 ]

@@ -1,4 +1,4 @@
-"""The papers' nets for small images: LeNet++ and the ResNets of the CIFAR experiments."""
+"""Nets for small images: LeNet++, the ResNets of the CIFAR experiments, and a few convolutions for a CPU."""
 
 import keras
 from keras import layers, ops
@@ -50,6 +50,41 @@ def lenet_plus_plus(input_shape=(28, 28, 1), features=10):
     x = layers.Flatten()(x)
     x = layers.Dense(features, use_bias=False, kernel_initializer=start.clone(), name="features")(x)
     return keras.Model(inputs, x, name="lenet_plus_plus")
+
+
+def small_cnn(input_shape=(28, 28, 1), features=None, filters=(32, 64, 64), strides=(2, 2, 1), pool=True):
+    """A net of a few convolutions, for small images on a CPU: 3x3 convolutions with batch normalisation and ReLU.
+
+    Args:
+        input_shape: (height, width, channels), pixels, at least 8 x 8.
+        features: K, length of the features, a linear map of the flattened last map; None flattens it only.
+        filters: Channels of each convolution.
+        strides: Stride of each convolution.
+        pool: False gives the last map (N, h, w, filters[-1]) instead of a vector.
+
+    Returns:
+        A `keras.Model`: images (N, height, width, channels), 0..255 -> features (N, K) or the map.
+
+    Raises:
+        ValueError: the shape is no image shape, too small, or unknown; or `features` for a map.
+
+    Example:
+        >>> small_cnn((8, 8, 1), features=32, filters=(32, 64), strides=(1, 2)).output_shape
+        (None, 32)
+    """
+    shape = check_image_shape("small_cnn", input_shape, 8, "It keeps little of smaller ones.", fixed=pool)
+    inputs = keras.Input(shape, name="images")
+    x = layers.Rescaling(1 / 255)(inputs)
+    for channels, stride in zip(filters, strides, strict=True):
+        x = layers.Conv2D(channels, 3, stride, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization(momentum=0.9)(x)  # small sets have few steps, in which 0.99 lags behind
+        x = layers.Activation("relu")(x)
+    if not pool:
+        return finish("small_cnn", inputs, x, features, pool)
+    x = layers.Flatten()(x)
+    if features is not None:
+        x = layers.Dense(features, use_bias=False, name="features")(x)
+    return keras.Model(inputs, x, name="small_cnn")
 
 
 def cifar_resnet(depth=20, input_shape=(32, 32, 3), features=None, pool=True):

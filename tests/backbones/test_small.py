@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from cplus1_keras.backbones import cifar_resnet, lenet_plus_plus, synchronize_batch_norm
+from cplus1_keras.backbones import cifar_resnet, lenet_plus_plus, small_cnn, synchronize_batch_norm
 
 # 2026-11: Keras 3.15 saves TensorFlow variables by np.array, which NumPy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -106,10 +106,12 @@ def test_shapes():
         64,
     )
     assert cifar_resnet(20, features=7).output_shape == (None, 7)
+    assert small_cnn((28, 28, 1), pool=False).output_shape == (None, 7, 7, 64)
+    assert small_cnn((28, 28, 1)).output_shape == (None, 7 * 7 * 64)
     assert lenet_plus_plus((8, 8, 1), features=3).predict(images(2, 8, 8, 1), verbose=0).shape == (2, 3)
 
 
-@pytest.mark.parametrize("build", [lenet_plus_plus, lambda shape: cifar_resnet(20, shape)])
+@pytest.mark.parametrize("build", [lenet_plus_plus, small_cnn, lambda shape: cifar_resnet(20, shape)])
 def test_pixels_are_rescaled_inside(build):
     model = build((16, 16, 1))
     rescalings = [layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling)]
@@ -117,7 +119,7 @@ def test_pixels_are_rescaled_inside(build):
     assert model.layers.index(rescalings[0]) == 1
 
 
-@pytest.mark.parametrize("build", [lenet_plus_plus, lambda shape: cifar_resnet(20, shape)])
+@pytest.mark.parametrize("build", [lenet_plus_plus, small_cnn, lambda shape: cifar_resnet(20, shape)])
 def test_one_step_trains_every_weight(build):
     keras.utils.set_random_seed(4)
     first, second, moved = one_step(build((16, 16, 1)), (16, 16, 1))
@@ -125,7 +127,7 @@ def test_one_step_trains_every_weight(build):
     assert sum(moved) >= len(moved) - 3  # the bias ahead of a batch normalisation has no gradient
 
 
-@pytest.mark.parametrize("build", [lenet_plus_plus, lambda shape: cifar_resnet(20, shape)])
+@pytest.mark.parametrize("build", [lenet_plus_plus, small_cnn, lambda shape: cifar_resnet(20, shape)])
 def test_a_saved_model_gives_the_same_features(build, tmp_path):
     model, x = perturbed(build((16, 16, 3))), images(4, 16, 16, 3)
     model.save(tmp_path / "model.keras")
@@ -140,6 +142,8 @@ def test_a_saved_model_gives_the_same_features(build, tmp_path):
         (lambda: cifar_resnet(20, (32, 32)), r"\(height, width, channels\).*Received: \(32, 32\)"),
         (lambda: cifar_resnet(20, (4, 32, 3)), "at least 8 x 8 pixels"),
         (lambda: cifar_resnet(20, features=5, pool=False), "leave it out with `pool=False`"),
+        (lambda: small_cnn(features=5, pool=False), "leave it out with `pool=False`"),
+        (lambda: small_cnn((None, 28, 1)), "needs `input_shape`"),
         (lambda: lenet_plus_plus((7, 28, 1)), "at least 8 x 8 pixels"),
         (lambda: lenet_plus_plus((None, None, 1)), "needs a known `input_shape`"),
     ],
