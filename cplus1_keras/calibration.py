@@ -18,16 +18,20 @@ TINY = np.finfo(np.float32).tiny
 class Calibration:
     """A threshold and its evidence, as `threshold_at_fpr` and `threshold_at_coverage` return it.
 
+    Where images are calibrated pixel by pixel, the samples are images, for only they are independent: `rate` and
+    `bound` are about the share of an image's pixels, on average over images.
+
     Args:
         threshold: Accept where score >= threshold; a float32 number.
         rule: `"fpr"`, chosen on negatives, or `"coverage"`, chosen on knowns.
         target: The rate asked for.
         confidence: Of the bound, in (0, 1).
         samples: Number of calibration samples.
-        accepted: How many of them the threshold accepts.
-        rate: accepted / samples.
-        bound: One-sided Clopper-Pearson bound: the FPR is at most, or the coverage at least, this.
+        accepted: How many of them, or of their pixels, the threshold accepts.
+        rate: accepted / samples, or the mean over images of the share of pixels accepted.
+        bound: One-sided bound: the FPR is at most, or the coverage at least, this.
         score: Name of the score that the threshold belongs to, if it was given.
+        pixels: Number of pixels, where `samples` counts images.
 
     Raises:
         ValueError: for another rule.
@@ -47,6 +51,7 @@ class Calibration:
     rate: float
     bound: float
     score: str | None = None
+    pixels: int | None = None
 
     def __post_init__(self):
         if self.rule not in ("fpr", "coverage"):
@@ -57,9 +62,15 @@ class Calibration:
         share, level, bound, target = (
             f"{100 * x:.3g} %" for x in (self.rate, self.confidence, self.bound, self.target)
         )
+        start = f"Accept {self.score or 'score'} >= {self.threshold:.4g}: "
+        if self.pixels is not None:
+            return (
+                f"{start}{share} of an image's {kind} accepted, the mean of {self.samples:,} images "
+                f"({self.accepted:,} of {self.pixels:,} pixels); at {level} confidence {side} {bound}; asked: {target}."
+            )
         return (
-            f"Accept {self.score or 'score'} >= {self.threshold:.4g}: {self.accepted:,} of {self.samples:,} {kind} "
-            f"accepted ({share}); at {level} confidence {side} {bound}; asked: {target}."
+            f"{start}{self.accepted:,} of {self.samples:,} {kind} accepted ({share}); at {level} confidence {side} "
+            f"{bound}; asked: {target}."
         )
 
     def to_dict(self):
@@ -70,7 +81,7 @@ class Calibration:
     def from_dict(cls, values):
         """The inverse of `to_dict`; a ValueError names fields that are missing or unheard of."""
         names = {field.name for field in dataclasses.fields(cls)}
-        odd = sorted((names - {"score"} - set(values)) | (set(values) - names))
+        odd = sorted((names - {"score", "pixels"} - set(values)) | (set(values) - names))
         if odd:
             raise ValueError(f"A Calibration has the fields {', '.join(sorted(names))}. Missing or unknown: {odd}")
         return cls(**values)

@@ -11,15 +11,20 @@ from cplus1_keras.metrics.open_set import (
     open_auc,
     oscr,
 )
+from cplus1_keras.metrics.pixels import PixelScores, without_edges
 from cplus1_keras.metrics.report import summary, table
+from cplus1_keras.metrics.segmentation import ConfusionMatrix, KnownMeanIoU
 from cplus1_keras.metrics.streaming import BinnedAUROC, BinnedOSCR, KnownAccuracy
 
 __all__ = [
     "OSCR",
     "BinnedAUROC",
     "BinnedOSCR",
+    "ConfusionMatrix",
     "Interval",
     "KnownAccuracy",
+    "KnownMeanIoU",
+    "PixelScores",
     "aupr",
     "auroc",
     "bootstrap",
@@ -30,4 +35,5 @@ __all__ = [
     "oscr",
     "summary",
     "table",
+    "without_edges",
 ]

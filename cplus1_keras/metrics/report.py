@@ -102,6 +102,17 @@ def table(summaries, figures=None):
             raise ValueError(f"No figure is called {missing[0]!r}. There are: {', '.join(values)}")
         intervals = values.get("intervals", {})
         rows.append([group, *(cell(values[name], intervals.get(name)) for name in rows[0][1:])])
+    return aligned(rows)
+
+
+def aligned(rows):
+    """Rows of texts, the first of them the head, as a Markdown table whose columns line up.
+
+    >>> print(aligned([["a", "b"], ["1.0", ""]]))
+    | a   | b |
+    |-----|---|
+    | 1.0 |   |
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])

@@ -1,0 +1,251 @@
+"""Figures of segmentation: mIoU, mAcc and aAcc from one matrix of counts, over images of any size."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
+from cplus1_keras.metrics.report import aligned
+from cplus1_keras.metrics.streaming import flat
+
+BACKGROUND_NAME = "background"
+"""The name of the background's row in tables of classes."""
+
+
+class ConfusionMatrix:
+    """Counts of pixels by true and predicted class, in one pass and constant memory.
+
+        IoU_k = M_kk / (sum_j M_kj + sum_j M_jk - M_kk)     Acc_k = M_kk / sum_j M_kj     aAcc = sum_k M_kk / sum M
+
+    M_kj counts pixels of class k that were taken for class j. mIoU and mAcc are means over the classes for which they
+    exist: IoU for a class that occurs in truth or prediction, Acc for one that occurs in truth. The background is a
+    class, index C, if `background` says so. Pixels labelled `IGNORE` or `UNKNOWN` count for nothing, and without a
+    background nor do those labelled `NEGATIVE`; the summary tells how many they were.
+
+    Args:
+        num_classes: C, the number of known classes.
+        background: Whether the background is a class, as in all tables of the C+1 paper.
+
+    Example:
+
+    >>> confusion = ConfusionMatrix(2)
+    >>> confusion.update([[0, 1], [-1, -100]], [[0, 0], [2, 1]])
+    >>> confusion.matrix.tolist()
+    [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
+    >>> confusion.summary()["miou"]
+    0.5
+
+    Reference: Everingham et al., "The PASCAL Visual Object Classes Challenge: A Retrospective", IJCV 2015, section 4.
+    """
+
+    def __init__(self, num_classes, background=True):
+        self.num_classes = num_classes
+        self.background = background
+        size = num_classes + bool(background)
+        self.matrix = np.zeros((size, size), "int64")
+        self.left_out = dict.fromkeys(("negative", "unknown", "ignored"), 0)
+
+    def update(self, labels, predictions):
+        """Count some pixels, as many and of whatever shape.
+
+        Args:
+            labels: Integers (...) in the package's convention.
+            predictions: Integers (...): the argmax over the logits, where C means background.
+
+        Raises:
+            ValueError: for shapes that differ, labels or predictions that are no class of this matrix.
+        """
+        labels, predictions, size = np.asarray(labels), np.asarray(predictions), len(self.matrix)
+        if labels.shape != predictions.shape or {labels.dtype.kind, predictions.dtype.kind} - set("iu"):
+            raise ValueError(
+                "`labels` and `predictions` must be integers of one shape. Received: labels of shape "
+                f"{labels.shape}, {labels.dtype}; predictions of shape {predictions.shape}, {predictions.dtype}"
+            )
+        truth = labels.astype("int64")
+        if self.background:
+            truth = np.where(labels == NEGATIVE, self.num_classes, truth)
+        outside = (labels >= self.num_classes) | ((labels < UNKNOWN) & (labels != IGNORE))
+        self._refuse("labels", labels[outside], f"0..{self.num_classes - 1}, {NEGATIVE}, {UNKNOWN} or {IGNORE}")
+        self._refuse("predictions", predictions[(predictions < 0) | (predictions >= size)], f"0..{size - 1}")
+        counted = truth >= 0
+        pairs = truth[counted] * size + predictions[counted]
+        self.matrix += np.bincount(pairs.ravel(), minlength=size**2).reshape(size, size)
+        for name, label in {"negative": NEGATIVE, "unknown": UNKNOWN, "ignored": IGNORE}.items():
+            self.left_out[name] += int(np.count_nonzero((labels == label) & ~counted))
+
+    def summary(self, class_names=None):
+        """The figures as plain Python, ready for JSON.
+
+        Args:
+            class_names: Names of the C known classes; their numbers where None.
+
+        Returns:
+            Dict of `miou`, `macc`, `aacc` in [0, 1]; `pixels`, counted; `left_out`, not counted, by kind; `classes`:
+            `{name: {"iou", "acc", "pixels"}}`, the background's name being "background". What no pixel tells is None.
+
+        Raises:
+            ValueError: for another number of names.
+        """
+        names = [str(k) for k in range(self.num_classes)] if class_names is None else [*class_names]
+        if len(names) != self.num_classes:
+            raise ValueError(f"There must be {self.num_classes} class names. Received: {names}")
+        names += [BACKGROUND_NAME] if self.background else []
+        iou, acc, aacc = figures_of(self.matrix)
+        pixels = self.matrix.sum(axis=1).tolist()
+        rows = zip(names, iou, acc, pixels, strict=True)
+        return {
+            "miou": _plain(_mean(iou)),
+            "macc": _plain(_mean(acc)),
+            "aacc": _plain(aacc),
+            "pixels": int(self.matrix.sum()),
+            "left_out": dict(self.left_out),
+            "classes": {name: {"iou": _plain(i), "acc": _plain(a), "pixels": n} for name, i, a, n in rows},
+        }
+
+    def _refuse(self, name, wrong, allowed):
+        if wrong.size:
+            hint = "" if self.background else " Without a background give the argmax over the knowns."
+            raise ValueError(
+                f"`{name}` must be {allowed}. Received: {np.unique(wrong)[:5].tolist()} in {wrong.size:,} pixels.{hint}"
+            )
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class KnownMeanIoU(keras.metrics.Metric):
+    """Mean IoU that `fit` follows, for `metrics={"logits": [...]}`: pixels that are no class count for nothing.
+
+    The mean over the classes that occur in truth or prediction, 0 as long as there is none. Counts are float32, which
+    replicas can sum on every backend: after n batches the relative error is below n · 6e-8. The figures of a finished
+    model come from `ConfusionMatrix`.
+
+    Args:
+        num_classes: C, the number of known classes.
+        background: Whether the background is a class, index C, and the prediction the argmax over all C+1 logits.
+            Otherwise pixels of the background are left out, and the prediction is the argmax over the knowns.
+        name, dtype: As for every Keras metric.
+
+    Raises:
+        ValueError: when called, for another number of logits, or a background without a logit.
+
+    Example:
+
+    >>> metric = KnownMeanIoU(2, background=True)
+    >>> metric.update_state(np.array([[0, -1, -100]]), np.array([[[2.0, 1, 0], [0, 1, 2.0], [0, 2.0, 0]]]))
+    >>> print(float(metric.result()))
+    1.0
+
+    Reference: `ConfusionMatrix`.
+    """
+
+    def __init__(self, num_classes, background=False, name="mean_iou", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes = num_classes
+        self.background = background
+        self.size = num_classes + bool(background)
+        self.matrix = self.add_variable((self.size**2,), "zeros", dtype="float32", name="matrix")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        labels, logits, weights = flat(y_true, y_pred, sample_weight, self.num_classes)
+        if logits.shape[-1] < self.size:
+            raise ValueError(
+                f"KnownMeanIoU(background=True) needs {self.size} logits, the background's last. Received: "
+                f"{logits.shape[-1]}. Build the head with background=True, or leave `background` out here."
+            )
+        predictions = ops.cast(ops.argmax(logits[:, : self.size], axis=-1), "int32")
+        if self.background:
+            labels = ops.where(labels == NEGATIVE, self.num_classes, labels)
+        counted = labels >= 0
+        pairs = ops.where(counted, labels * self.size + predictions, 0)
+        counts = ops.segment_sum(ops.where(counted, weights, 0.0), pairs, num_segments=self.size**2)
+        self.matrix.assign_add(counts)
+
+    def result(self):
+        matrix = ops.reshape(ops.convert_to_tensor(self.matrix), (self.size, self.size))
+        right = ops.diagonal(matrix)
+        union = ops.sum(matrix, axis=0) + ops.sum(matrix, axis=1) - right
+        present = ops.cast(union > 0, "float32")
+        return ops.divide_no_nan(ops.sum(ops.divide_no_nan(right, union)), ops.sum(present))
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes, "background": self.background}
+
+
+def figures_of(matrix):
+    """IoU (D,) and Acc (D,) of each class and aAcc of a matrix of counts (D, D), true classes in rows; NaN for 0/0.
+
+    >>> figures_of(np.array([[3, 1], [0, 0]]))[0]
+    array([0.75, 0.  ])
+    """
+    right, true, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return right / (true + predicted - right), right / true, right.sum() / matrix.sum()
+
+
+def table(summaries):
+    """mIoU, mAcc and aAcc in percent, a row for each method: Tables 1 to 4 and 6 to 9 of the C+1 paper.
+
+    Args:
+        summaries: `{method: ConfusionMatrix.summary(...)}`.
+
+    Returns:
+        Text of aligned Markdown columns; an empty cell for what no pixel tells.
+
+    Example:
+
+    >>> confusion = ConfusionMatrix(1)
+    >>> confusion.update([0, 0, 0, -1], [0, 0, 1, 1])
+    >>> print(table({"softmax": confusion.summary()}))
+    | method  | mIoU  | mAcc  | aAcc  |
+    |---------|-------|-------|-------|
+    | softmax | 58.33 | 83.33 | 75.00 |
+    """
+    rows = [[method, *(_percent(s[name]) for name in ("miou", "macc", "aacc"))] for method, s in summaries.items()]
+    return aligned([["method", "mIoU", "mAcc", "aAcc"], *rows])
+
+
+def class_table(summaries):
+    """IoU and Acc of every class in percent, two columns for each method: Table 5 of the C+1 paper.
+
+    Args:
+        summaries: `{method: ConfusionMatrix.summary(...)}`, all with the same classes.
+
+    Returns:
+        Text of aligned Markdown columns, the means in the last row.
+
+    Raises:
+        ValueError: for methods with different classes.
+
+    Example:
+
+    >>> confusion = ConfusionMatrix(1)
+    >>> confusion.update([0, 0, 0, -1], [0, 0, 1, 1])
+    >>> print(class_table({"softmax": confusion.summary(["cat"])}))
+    | category   | softmax IoU | softmax Acc |
+    |------------|-------------|-------------|
+    | cat        | 66.67       | 66.67       |
+    | background | 50.00       | 100.00      |
+    | mean       | 58.33       | 83.33       |
+    """
+    classes = [[*summary["classes"]] for summary in summaries.values()]
+    if any(names != classes[0] for names in classes):
+        raise ValueError(f"The methods must be judged on the same classes. Received: {classes}")
+    head = ["category", *(f"{method} {kind}" for method in summaries for kind in ("IoU", "Acc"))]
+    rows = [
+        [name, *(_percent(s["classes"][name][kind]) for s in summaries.values() for kind in ("iou", "acc"))]
+        for name in classes[0]
+    ]
+    means = ["mean", *(_percent(s[kind]) for s in summaries.values() for kind in ("miou", "macc"))]
+    return aligned([head, *rows, means])
+
+
+def _mean(values):
+    values = values[~np.isnan(values)]
+    return values.mean() if values.size else np.nan
+
+
+def _plain(value):
+    return None if np.isnan(value) else float(value)
+
+
+def _percent(value):
+    return "" if value is None else f"{100 * value:.2f}"
