@@ -94,8 +94,14 @@ class ResizeLike(layers.Layer):
         x, like = inputs
         if None not in x.shape[1:3] and tuple(x.shape[1:3]) == tuple(like.shape[1:3]):
             return x
-        height, width = ops.shape(like)[1:3]
-        return ops.cast(ops.image.resize(x, (height, width), "bilinear"), x.dtype)
+        size = ops.shape(like)[1:3]
+        if all(isinstance(n, int) for n in size):
+            return ops.cast(ops.image.resize(x, size, "bilinear"), x.dtype)
+        # A graph for images of any size, which only TensorFlow has: Keras 3.15 compares sizes with 0 in Python, so that
+        # `ops.image.resize` refuses one that is a tensor.
+        import tensorflow as tf
+
+        return ops.cast(tf.image.resize(x, size), x.dtype)
 
     def compute_output_spec(self, inputs):
         x, like = inputs

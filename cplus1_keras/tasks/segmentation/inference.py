@@ -1,0 +1,230 @@
+"""From a segmentation model to answers for each pixel, and the figures of a split, one image at a time."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from cplus1_keras.data.preprocessing import size_pair
+from cplus1_keras.metrics import ConfusionMatrix, PixelScores, without_edges
+
+
+class Segmenter:
+    """Answers for the pixels of images of any size.
+
+    Args:
+        model: `keras.Model`, images (N, H, W, channels), 0..255 -> dict with `logits` (N, H, W, C or C+1).
+        reject: A `cplus1_keras.rejection.Reject` with a score that reads the logits alone, such as `log_odds`; features
+            are coarser than pixels. A threshold of -inf accepts every pixel.
+        tile: None, or int or (height, width): larger images are cut into tiles of this size. The logits of pixels in
+            several tiles are averaged.
+        overlap: Share of a tile that the next one covers again, at least, in [0, 1).
+        mirror: None, or the class of each known class in a mirrored image, as `protocol.mirror()` gives it: then the
+            softmax of image and mirrored image are averaged (the flip test). Scores that read the logits get the
+            logarithms of these probabilities.
+
+    Raises:
+        ValueError: For a model without logits of each pixel, an overlap or a mirror that does not fit.
+
+    Example:
+
+    >>> segmenter = Segmenter(model, rejection.Reject(2, threshold=0.0), tile=512, overlap=0.25, mirror=(0, 1))
+    >>> segmenter.predict(np.zeros((1, 20, 24, 3)))["class_id"].shape
+    (1, 20, 24)
+
+    Reference: the flip test and the sliding window of mmsegmentation; C+1 paper, Table 9.
+    """
+
+    def __init__(self, model, reject, tile=None, overlap=0.25, mirror=None):
+        outputs = model.output if isinstance(getattr(model, "output", None), dict) else {}
+        entries = outputs["logits"].shape[-1] if "logits" in outputs else None
+        if entries not in (reject.num_classes, reject.num_classes + 1) or len(outputs["logits"].shape) != 4:
+            got = outputs["logits"].shape if "logits" in outputs else sorted(outputs) or type(model).__name__
+            raise ValueError(
+                f"{reject.num_classes} known classes need a model that gives a dict with `logits` (N, H, W, "
+                f"{reject.num_classes}), or one more for the background. Received: {got}"
+            )
+        if not 0 <= overlap < 1:
+            raise ValueError(f"`overlap` is a share of a tile, in [0, 1). Received: {overlap!r}")
+        if mirror is not None and sorted(mirror) != [*range(reject.num_classes)]:
+            raise ValueError(
+                f"`mirror` names the class of each of {reject.num_classes} classes in a mirrored image, as "
+                f"`protocol.mirror()` does. Received: {mirror}"
+            )
+        self.reject = reject
+        self.num_classes = reject.num_classes
+        self.background = entries > reject.num_classes
+        self.tile = None if tile is None else size_pair(tile)
+        self.overlap = overlap
+        self._swap = None if mirror is None else [*mirror, *range(reject.num_classes, entries)]
+        channels = model.input_shape[-1]
+        # Only the logits: what else the model gives is never computed. One trace serves images of every size.
+        judged = keras.Model(model.input, outputs["logits"])
+        self._model = tf.function(
+            lambda images: tf.cast(judged(images, training=False), tf.float32),
+            input_signature=[tf.TensorSpec((None, None, None, channels), tf.float32)],
+            autograph=False,
+        )
+        self._answers = tf.function(
+            self._answers, input_signature=[tf.TensorSpec((None, None, None, entries), tf.float32)], autograph=False
+        )
+
+    def predict(self, images):
+        """Answers for the pixels of some images of one size.
+
+        Args:
+            images: (N, H, W, channels), pixels 0..255.
+
+        Returns:
+            Dict of arrays (N, H, W): `class_id` int32, a known class, or -1 where the score is below the threshold,
+            which is what a pixel of the background should be; `score` float32, higher = more known; `known_argmax`
+            int32, the known class with the largest logit, before any rejection; `argmax` int32, the class with the
+            largest logit, C for the background, as mIoU counts it.
+
+        Raises:
+            ValueError: for images of another shape.
+        """
+        return {name: value.numpy() for name, value in self._answers(self.logits(images)).items()}
+
+    def logits(self, images):
+        """The logits that `predict` reads, averaged over tiles and mirrored images if that is asked for.
+
+        Args:
+            images: As for `predict`.
+
+        Returns:
+            Tensor (N, H, W, C or C+1) float32.
+        """
+        images = tf.cast(images, tf.float32)
+        if images.shape.rank != 4:
+            hint = " Add a batch axis: images[None]." if images.shape.rank == 3 else ""
+            raise ValueError(f"`images` must be (N, H, W, channels). Received: {tuple(images.shape)}.{hint}")
+        logits = self._tiled(images)
+        if self._swap is None:
+            return logits
+        mirrored = tf.gather(tf.reverse(self._tiled(tf.reverse(images, [2])), [2]), self._swap, axis=-1)
+        both = tf.stack([tf.nn.log_softmax(logits), tf.nn.log_softmax(mirrored)])
+        return tf.reduce_logsumexp(both, axis=0) - tf.math.log(2.0)
+
+    def _tiled(self, images):
+        size = images.shape[1:3]
+        if self.tile is None or all(have <= most for have, most in zip(size, self.tile, strict=True)):
+            return self._checked(self._model(images), size)
+        rows, columns = (_starts(have, most, self.overlap) for have, most in zip(size, self.tile, strict=True))
+        total, times = None, np.zeros((*size, 1), "float32")
+        for top in rows:
+            for left in columns:
+                place = slice(top, top + self.tile[0]), slice(left, left + self.tile[1])
+                tile = images[:, place[0], place[1]]
+                logits = self._checked(self._model(tile), tile.shape[1:3]).numpy()
+                if total is None:
+                    total = np.zeros((len(logits), *size, logits.shape[-1]), "float32")
+                total[:, place[0], place[1]] += logits
+                times[place] += 1
+        return tf.constant(total / times)
+
+    def _answers(self, logits):
+        answer = self.reject({"logits": logits})
+        known = logits[..., : self.num_classes]
+        argmaxes = {"known_argmax": known, "argmax": logits}
+        return {name: answer[name] for name in ("class_id", "score")} | {
+            name: tf.argmax(values, axis=-1, output_type=tf.int32) for name, values in argmaxes.items()
+        }
+
+    @staticmethod
+    def _checked(logits, size):
+        if logits.shape[1:3] != size:
+            raise ValueError(
+                f"The model must give logits of its images' size, {tuple(size)}. Received: {tuple(logits.shape[1:3])}. "
+                "`tasks.segmentation.segmenter` builds such models."
+            )
+        return logits
+
+
+def judge(segmenter, images, class_names=None, fprs=(0.01, 0.05, 0.1, 0.3), edge_width=None):
+    """All figures of a split, in one pass and constant memory: whatever the number of images, one is held at a time.
+
+    mIoU, mAcc and aAcc take the argmax over all logits, with the background as a class where the model has a logit for
+    it (Tables 1 to 9 of the C+1 paper). The open-set figures look at the knowns and the score.
+
+    Args:
+        segmenter: A `Segmenter`.
+        images: Iterable of (images (N, H, W, channels), labels (N, H, W)), for example
+            `data.segmentation.pipeline.evaluation(splits.test)`.
+        class_names: Names of the known classes, or None.
+        fprs: False positive rates at which to state the CCR.
+        edge_width: None, or pixels: the open-set figures are then given a second time, without the pixels at most so
+            far from an edge between labels, as `metrics.without_edges` says.
+
+    Returns:
+        Plain values, ready for JSON: `images`; `segmentation`, as `metrics.ConfusionMatrix.summary`; `open_set`, as
+        `metrics.PixelScores.summary`, for the groups that occur; `at_threshold`, where the threshold is finite, as
+        `metrics.PixelScores.at_threshold`; with `edge_width` also that and
+        `open_set_without_edges`.
+
+    Raises:
+        ValueError: For labels of another size than the images, NaN scores.
+
+    Example:
+
+    >>> figures = judge(segmenter, pipeline.evaluation(splits.test), splits.class_names)
+    >>> print(metrics.segmentation.table({"C+1": figures["segmentation"]}))
+    """
+    threshold = float(ops.convert_to_numpy(segmenter.reject.threshold))
+    threshold = threshold if np.isfinite(threshold) else None
+    confusion = ConfusionMatrix(segmenter.num_classes, segmenter.background)
+    pixels, inner, number = PixelScores(threshold), PixelScores(), 0
+    for batch, labels in images:
+        labels, answer = _labels(labels, batch), segmenter.predict(batch)
+        confusion.update(labels, answer["argmax"])
+        pixels.update(labels, answer["known_argmax"], answer["score"])
+        if edge_width is not None:
+            inner.update(without_edges(labels, edge_width), answer["known_argmax"], answer["score"])
+        number += len(labels)
+    figures = {"images": number, "segmentation": confusion.summary(class_names), "open_set": _present(pixels, fprs)}
+    if threshold is not None:
+        figures["at_threshold"] = pixels.at_threshold()
+    if edge_width is not None:
+        figures["edge_width"], figures["open_set_without_edges"] = edge_width, _present(inner, fprs)
+    return figures
+
+
+def scored(segmenter, images):
+    """Labels and scores image by image, for `calibration.threshold_at_pixel_fpr`.
+
+    Args:
+        segmenter: A `Segmenter`.
+        images: As for `judge`.
+
+    Yields:
+        Pairs of arrays (H, W): labels, scores.
+
+    Example:
+
+    >>> found = threshold_at_pixel_fpr(scored(segmenter, pipeline.evaluation(splits.calibration)), 0.1)
+    """
+    for batch, labels in images:
+        yield from zip(_labels(labels, batch), segmenter.predict(batch)["score"], strict=True)
+
+
+def _labels(labels, images):
+    labels = np.asarray(labels)
+    if labels.shape != tuple(images.shape[:3]):
+        raise ValueError(
+            "Labels must have the size of their images. Received: labels of shape "
+            f"{labels.shape}, images of shape {tuple(images.shape)}"
+        )
+    return labels
+
+
+def _present(pixels, fprs):
+    return {group: figures for group, figures in pixels.summary(fprs).items() if figures["members"]}
+
+
+def _starts(size, tile, overlap):
+    """Where tiles begin along an axis: as few as overlap enough, spread evenly from the first pixel to the last."""
+    if size <= tile:
+        return [0]
+    step = max(1, int(tile * (1 - overlap)))
+    number = -(-(size - tile) // step) + 1
+    return [i * (size - tile) // (number - 1) for i in range(number)]

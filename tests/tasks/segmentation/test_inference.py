@@ -1,0 +1,179 @@
+"""Tiles, flips and figures against what they must equal: one pass over the whole image, the average done by hand."""
+
+import itertools
+import json
+
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, roc_auc_score
+
+from cplus1_keras import heads, metrics, scores
+from cplus1_keras.backbones.dilated import dilated_resnet
+from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
+from cplus1_keras.metrics.pixels import edge_of
+from cplus1_keras.rejection import Reject
+from cplus1_keras.tasks.segmentation import deeplab_v3_plus, segmenter
+from cplus1_keras.tasks.segmentation.calibration import threshold_at_pixel_fpr
+from cplus1_keras.tasks.segmentation.inference import Segmenter, _starts, judge, scored
+
+# 2026-11: Keras 3.15 saves TensorFlow variables by np.array, which NumPy 2 warns about.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+
+def built(kernel_size, strides=1, background=True, num_classes=3):
+    keras.utils.set_random_seed(0)
+    images = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(1 / 64, -2)(images)
+    x = keras.layers.Conv2D(5, kernel_size, strides, "same", activation="tanh")(x)
+    return segmenter(images, x, heads.LinearHead(num_classes, use_bias=True, background=background))
+
+
+def accepting(num_classes=3, threshold=-np.inf, score=scores.log_odds):
+    return Reject(num_classes, threshold, score)
+
+
+def pictures(*shape, seed=0):
+    return np.random.default_rng(seed).uniform(0, 255, (*shape, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("size", [(40, 33), (16, 40), (40, 16), (17, 9), (8, 8)])
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.9])
+def test_tiles_change_nothing_for_a_pixelwise_model(size, overlap):
+    model, images = built(1), pictures(2, *size)
+    whole = Segmenter(model, accepting()).logits(images)
+    tiled = Segmenter(model, accepting(), tile=(16, 9), overlap=overlap).logits(images)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+    np.testing.assert_allclose(whole, model(images)["logits"], atol=1e-6)
+
+
+def test_tiles_average_logits_where_they_overlap():
+    """Two tiles of a model that sees its neighbours: each alone, and their mean between."""
+    model, images = built(5), pictures(1, 8, 12)
+    got = Segmenter(model, accepting(), tile=8, overlap=0.5).logits(images).numpy()
+    left, right = model(images[:, :, :8])["logits"].numpy(), model(images[:, :, 4:])["logits"].numpy()
+    np.testing.assert_allclose(got[:, :, :4], left[:, :, :4], atol=1e-5)
+    np.testing.assert_allclose(got[:, :, 8:], right[:, :, 4:], atol=1e-5)
+    np.testing.assert_allclose(got[:, :, 4:8], (left[:, :, 4:] + right[:, :, :4]) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
+def test_places_of_tiles(overlap):
+    for size in range(1, 90):
+        starts, tile = _starts(size, 20, overlap), 20
+        assert starts[0] == 0
+        assert size <= tile or starts[-1] + tile == size
+        assert all(0 < b - a <= 20 * (1 - overlap) + 1e-9 for a, b in itertools.pairwise(starts))
+    assert _starts(40, 20, 0.0) == [0, 20]
+    assert _starts(41, 20, 0.0) == [0, 10, 21]
+
+
+def test_flip():
+    """The mean of two softmaxes by hand; classes 0 and 2 are a left and a right part; the background stays."""
+    model, images = built(3), pictures(1, 7, 9)
+    got = Segmenter(model, accepting(), mirror=(2, 1, 0)).logits(images)
+    plain = keras.ops.softmax(model(images)["logits"]).numpy()
+    flipped = keras.ops.softmax(model(images[:, :, ::-1])["logits"]).numpy()[:, :, ::-1][..., [2, 1, 0, 3]]
+    np.testing.assert_allclose(np.exp(got), (plain + flipped) / 2, atol=1e-6)
+
+
+def test_flip_of_flip_is_flip():
+    """The answer for a mirrored image is the mirrored answer, with parts swapped: with tiles too."""
+    model, images = built(3), pictures(1, 21, 30)
+    both = Segmenter(model, accepting(), tile=16, overlap=0.5, mirror=(2, 1, 0))
+    answer, mirrored = both.predict(images), both.predict(images[:, :, ::-1])
+    np.testing.assert_allclose(mirrored["score"][:, :, ::-1], answer["score"], atol=1e-5)
+    np.testing.assert_array_equal(np.array([2, 1, 0, 3])[mirrored["argmax"][:, :, ::-1]], answer["argmax"])
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_answers(background):
+    model, images = built(3, background=background), pictures(2, 6, 5)
+    logits = model(images)["logits"].numpy()
+    answer = Segmenter(model, accepting(threshold=0.2)).predict(images)
+    score = scores.log_odds({"logits": logits}, 3).numpy()
+    np.testing.assert_allclose(answer["score"], score, atol=1e-5)
+    np.testing.assert_array_equal(answer["argmax"], logits.argmax(-1))
+    np.testing.assert_array_equal(answer["known_argmax"], logits[..., :3].argmax(-1))
+    np.testing.assert_array_equal(answer["class_id"], np.where(answer["score"] >= 0.2, answer["known_argmax"], -1))
+    assert {value.dtype.name for value in answer.values()} == {"int32", "float32"}
+    # A positive log-odds means more than half of the probability: the background never is answered there.
+    assert (answer["argmax"][answer["class_id"] >= 0] < 3).all()
+
+
+def test_sizes_that_no_stride_divides():
+    keras.utils.set_random_seed(0)
+    backbone = dilated_resnet(18, 16, widths=(64, 8, 8, 8))
+    model = deeplab_v3_plus(backbone, heads.LinearHead(3, background=True), channels=8)
+    found = Segmenter(model, accepting(), tile=(48, 64), mirror=(0, 1, 2))
+    for size in [(33, 47), (49, 66)]:
+        assert found.predict(pictures(1, *size))["class_id"].shape == (1, *size)
+
+
+def split(count=12, seed=0):
+    generator, result = np.random.default_rng(seed), []
+    for number in range(count):
+        size = tuple(generator.integers(9, 20, 2))
+        labels = generator.choice([0, 1, 2, NEGATIVE, UNKNOWN, IGNORE], (1, *size)).astype("int32")
+        result.append((pictures(1, *size, seed=number), labels))
+    return result
+
+
+def test_judge_equals_figures_of_all_pixels():
+    model, images = built(3), split()
+    found = Segmenter(model, accepting(threshold=0.1))
+    figures = judge(found, images, ["a", "b", "c"], fprs=(0.1,), edge_width=0)
+    json.dumps(figures, allow_nan=False)
+    answers = [found.predict(image) for image, _ in images]
+    flat = {name: np.concatenate([a[name].ravel() for a in answers]) for name in answers[0]}
+    labels = np.concatenate([y.ravel() for _, y in images])
+    truth = np.where(labels == NEGATIVE, 3, labels)
+    matrix = confusion_matrix(truth[truth >= 0], flat["argmax"][truth >= 0])
+    assert figures["segmentation"]["aacc"] == pytest.approx(np.trace(matrix) / matrix.sum())
+    assert figures["segmentation"]["classes"]["background"]["pixels"] == matrix[3].sum()
+    for group, label in (("negative", NEGATIVE), ("unknown", UNKNOWN)):
+        both = (labels >= 0) | (labels == label)
+        exact = roc_auc_score(labels[both] >= 0, flat["score"][both])
+        assert figures["open_set"][group]["auroc"] == pytest.approx(exact, abs=1e-3)
+    assert figures["open_set"] == figures["open_set_without_edges"]
+    accepted = flat["class_id"] >= 0
+    assert figures["at_threshold"]["fpr_unknown"] == pytest.approx(np.mean(accepted[labels == UNKNOWN]))
+    right = (flat["class_id"] == labels)[labels >= 0]
+    assert figures["at_threshold"]["ccr"] == pytest.approx(np.mean(right))
+    assert figures["images"] == 12
+    assert "at_threshold" not in judge(Segmenter(model, accepting()), images[:1])
+    narrow = judge(found, images, fprs=(0.1,), edge_width=1)
+    assert narrow["open_set"] == figures["open_set"]
+    assert narrow["open_set_without_edges"] != figures["open_set"]
+
+
+def test_threshold_of_a_split():
+    """From model to calibrated threshold, which `judge` then finds again on the same images."""
+    model, images = built(3), split(60)
+    found = threshold_at_pixel_fpr(scored(Segmenter(model, accepting()), images), 0.2, score="log_odds")
+    assert found.samples == 60
+    assert 0 < found.rate < found.bound <= 0.2
+    figures = judge(Segmenter(model, accepting(threshold=found.threshold)), images)
+    assert figures["at_threshold"]["fpr_negative"] == pytest.approx(found.accepted / found.pixels)
+    assert found.threshold == edge_of(metrics.pixels.bins_of(found.threshold))
+
+
+def test_errors():
+    model = built(1)
+    with pytest.raises(ValueError, match=r"2 known classes need .*Received: \(None, None, None, 4\)"):
+        Segmenter(model, accepting(2))
+    with pytest.raises(ValueError, match=r"Received: \['features'\]"):
+        Segmenter(keras.Model(model.input, {"features": model.output["features"]}), accepting())
+    with pytest.raises(ValueError, match="overlap"):
+        Segmenter(model, accepting(), tile=8, overlap=1.0)
+    with pytest.raises(ValueError, match="in a mirrored image"):
+        Segmenter(model, accepting(), mirror=(0, 1))
+    with pytest.raises(ValueError, match=r"Add a batch axis"):
+        Segmenter(model, accepting()).predict(pictures(4, 4))
+    with pytest.raises(ValueError, match=r"Labels must have the size.*\(1, 4, 5\).*\(1, 4, 4, 3\)"):
+        judge(Segmenter(model, accepting()), [(pictures(1, 4, 4), np.zeros((1, 4, 5), int))])
+    with pytest.raises(ValueError, match="reads the output 'features'"):
+        Segmenter(model, accepting(score=scores.probability_times_magnitude)).predict(pictures(1, 4, 4))
+    coarse = keras.Model(model.input, {"logits": keras.layers.AveragePooling2D(2)(model.output["logits"])})
+    with pytest.raises(ValueError, match="of its images' size"):
+        Segmenter(coarse, accepting()).predict(pictures(1, 4, 4))
