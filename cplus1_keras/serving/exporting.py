@@ -53,25 +53,50 @@ def export(model, path, reject, class_names, samples=None):
         >>> sorted(served(images=tf.zeros((2, 8, 8, 1))))
         ['class_id', 'class_name', 'known', 'probabilities', 'score']
     """
-    path = pathlib.Path(path)
-    if path.exists():
-        raise FileExistsError(f"An export never overwrites, and {path} exists. Choose another path or remove it.")
     signatures = Signatures(model, reject, class_names)
     if samples is None:
         samples = np.random.default_rng(0).uniform(0, 255, (4, *signatures.image_shape))
+    samples = np.asarray(samples, "float32")
+
+    def verify(folder):
+        check(folder)
+        _compare(signatures, folder, samples)
+
+    publish(path, lambda folder: _write(signatures, folder), verify)
+
+
+def publish(path, write, verify):
+    """Writes a folder beside `path`, verifies it there, and renames it: `path` is complete or absent.
+
+    Args:
+        path: folder to make.
+        write: function of a folder that it makes and fills.
+        verify: function of that folder that raises if it is not as it must be.
+
+    Raises:
+        FileExistsError: something is at `path`.
+        Whatever `write` or `verify` raise; nothing is left behind then.
+
+    Example:
+        >>> publish(folder / "2", lambda new: new.mkdir(), lambda new: None)
+        >>> (folder / "2").is_dir()
+        True
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        raise FileExistsError(f"An export never overwrites, and {path} exists. Choose another path or remove it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         # One level down, because mkdtemp's folder is closed to other users, such as the one a model server runs as.
-        _write(signatures, folder / "written")
-        check(folder / "written")
-        _compare(signatures, folder / "written", np.asarray(samples, "float32"))
+        write(folder / "written")
+        verify(folder / "written")
         os.rename(folder / "written", path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(path):
+def check(path, signatures=None):
     """Raises ValueError if a SavedModel lacks a signature of `export` or would execute what a server must not.
 
     A server must not change variables, draw random numbers or call Python. Looked at are the operations that the
@@ -79,6 +104,8 @@ def check(path):
 
     Args:
         path: folder of the SavedModel.
+        signatures: names of the outputs by the name of their signature, each of which takes `images`; None takes those
+            of `export`.
 
     Raises:
         FileNotFoundError: there is no SavedModel.
@@ -97,9 +124,9 @@ def check(path):
         raise ValueError(f"{file} is damaged: {error}") from error
     problems = []
     for graph in proto.meta_graphs:
-        for name, outputs in SIGNATURES.items():
+        for name, outputs in (signatures or SIGNATURES).items():
             found = graph.signature_def.get(name)
-            if found is None or set(found.inputs) != {"images"} or set(found.outputs) != outputs:
+            if found is None or set(found.inputs) != {"images"} or set(found.outputs) != set(outputs):
                 problems.append(f"the signature {name!r} must map `images` to {sorted(outputs)}")
         everywhere = {node.op for function in graph.graph_def.library.function for node in function.node_def}
         python = {op for op in everywhere if "PyFunc" in op}
@@ -140,13 +167,34 @@ def _functions_of(attribute):
 def _write(signatures, folder):
     # One image first: what layers create in their first call must exist before they are tracked.
     signatures.answers(tf.zeros((1, *signatures.image_shape)))
-    archive = keras.export.ExportArchive()
-    archive.track(signatures.model)
-    archive.track(signatures.reject)
-    archive.add_endpoint("serving_default", signatures.answers, signatures.inputs)
-    archive.add_endpoint("features", signatures.features, signatures.inputs)
-    archive.add_variable_collection("threshold", [signatures.reject.threshold])
-    archive.write_out(str(folder), verbose=False)
+    endpoints = {"serving_default": signatures.answers, "features": signatures.features}
+    archive(folder, signatures, endpoints)
+
+
+def archive(folder, signatures, endpoints):
+    """Writes the SavedModel of a model and a threshold that have been called once.
+
+    Args:
+        folder: folder to write.
+        signatures: holds `model`, `reject` and `inputs`, a list of one TensorSpec.
+        endpoints: functions of that tensor by the name of their signature.
+
+    Example:
+        >>> archive(folder / "3", signatures, {"serving_default": signatures.answers})  # doctest: +SKIP
+    """
+    export_archive = keras.export.ExportArchive()
+    export_archive.track(signatures.model)
+    export_archive.track(signatures.reject)
+    for name, function in endpoints.items():
+        export_archive.add_endpoint(name, function, signatures.inputs)
+    export_archive.add_variable_collection("threshold", [signatures.reject.threshold])
+    export_archive.write_out(str(folder), verbose=False)
+
+
+def tolerance(model):
+    """How far, relative to 1 + its size, a served number may be from the model's own: more in half precision."""
+    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
+    return 2e-2 if half else 1e-4
 
 
 def _compare(signatures, folder, samples):
@@ -158,18 +206,32 @@ def _compare(signatures, folder, samples):
     served = tf.saved_model.load(str(folder)).signatures["serving_default"](images=tf.constant(samples))
     outputs = signatures.model.predict(samples, verbose=0)
     expected = signatures.reject({name: tf.convert_to_tensor(value) for name, value in outputs.items()})
-    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in signatures.model._flatten_layers())
-    tolerance = 2e-2 if half else 1e-4
-    for name in ("score", "probabilities"):
-        got, want = served[name].numpy(), expected[name].numpy()
+    compare(served, expected, ("score", "probabilities"), signatures)
+
+
+def compare(served, expected, names, signatures):
+    """Raises ValueError unless what is served equals what is expected, and accepts alike where the score is clear.
+
+    Args:
+        served, expected: dicts of tensors; `class_id` is -1 where rejected.
+        names: outputs to compare as numbers, `score` among them.
+        signatures: holds `model` and `reject`.
+
+    Example:
+        >>> compare(served, expected, ("score",), signatures)  # doctest: +SKIP
+    """
+    allowed = tolerance(signatures.model)
+    for name in names:
+        got, want = np.asarray(served[name]), np.asarray(expected[name])
         gap = np.abs(got - want) / (1 + np.abs(want))
-        if not (gap <= tolerance).all():
+        if not (gap <= allowed).all():
             raise ValueError(
                 f"The SavedModel disagrees with `predict` on the samples: `{name}` is off by up to {gap.max():.3g} "
-                f"(relative to 1 + its size; allowed: {tolerance}). Does a layer behave differently in training?"
+                f"(relative to 1 + its size; allowed: {allowed}). Does a layer behave differently in training?"
             )
     threshold = float(signatures.reject.threshold.numpy())
-    clear = np.abs(expected["score"].numpy() - threshold) > tolerance * (1 + abs(threshold))
-    wrong = np.sum((served["known"].numpy() != expected["known"].numpy()) & clear)
+    clear = np.abs(np.asarray(expected["score"]) - threshold) > allowed * (1 + abs(threshold))
+    accepted = [np.asarray(answer["class_id"]) >= 0 for answer in (served, expected)]
+    wrong = np.sum((accepted[0] != accepted[1]) & clear)
     if wrong:
-        raise ValueError(f"The SavedModel accepts or rejects {wrong} of {len(samples)} samples otherwise than Keras.")
+        raise ValueError(f"The SavedModel accepts or rejects {wrong} of {clear.size} samples otherwise than Keras.")
