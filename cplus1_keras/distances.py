@@ -9,6 +9,9 @@ from keras import ops
 
 from cplus1_keras.numerics import divide, norm, normalize
 
+ONE_HOT_CLASSES = 64
+"""Up to so many classes `class_sums` is a product."""
+
 
 def with_gradient(function, gradient, *tensors):
     """`function(*tensors)`, with `gradient(upstream, *tensors)` as the tuple of its derivatives.
@@ -68,10 +71,9 @@ def _unit_gradient(upstream, x):
 def squared_distances(x, centers):
     """Squared Euclidean distances of each vector to each centre, by one matrix product.
 
-        d²_k = max(0, ‖x‖² - 2 x·c_k + ‖c_k‖²)
+        d²_k = ‖x‖² - 2 x·c_k + ‖c_k‖²
 
-    Close to a centre the subtraction loses digits: the error is that of rounding ‖x‖², not d². Where that matters, take
-    `own_squared_distance`.
+    Close to a centre the subtraction loses digits, so that the distance to the nearest one is computed directly.
 
     Args:
         x: Tensor of shape (..., K).
@@ -90,17 +92,63 @@ def squared_distances_plain(x, centers):
     """`squared_distances` with the derivative of autodiff."""
     x, centers = _tensors(x, centers)
     square = ops.sum(ops.square(x), axis=-1, keepdims=True) - 2 * ops.matmul(x, ops.transpose(centers))
-    return ops.maximum(square + ops.sum(ops.square(centers), axis=-1), 0)
+    return _nearest_directly(square + ops.sum(ops.square(centers), axis=-1), x, centers)
 
 
 def _squared_distances_gradient(upstream, x, centers):
     doubled = 2 * upstream
     to_x = ops.sum(doubled, axis=-1, keepdims=True) * x - ops.matmul(doubled, centers)
-    rows, of_classes = _rows(x), _rows(doubled)
-    to_centers = ops.expand_dims(ops.sum(of_classes, axis=0), -1) * centers - ops.matmul(
-        ops.transpose(of_classes), rows
-    )
-    return to_x, to_centers
+    return to_x, _to_centers(doubled, doubled, x, centers)
+
+
+def unit_squared_distances(x, centers):
+    """`squared_distances(unit(x), centers)`, without keeping the unit vectors for the backward pass.
+
+        d²_k = 1 - 2 x·c_k/‖x‖ + ‖c_k‖²,   d(d²_k)/dx = 2/‖x‖ ((x·c_k/‖x‖) x/‖x‖ - c_k)
+
+    Args:
+        x: Tensor of shape (..., K).
+        centers: Tensor of shape (C, K).
+
+    Returns:
+        Tensor of shape (..., C), values >= 0. The gradient of a zero vector is 0.
+
+    >>> np.array(unit_squared_distances(np.array([[0.0, 3.0]]), np.array([[1.0, 0.0], [0.0, 3.0]]))).tolist()
+    [[2.0, 4.0]]
+    """
+    return with_gradient(unit_squared_distances_plain, _unit_squared_distances_gradient, *_tensors(x, centers))
+
+
+def unit_squared_distances_plain(x, centers):
+    """`unit_squared_distances` with the derivative of autodiff."""
+    x, centers = _tensors(x, centers)
+    length, products = _length_and_products(x, centers)
+    square = ops.cast(length > 0, x.dtype) - 2 * divide(products, length) + ops.sum(ops.square(centers), axis=-1)
+    return _nearest_directly(square, _unit(x), centers)
+
+
+def _unit_squared_distances_gradient(upstream, x, centers):
+    length, products = _length_and_products(x, centers)
+    doubled = divide(2 * upstream, length)
+    along = divide(ops.sum(doubled * divide(products, length), axis=-1, keepdims=True), length)
+    to_x = along * x - ops.matmul(doubled, centers)
+    return to_x, _to_centers(2 * upstream, doubled, x, centers)
+
+
+def _length_and_products(x, centers):
+    return norm(x, keepdims=True), ops.matmul(x, ops.transpose(centers))
+
+
+def _nearest_directly(square, x, centers):
+    nearest = ops.argmin(square, axis=-1)
+    is_nearest = ops.expand_dims(nearest, -1) == ops.arange(centers.shape[0], dtype=nearest.dtype)
+    own = own_squared_distance_plain(x, centers, nearest)
+    return ops.where(is_nearest, ops.expand_dims(own, -1), ops.maximum(square, 0))
+
+
+def _to_centers(of_centers, of_rows, x, centers):
+    number = ops.expand_dims(ops.sum(_rows(of_centers), axis=0), -1)
+    return number * centers - ops.matmul(ops.transpose(_rows(of_rows)), _rows(x))
 
 
 def own_squared_distance(x, centers, index):
@@ -123,8 +171,7 @@ def own_squared_distance(x, centers, index):
 
     def gradient(upstream, x, centers):
         to_x = ops.expand_dims(2 * upstream, -1) * (x - ops.take(centers, index, axis=0))
-        to_centers = ops.segment_sum(_rows(to_x), ops.reshape(index, (-1,)), num_segments=centers.shape[0])
-        return to_x, -to_centers
+        return to_x, -class_sums(_rows(to_x), ops.reshape(index, (-1,)), centers.shape[0])
 
     return with_gradient(lambda x, c: own_squared_distance_plain(x, c, index), gradient, *_tensors(x, centers))
 
@@ -132,6 +179,30 @@ def own_squared_distance(x, centers, index):
 def own_squared_distance_plain(x, centers, index):
     """`own_squared_distance` with the derivative of autodiff."""
     return ops.sum(ops.square(x - ops.take(centers, index, axis=0)), axis=-1)
+
+
+def class_sums(rows, index, num_classes):
+    """The sum of the rows of each class.
+
+    For few classes by a product with one-hot rows, which takes a quarter of the time of TensorFlow's sequential segment
+    sum on a CPU (16 and 59 ms for 65,536 rows of 256 features and 21 classes); for many that would need the memory of
+    (N, C) numbers, and more time.
+
+    Args:
+        rows: Tensor of shape (N, K).
+        index: Integer tensor of shape (N,), the class of each row, in 0..C-1.
+        num_classes: C.
+
+    Returns:
+        Tensor of shape (C, K).
+
+    >>> np.array(class_sums(np.array([[1.0], [2.0], [4.0]]), np.array([1, 0, 1]), 2)).tolist()
+    [[2.0], [5.0]]
+    """
+    if num_classes > ONE_HOT_CLASSES:
+        return ops.segment_sum(rows, index, num_segments=num_classes)
+    of_class = ops.one_hot(index, num_classes, dtype=rows.dtype)
+    return ops.matmul(ops.transpose(of_class), rows)
 
 
 def root(square):

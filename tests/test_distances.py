@@ -14,6 +14,16 @@ X, CENTERS, INDEX = RNG.normal(size=(7, 5)), RNG.normal(size=(3, 5)), np.array([
 PAIRS = {
     "unit": (distances.unit, distances.unit_plain, (X,)),
     "squared_distances": (distances.squared_distances, distances.squared_distances_plain, (X, CENTERS)),
+    "unit_squared_distances": (
+        distances.unit_squared_distances,
+        lambda x, c: distances.squared_distances_plain(distances.unit_plain(x), c),
+        (X, CENTERS),
+    ),
+    "unit_squared_distances, plain": (
+        distances.unit_squared_distances,
+        distances.unit_squared_distances_plain,
+        (X, CENTERS),
+    ),
     "own_squared_distance": (
         lambda x, c: distances.own_squared_distance(x, c, INDEX),
         lambda x, c: distances.own_squared_distance_plain(x, c, INDEX),
@@ -81,6 +91,24 @@ def test_the_own_distance_keeps_its_digits(norm):
     exact = np.sum((x.astype("float64") - center.astype("float64")) ** 2)
     own = distances.own_squared_distance(x, center, np.array([0]))
     np.testing.assert_allclose(own, [exact], rtol=1e-5)
+    others = np.concatenate([-center, center, 2 * center])
+    np.testing.assert_allclose(distances.squared_distances(x, others)[:, 1], [exact], rtol=1e-5)
+
+
+def test_the_nearest_unit_distance_keeps_its_digits():
+    """1 - cos θ = 5e-9 is lost in a float32 cosine."""
+    x = np.array([[13.0, 13e-4, 0.0]], "float32")
+    square = distances.unit_squared_distances(x, np.eye(3, dtype="float32"))
+    np.testing.assert_allclose(square, [[1e-8, 2 - 2e-4, 2]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [3, 200])
+def test_class_sums(classes):
+    """By a product for few classes, by segments for many."""
+    index = np.array([0, 2, 1, 1, 0, 2, classes - 1])
+    expected = np.zeros((classes, 5))
+    np.add.at(expected, index, X)
+    np.testing.assert_allclose(distances.class_sums(tf.constant(X), index, classes), expected, rtol=1e-14)
 
 
 def test_zero_vectors():
@@ -89,7 +117,8 @@ def test_zero_vectors():
         tape.watch(x)
         unit = distances.unit(x)
         d = distances.root(distances.squared_distances(x, tf.zeros((1, 3))))
-    for result in (unit, d, tape.gradient(unit, x), tape.gradient(d, x)):
+        of_unit = distances.root(distances.unit_squared_distances(x, tf.zeros((1, 3))))
+    for result in (unit, d, of_unit, tape.gradient(unit, x), tape.gradient(d, x), tape.gradient(of_unit, x)):
         np.testing.assert_array_equal(result, np.zeros(result.shape))
 
 

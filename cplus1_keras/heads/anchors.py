@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cplus1_keras.distances import own_squared_distance, root, squared_distances, unit
+from cplus1_keras.distances import root, squared_distances, unit
 from cplus1_keras.heads.base import Head
 
 
@@ -43,12 +43,7 @@ class EuclideanAnchorHead(Head):
     def outputs(self, features):
         """`features`, `distances` and `logits`."""
         anchors = ops.convert_to_tensor(self.anchors, features.dtype)
-        square = squared_distances(features, anchors)
-        # One product loses the digits of a small distance. Anchors lie apart, so only the nearest one's can be small.
-        nearest = ops.argmin(square, axis=-1)
-        is_nearest = ops.expand_dims(nearest, -1) == ops.arange(self.num_classes, dtype=nearest.dtype)
-        own = ops.expand_dims(own_squared_distance(features, anchors, nearest), -1)
-        distances = root(ops.where(is_nearest, own, square))
+        distances = root(squared_distances(features, anchors))
         return {"features": features, "distances": distances, "logits": -self.scale * distances}
 
     def get_config(self):

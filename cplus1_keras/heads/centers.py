@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from cplus1_keras import replicas
-from cplus1_keras.distances import unit
+from cplus1_keras.distances import class_sums, squared_distances, unit, unit_squared_distances
 from cplus1_keras.heads.base import Head
 from cplus1_keras.labels import is_known
 from cplus1_keras.losses.base import integer_labels
@@ -14,8 +14,9 @@ from cplus1_keras.numerics import at_least_float32, divide
 class Centers(keras.layers.Layer):
     """What the three kinds of centres share: `centers(outputs)` gives the outputs of a head and `embeddings` (..., K).
 
-    In training and evaluation `OpenSetModel` calls `handed(outputs)`, which gives `centers` (C, K) for the losses. The
-    labels must have the resolution of the features: shape (...).
+    In training and evaluation `OpenSetModel` calls `handed(outputs)`, which gives the losses `centers` (C, K) and the
+    `squared_distances` (..., C) of the embeddings to them, which both terms of the C+1 loss share. The labels must have
+    the resolution of the features: shape (...).
 
     Args:
         normalize: Whether the embeddings are the features divided by their norms, or the features as they are. The
@@ -24,6 +25,13 @@ class Centers(keras.layers.Layer):
 
     Raises:
         ValueError: When called on anything but a dict with `features`.
+
+    >>> class FixedCenters(heads.centers.Centers):
+    ...     def handed(self, outputs):
+    ...         return {"centers": ops.eye(outputs["features"].shape[-1])}
+    >>> outputs = FixedCenters(normalize=True)({"features": np.array([[3.0, 4.0]], "float32")})
+    >>> np.round(np.asarray(outputs["embeddings"], "float64"), 6).tolist()
+    [[0.6, 0.8]]
     """
 
     def __init__(self, normalize=True, **kwargs):
@@ -37,9 +45,15 @@ class Centers(keras.layers.Layer):
         features = at_least_float32(outputs["features"])
         return {**outputs, "embeddings": unit(features) if self.normalize else features}
 
+    def current(self):
+        """The centres as a tensor of shape (C, K)."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `current()`.")
+
     def handed(self, outputs):
-        """`centers` (C, K), and what else losses read."""
-        raise NotImplementedError(f"{type(self).__name__} must implement `handed(outputs)`.")
+        """`centers` (C, K) and `squared_distances` (..., C)."""
+        centers, features = self.current(), at_least_float32(outputs["features"])
+        square = unit_squared_distances if self.normalize else squared_distances
+        return {"centers": centers, "squared_distances": square(features, centers)}
 
     def get_config(self):
         return {**super().get_config(), "normalize": self.normalize}
@@ -98,7 +112,7 @@ class MovingAverageCenters(Centers):
         inside = is_known(labels) & (labels < self.num_classes)
         segment = ops.reshape(ops.where(inside, labels, self.num_classes), (-1,))  # the last one is thrown away
         rows = ops.reshape(embeddings, (-1, embeddings.shape[-1]))
-        sums = ops.segment_sum(rows, segment, num_segments=self.num_classes + 1)
+        sums = class_sums(rows, segment, self.num_classes + 1)
         counts = ops.segment_sum(ops.ones_like(segment, self.centers.dtype), segment, num_segments=self.num_classes + 1)
         both = replicas.total(ops.concatenate([sums, ops.expand_dims(counts, -1)], axis=-1))[:-1]
         sums, counts = both[:, :-1], both[:, -1:]
@@ -109,10 +123,13 @@ class MovingAverageCenters(Centers):
         self.centers.assign(ops.where(counts > 0, moved, old))
         self.seen.assign(ops.maximum(seen, ops.cast(counts > 0, seen.dtype))[:, 0])
 
+    def current(self):
+        """The centres, constant for the gradient."""
+        return ops.stop_gradient(ops.convert_to_tensor(self.centers))
+
     def handed(self, outputs):
-        """`centers` (C, K), constant for the gradient, and `centers_seen` (C,)."""
-        centers = ops.stop_gradient(ops.convert_to_tensor(self.centers))
-        return {"centers": centers, "centers_seen": ops.convert_to_tensor(self.seen) > 0}
+        """`centers` (C, K), `squared_distances` (..., C) and `centers_seen` (C,)."""
+        return {**super().handed(outputs), "centers_seen": ops.convert_to_tensor(self.seen) > 0}
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes, "momentum": self.momentum}
@@ -156,9 +173,9 @@ class LearnableCenters(Centers):
         shape = (self.num_classes, input_shape["features"][-1])
         self.centers = self.add_weight(name="centers", shape=shape, initializer=length)
 
-    def handed(self, outputs):
-        """`centers` (C, K)."""
-        return {"centers": ops.convert_to_tensor(self.centers)}
+    def current(self):
+        """The trainable weight."""
+        return ops.convert_to_tensor(self.centers)
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
@@ -202,10 +219,10 @@ class SharedCenters(Centers):
                 f"Received: {self.head!r}"
             )
 
-    def handed(self, outputs):
-        """`centers` (C, K)."""
+    def current(self):
+        """The kernel's columns of the known classes, normalised when the embeddings are."""
         centers = ops.transpose(ops.convert_to_tensor(self.head.kernel))[: self.head.num_classes]
-        return {"centers": unit(centers) if self.normalize else centers}
+        return unit(centers) if self.normalize else centers
 
     def get_config(self):
         return {**super().get_config(), "head": keras.saving.serialize_keras_object(self.head)}

@@ -15,7 +15,7 @@ DISTANCES = ("euclidean", "squared_euclidean", "cosine")
 CLASS_REDUCTIONS = ("mean", "sum")
 
 
-def compactness(labels, embeddings, centers, seen=None):
+def compactness(labels, embeddings, centers, seen=None, square=None):
     """Half the squared distance of a known sample to the centre of its class. One value per label.
 
         ½ ‖f - c_y‖²        for y >= 0, else 0
@@ -25,6 +25,7 @@ def compactness(labels, embeddings, centers, seen=None):
         embeddings: f, tensor of shape (..., K).
         centers: c, tensor of shape (C, K).
         seen: Boolean tensor of shape (C,), or None for all: a class without a centre yet gives 0.
+        square: ‖f - c_k‖², tensor of shape (..., C), if somebody has computed it.
 
     Returns:
         Tensor of shape (...), values >= 0.
@@ -38,13 +39,19 @@ def compactness(labels, embeddings, centers, seen=None):
     known = is_known(labels)
     inside = labels < centers.shape[0]
     index = ops.where(ops.logical_and(known, inside), labels, 0)
-    values = ops.where(inside, 0.5 * own_squared_distance(embeddings, centers, index), float("nan"))
+    if square is None:
+        own = own_squared_distance(embeddings, centers, index)
+    else:
+        own = ops.squeeze(ops.take_along_axis(square, ops.expand_dims(index, -1), axis=-1), -1)
+    values = ops.where(inside, 0.5 * own, float("nan"))
     if seen is not None:
         known = ops.logical_and(known, ops.take(ops.cast(seen, "bool"), index, axis=0))
     return ops.where(known, values, 0)
 
 
-def background_margin(labels, embeddings, centers, margin, distance="euclidean", class_reduction="mean", seen=None):
+def background_margin(
+    labels, embeddings, centers, margin, distance="euclidean", class_reduction="mean", seen=None, square=None
+):
     """How much closer than the margin a negative sample lies to the centres. One value per label.
 
         R_k max(0, m - d(f, c_k))       for negatives, else 0
@@ -59,6 +66,7 @@ def background_margin(labels, embeddings, centers, margin, distance="euclidean",
         distance: "euclidean", "squared_euclidean" or "cosine".
         class_reduction: "mean" or "sum". The paper does not say which.
         seen: Boolean tensor of shape (C,), or None for all: a class without a centre yet is left out of the reduction.
+        square: ‖f - c_k‖², tensor of shape (..., C), if somebody has computed it.
 
     Returns:
         Tensor of shape (...), values in [0, m] with the mean, in [0, C m] with the sum.
@@ -69,7 +77,7 @@ def background_margin(labels, embeddings, centers, margin, distance="euclidean",
     >>> np.array(background_margin(np.array([-1, 0]), embeddings, centers, margin=6.0)).tolist()  # 5 and 2 away
     [2.5, 0.0]
     """
-    shortfall = ops.maximum(margin - _distances(embeddings, centers, distance), 0)
+    shortfall = ops.maximum(margin - _distances(embeddings, centers, distance, square), 0)
     seen = ops.ones(centers.shape[:1], "bool") if seen is None else ops.cast(seen, "bool")
     values = ops.sum(ops.where(seen, shortfall, 0), axis=-1)
     if class_reduction == "mean":
@@ -77,11 +85,19 @@ def background_margin(labels, embeddings, centers, margin, distance="euclidean",
     return ops.where(is_negative(labels), values, 0)
 
 
-def _distances(embeddings, centers, distance):
+def _distances(embeddings, centers, distance, square):
     if distance == "cosine":
         return 1 - ops.matmul(unit(embeddings), ops.transpose(unit(ops.cast(centers, embeddings.dtype))))
-    square = squared_distances(embeddings, centers)
+    if square is None:
+        square = squared_distances(embeddings, centers)
     return square if distance == "squared_euclidean" else root(square)
+
+
+def _at_hand(loss, outputs):
+    """What a layer of centres hands over besides, unless the loss reads other embeddings or centres than its own."""
+    others = {"embeddings", "centers"} & set(loss.rename)
+    names = {"seen": "centers_seen", "square": "squared_distances"}
+    return {key: outputs.get(name) for key, name in names.items() if not others or name in loss.rename}
 
 
 def outside_probability(num_classes, radius, feature_radius, dim):
@@ -133,14 +149,14 @@ class CompactnessLoss(OpenSetLoss):
     """
 
     reads = ("embeddings", "centers")
-    may_read = ("centers_seen",)
+    may_read = ("centers_seen", "squared_distances")
 
     def __init__(self, name="compactness", rename=None):
         super().__init__(name, rename)
 
     def values(self, labels, outputs):
         """½ ‖f - c_y‖² of each known label."""
-        return compactness(labels, outputs["embeddings"], outputs["centers"], outputs.get("centers_seen"))
+        return compactness(labels, outputs["embeddings"], outputs["centers"], **_at_hand(self, outputs))
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -162,7 +178,7 @@ class BackgroundMarginLoss(OpenSetLoss):
     """
 
     reads = ("embeddings", "centers")
-    may_read = ("centers_seen",)
+    may_read = ("centers_seen", "squared_distances")
     counted = staticmethod(is_negative)
     needs_negatives = True
 
@@ -193,7 +209,7 @@ class BackgroundMarginLoss(OpenSetLoss):
             self.margin,
             self.distance,
             self.class_reduction,
-            outputs.get("centers_seen"),
+            **_at_hand(self, outputs),
         )
 
     def get_config(self):

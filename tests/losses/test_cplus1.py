@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cplus1_keras import heads, losses
+from cplus1_keras import distances, heads, losses
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 
 module = importlib.import_module("cplus1_keras.losses.cplus1")  # the package's attribute of that name is the function
@@ -307,6 +307,31 @@ def test_outputs_can_be_renamed():
     given = {"e": batch(), "c": CENTERS, "s": np.array([True, True, False])}
     seen = {"embeddings": batch(), "centers": CENTERS, "centers_seen": given["s"]}
     assert float(loss(LABELS, given)) == float(losses.CompactnessLoss()(LABELS, seen))
+    # What the layer of the other centres has handed over is not of these.
+    loss = losses.CompactnessLoss(rename={"embeddings": "e", "centers": "c"})
+    stale = {**given, "squared_distances": np.zeros((12, 3)), "centers_seen": given["s"]}
+    expected = losses.CompactnessLoss()(LABELS, {"embeddings": batch(), "centers": CENTERS})
+    assert float(loss(LABELS, stale)) == float(expected)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@every
+def test_distances_at_hand_give_the_same(name, normalize):
+    """As a layer of centres hands them over, so that the terms share them."""
+    features, centers = tf.constant(batch()), tf.constant(CENTERS)
+    results = []
+    for at_hand in (True, False):
+        with tf.GradientTape() as tape:
+            tape.watch([features, centers])
+            embeddings = distances.unit(features) if normalize else features
+            outputs = {"embeddings": embeddings, "centers": centers, "logits": features @ KERNEL}
+            if at_hand:
+                square = distances.unit_squared_distances if normalize else distances.squared_distances
+                outputs["squared_distances"] = square(features, centers)
+            value = LOSSES[name](LABELS, outputs)
+        gradients = tape.gradient(value, [features, centers], unconnected_gradients="zero")
+        results.append([value, *map(tf.convert_to_tensor, gradients)])
+    assert_close(*results)
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def test_golden(golden):
 
 
 def test_by_hand():
-    value, _ = evaluate(np.array([[1, 0, IGNORE]]), np.array([[0.0, np.log(3), 5.0]]))
-    expected = (np.exp(0.9) * np.log(2) + np.exp(0.5) * np.log(4)) / 2
+    value, _ = evaluate(np.array([[1, 0, IGNORE]]), np.array([[-np.log(2), np.log(3), 5.0]]))
+    expected = (np.exp(0.9) * np.log(3) + np.exp(0.5) * np.log(4)) / 2
     np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 
