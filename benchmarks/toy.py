@@ -9,7 +9,7 @@ import comparison
 import keras
 
 METHODS = ("softmax", "entropic", "objectosphere")
-SMALL = {"toy": ("knowns=train[:5%]", "epochs=8"), "fashion": ("knowns=train[:5%]", "epochs=8")}
+SMALL = {"toy": ("knowns=train[:5%]", "epochs=5"), "fashion": ("knowns=train[:5%]", "epochs=8")}
 
 
 def main():
