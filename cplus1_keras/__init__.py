@@ -34,7 +34,7 @@ def load(run):
         FileNotFoundError: If there is no finished run.
         ValueError: If a file of it is damaged.
 
-    >>> cplus1_keras.load("runs/digits").predict(images)["class_name"]
+    >>> cplus1_keras.load("runs/digits").predict(images)["class_name"]  # doctest: +SKIP
     """
     from cplus1_keras import serving
 

@@ -15,7 +15,8 @@ class StopOnNaN(keras.callbacks.Callback):
     Raises:
         FloatingPointError: In training, naming the epoch, the batch and the step.
 
-    >>> model.fit(images, labels, callbacks=[StopOnNaN("best.keras"), keras.callbacks.ModelCheckpoint("best.keras")])
+    >>> watchers = [StopOnNaN("best.keras"), keras.callbacks.ModelCheckpoint("best.keras")]
+    >>> model.fit(images, labels, callbacks=watchers)  # doctest: +SKIP
     """
 
     def __init__(self, checkpoint=None):

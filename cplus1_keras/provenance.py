@@ -40,6 +40,8 @@ def write_json(path, values):
 
     Raises:
         ValueError: For NaN or infinity.
+
+    >>> write_json("result.json", {"accuracy": 0.98})  # doctest: +SKIP
     """
     path = pathlib.Path(path)
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -17,7 +17,7 @@ def synchronize_batch_norm(model):
         The same model.
 
     Example:
-        >>> model = synchronize_batch_norm(lenet_plus_plus())
+        >>> model = synchronize_batch_norm(backbones.lenet_plus_plus())
         >>> sum(getattr(layer, "synchronized", False) for layer in model.layers)
         3
     """

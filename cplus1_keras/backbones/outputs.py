@@ -22,6 +22,11 @@ def check_image_shape(name, input_shape, smallest, advice, fixed=False):
 
     Raises:
         ValueError: the shape has not three entries, lacks a known entry, or is too small.
+
+    Example:
+
+    >>> check_image_shape("my_net", [32, 32, 3], smallest=8, advice="It halves them three times.")
+    (32, 32, 3)
     """
     shape = tuple(input_shape)
     if len(shape) != 3 or not shape[2] or (fixed and None in shape):

@@ -19,6 +19,10 @@ class Family:
         loss: The loss.
         maps: Whether the head takes feature maps instead of pooled features.
         score: The score that the family is judged by.
+
+    >>> family = Family(heads.LinearHead, losses.CrossEntropyLoss())
+    >>> family.head(10)(keras.Input((8,)))["logits"].shape
+    (None, 10)
     """
 
     head: Callable[[int], Callable]

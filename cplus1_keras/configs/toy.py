@@ -30,7 +30,7 @@ def splits(seed, data_dir="../shared/tfds", letters=LETTERS, knowns="train"):
     Raises:
         FileNotFoundError: If the files are not there.
 
-    >>> splits(0).summary()
+    >>> print(splits(0).summary())  # doctest: +SKIP
     """
     names = dict(enumerate("abcdefghijklmnopqrstuvwxyz", 1))
 
@@ -69,7 +69,7 @@ def toy(
 def fashion_splits(seed, data_dir="../shared/tfds", knowns="train"):
     """Fashion-MNIST with knowns, negatives and unknowns from one set; arguments as `splits`.
 
-    >>> fashion_splits(0).num_classes
+    >>> fashion_splits(0).num_classes  # doctest: +SKIP
     6
     """
     train, test = (data.sources.tfds("fashion_mnist", part, data_dir=data_dir) for part in (knowns, "test"))

@@ -101,6 +101,12 @@ def from_layer(layer):
 
     Returns:
         `augment(images, seed)`.
+
+    Example:
+
+    >>> import keras
+    >>> from_layer(keras.layers.RandomFlip())(tf.ones([2, 8, 8, 3]), seed=[0, 1]).shape
+    TensorShape([2, 8, 8, 3])
     """
 
     def augment(images, seed):

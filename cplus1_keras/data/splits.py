@@ -20,6 +20,13 @@ class Split:
         name: "train", "validation", "calibration" or "test".
         source: the images; `source.class_names[source.labels[k]]` is the name of the class that image k came from.
         labels: (N,) int32: index of a known class, or -1 negative, -2 unknown.
+
+    Example:
+
+    >>> from cplus1_keras.data import protocols, sources
+    >>> test = split(protocols.digits(), sources.digits()).test
+    >>> test.name, len(test), test.labels.dtype
+    ('test', 642, dtype('int32'))
     """
 
     name: str
@@ -51,6 +58,13 @@ class Splits:
         class_names: names of the known classes, in label order.
         dropped: how many images of classes that the protocol does not name, or of unknown classes that were not
             wanted, are in no split.
+
+    Example:
+
+    >>> from cplus1_keras.data import protocols, sources
+    >>> splits = split(protocols.digits(), sources.digits())
+    >>> splits.num_classes, splits.class_names[:2]
+    (6, ('0', '1'))
     """
 
     train: Split

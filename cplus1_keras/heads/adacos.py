@@ -30,6 +30,10 @@ def adacos_scale(labels, cosines, scale):
         s', scalar tensor; no gradient flows through it.
 
     Reference: Zhang et al. (2019), AdaCos, section 4.2.
+
+    >>> cosines = np.array([[1.0, 0.0, 0.0]])  # at the centre of its class, orthogonal to two others
+    >>> round(float(adacos_scale(np.array([0], "int32"), cosines, scale=5.0)), 4)  # log 2
+    0.6931
     """
     classes = cosines.shape[-1]
     cosines = ops.reshape(ops.stop_gradient(cosines), (-1, classes))

@@ -14,6 +14,12 @@ class Head(keras.layers.Layer):
 
     Raises:
         ValueError: If `num_classes` is no positive integer.
+
+    >>> class FirstFeatures(heads.Head):
+    ...     def outputs(self, features):
+    ...         return {"features": features, "logits": features[..., : self.num_classes]}
+    >>> tuple(FirstFeatures(3)(np.ones((2, 5), "float32"))["logits"].shape)
+    (2, 3)
     """
 
     def __init__(self, num_classes, **kwargs):

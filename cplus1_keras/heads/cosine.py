@@ -25,6 +25,10 @@ def cosine_outputs(features, kernel, scale=None):
         weights have cosines of 0.
 
     Reference: Open-set losses thesis (2023), sections 3.2 and 3.3.
+
+    >>> outputs = cosine_outputs(np.array([[3.0, 4.0]]), np.array([[2.0, 0.0], [0.0, 1.0]]))
+    >>> np.round(outputs["cosines"], 6).tolist(), np.round(outputs["logits"], 6).tolist()
+    ([[0.6, 0.8]], [[3.0, 4.0]])
     """
     length = norm(features, keepdims=True)
     products = ops.matmul(features, normalize(kernel, axis=0))

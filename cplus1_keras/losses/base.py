@@ -63,6 +63,13 @@ class OpenSetLoss(keras.losses.Loss):
     Raises:
         ValueError: When called with labels that are no integers (soft targets), labels whose shape does not fit, or
             outputs without one that it reads.
+
+    >>> class Brier(losses.OpenSetLoss):
+    ...     def values(self, labels, outputs):
+    ...         logits = outputs["logits"]
+    ...         return ops.sum(ops.square(ops.softmax(logits) - ops.one_hot(labels, logits.shape[-1])), axis=-1)
+    >>> float(Brier("brier")(np.array([0, -1]), {"logits": np.zeros((2, 2), "float32")}))
+    0.5
     """
 
     reads = ("logits",)

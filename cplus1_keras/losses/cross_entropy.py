@@ -41,6 +41,9 @@ def background_cross_entropy(labels, logits):
         Tensor of shape (...), values >= 0.
 
     Reference: Open-set losses thesis (2023), section 2.1; C+1 loss (2022), section 3.2, L_separability.
+
+    >>> np.round(background_cross_entropy(np.array([0, -1, -100]), np.zeros((3, 4))), 4).tolist()  # log 4
+    [1.3863, 1.3863, 0.0]
     """
     background = logits.shape[-1] - 1
     # A known label C would be taken for the background, so it is moved out of range, where it gives NaN.
@@ -63,6 +66,9 @@ def entropic_open_set(labels, logits, negative_weight=1.0):
 
     Reference: Open-set losses thesis (2023), Eq 3.17 and 3.18 (with the log and the sign that print lost); Dhamija et
     al. (2018), Eq 1.
+
+    >>> np.round(entropic_open_set(np.array([0, -1]), np.array([[2.0, 0.0], [2.0, 0.0]])), 4).tolist()
+    [0.1269, 1.1269]
     """
     even = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
     return ops.where(is_negative(labels), negative_weight * even, cross_entropy(labels, logits))

@@ -22,6 +22,9 @@ def magnitude(labels, features, xi):
         Tensor of shape (...), values >= 0.
 
     Reference: Open-set losses thesis (2023), Eq 3.19; Dhamija et al. (2018), Eq 2.
+
+    >>> np.asarray(magnitude(np.array([0, -1]), np.array([[3.0, 4.0], [3.0, 4.0]]), xi=7.0)).tolist()
+    [4.0, 25.0]
     """
     shortfall = ops.square(ops.maximum(xi - norm(features), 0))
     return _knowns_and_negatives(labels, shortfall, features)
@@ -35,6 +38,9 @@ def symmetric_magnitude(labels, features, xi):
     Args and returns are those of `magnitude`.
 
     Reference: Open-set losses thesis (2023), Eq 4.4 and 4.5.
+
+    >>> np.asarray(symmetric_magnitude(np.array([0, -1]), np.array([[3.0, 4.0], [3.0, 4.0]]), xi=4.0)).tolist()
+    [1.0, 25.0]
     """
     return _knowns_and_negatives(labels, ops.square(xi - norm(features)), features)
 
@@ -53,6 +59,9 @@ def ring(labels, features, target):
         Tensor of shape (...), values >= 0.
 
     Reference: Open-set losses thesis (2023), Eq 4.3 (no factor 1/2; Zheng et al. (2018) have one and learn s).
+
+    >>> np.asarray(ring(np.array([0, -1, -2]), np.array([[3.0, 4.0]] * 3), target=7.0)).tolist()
+    [4.0, 4.0, 0.0]
     """
     return ops.where(is_seen(labels), ops.square(target - norm(features)), 0)
 

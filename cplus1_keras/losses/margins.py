@@ -38,6 +38,9 @@ def cosface(cosine, margin):
         Tensor of the same shape.
 
     Reference: Open-set losses thesis (2023), Eq 3.15; Wang et al. (2018b), Eq 4.
+
+    >>> float(cosface(np.array(0.75), margin=0.5))
+    0.25
     """
     return cosine - margin
 
@@ -55,6 +58,9 @@ def arcface(cosine, margin):
         Tensor of the same shape. Its derivative divides by no less than `numerics.MIN_SINE`.
 
     Reference: Open-set losses thesis (2023), Eq 3.16 with the clamp of its text; Deng et al. (2019), Eq 3.
+
+    >>> np.round(arcface(np.array([1.0, 0.0, -1.0]), margin=math.pi / 3), 6).tolist()  # at 60°, 150°, 180°
+    [0.5, -0.866025, -1.0]
     """
     shifted = cosine * math.cos(margin) - sine(cosine) * math.sin(margin)
     return ops.where(cosine >= -math.cos(margin), shifted, -1)
@@ -73,6 +79,9 @@ def sphereface(cosine, margin):
         Tensor of the same shape. Its derivative divides by no less than `numerics.MIN_SINE`.
 
     Reference: Open-set losses thesis (2023), Eq 3.14; Liu et al. (2017), with integer m.
+
+    >>> np.round(sphereface(np.array([1.0, 0.0, -1.0]), margin=2.0), 6).tolist()
+    [1.0, -1.0, -3.0]
     """
     multiple = margin * angle(cosine)
     k = ops.floor(ops.stop_gradient(multiple) / math.pi)
@@ -91,6 +100,11 @@ class Margin:
         margin: m.
         detach: The offset scale (ψ(θ) - cos θ) takes no gradient from the angle, as in the published code of the thesis
             and of opensphere. The default is the true derivative.
+
+    >>> class Squared(Margin):
+    ...     def target(self, cosine):
+    ...         return cosine - self.margin * (1 - cosine) ** 2
+    >>> loss = losses.CrossEntropyLoss(margin=Squared(0.5))
     """
 
     reads = ("logits", "cosines", "scale")

@@ -41,7 +41,7 @@ def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **
     Example:
 
     >>> labels, scores = np.repeat([0, -2], 100), np.concatenate([np.linspace(0.3, 1, 100), np.linspace(0, 0.7, 100)])
-    >>> interval = bootstrap(auroc, labels, scores, group="unknown")
+    >>> interval = bootstrap(metrics.auroc, labels, scores, group="unknown")
     >>> bool(0.75 < interval.low < interval.estimate < interval.high < 0.9)
     True
 

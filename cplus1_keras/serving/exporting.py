@@ -48,6 +48,8 @@ def export(model, path, reject, class_names, samples=None):
         ValueError: model, class names or samples don't fit, or a check failed; `path` is then absent.
 
     Example:
+        >>> images, folder = keras.Input((8, 8, 1)), pathlib.Path(tempfile.mkdtemp())
+        >>> model = keras.Model(images, heads.LinearHead(3)(keras.layers.Flatten()(images)))
         >>> export(model, folder / "1", rejection.Reject(3, threshold=0.5), ["cat", "dog", "eel"])
         >>> served = tf.saved_model.load(str(folder / "1")).signatures["serving_default"]
         >>> sorted(served(images=tf.zeros((2, 8, 8, 1))))
@@ -78,6 +80,7 @@ def publish(path, write, verify):
         Whatever `write` or `verify` raise; nothing is left behind then.
 
     Example:
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> publish(folder / "2", lambda new: new.mkdir(), lambda new: None)
         >>> (folder / "2").is_dir()
         True

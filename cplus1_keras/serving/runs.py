@@ -38,6 +38,8 @@ class Classifier:
         ValueError: model, threshold and names don't fit together.
 
     Example:
+        >>> images = keras.Input((8, 8, 1))
+        >>> model = keras.Model(images, heads.LinearHead(3)(keras.layers.Flatten()(images)))
         >>> classifier = Classifier(model, rejection.Reject(3, threshold=0.5), ["cat", "dog", "eel"])
         >>> classifier.predict(np.zeros((2, 8, 8, 1), "uint8"))["probabilities"].shape
         (2, 3)
@@ -124,7 +126,11 @@ def save(run, model, calibration, score, class_names):
         ValueError: the calibration names another score, or the parts don't fit together.
 
     Example:
-        >>> save(folder, model, threshold_at_fpr(np.arange(100.0), 0.1), "log_odds", ["cat", "dog", "eel"])
+        >>> import tempfile
+        >>> images, folder = keras.Input((8, 8, 1)), tempfile.mkdtemp()
+        >>> model = keras.Model(images, heads.LinearHead(3)(keras.layers.Flatten()(images)))
+        >>> threshold = calibration.threshold_at_fpr(np.arange(100.0), 0.1)
+        >>> save(folder, model, threshold, "log_odds", ["cat", "dog", "eel"])
         >>> load(folder).class_names
         ['cat', 'dog', 'eel']
     """

@@ -19,6 +19,14 @@ class SegmentationSplit:
         source: the images and masks.
         label_of: dict of mask value -> label in the package's convention.
         protocol: the protocol.
+
+    Example:
+
+    >>> from cplus1_keras.data.segmentation import protocols, sources
+    >>> source = sources.arrays(np.zeros([10, 4, 4, 3], "uint8"), np.zeros([10, 4, 4], "uint8"))
+    >>> images, labels = next(iter(split(protocols.voc(), source).test.dataset()))
+    >>> images.shape, int(labels[0, 0])  # value 0 is the background
+    (TensorShape([4, 4, 3]), -1)
     """
 
     name: str
@@ -61,6 +69,13 @@ class SegmentationSplits:
         calibration: images for the threshold alone; pixels of unknown classes are ignored.
         test: images with all labels.
         protocol: the protocol.
+
+    Example:
+
+    >>> from cplus1_keras.data.segmentation import protocols, sources
+    >>> source = sources.arrays(np.zeros([10, 4, 4, 3], "uint8"), np.zeros([10, 4, 4], "uint8"))
+    >>> split(protocols.voc(), source).num_classes
+    20
     """
 
     train: SegmentationSplit

@@ -14,6 +14,10 @@ def pixel_counts(split):
 
     Returns:
         (C + 1,) int64: the known classes in label order, then the background.
+
+    Example:
+
+    >>> weights = class_weights(pixel_counts(splits.train))  # doctest: +SKIP
     """
     number = split.protocol.num_classes
     counts = np.zeros(number + 1, "int64")

@@ -94,6 +94,10 @@ def idx(images, labels, class_names=None, name=None):
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged or no idx file, or the counts differ; the message names the file.
+
+    Example:
+
+    >>> train = idx("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")  # doctest: +SKIP
     """
     data = _read_idx(images)
     values = _read_idx(labels)
@@ -143,6 +147,10 @@ def npz(path, images="images", labels="labels", class_names=None, labels_path=No
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged or lacks the key; the message names the file.
+
+    Example:
+
+    >>> train = npz("letters.npz", "x_train", "y_train")  # doctest: +SKIP
     """
     name = name or pathlib.Path(path).stem
     return arrays(_read_npz(path, images), _read_npz(labels_path or path, labels), class_names, name)

@@ -30,6 +30,11 @@ def folder(path, channels=3, name=None):
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: it has no class folders, or a class folder has no images (jpg, png, bmp, gif).
+
+    Example:
+
+    >>> folder("my_images").class_names  # doctest: +SKIP
+    ('cat', 'dog')
     """
     path = pathlib.Path(path)
     if not path.is_dir():
@@ -70,6 +75,10 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
     Raises:
         FileNotFoundError: the csv file or an image is missing (1,000 images, evenly spread, are checked ahead).
         ValueError: a line is not `path,label`, or a label has no name; the message names file and line.
+
+    Example:
+
+    >>> train = csv("protocols/p1_train.csv", root="imagenet")  # doctest: +SKIP
 
     Reference: AIML-IfI/openset-imagenet, protocols
     """

@@ -30,6 +30,10 @@ def tfds(name, split="train", data_dir=None, download=False, memory=_MEMORY):
     Raises:
         FileNotFoundError: the data are not prepared in `data_dir` and `download` is not set.
         ValueError: no such set or split, no classification set, or damaged files.
+
+    Example:
+
+    >>> train = tfds("cifar10", "train")  # doctest: +SKIP
     """
     builder = _builder(name, data_dir)
     if not builder.is_prepared():

@@ -28,6 +28,10 @@ def coco(annotations, images, name=None):
         FileNotFoundError: the file or the folder is missing.
         ValueError: the file is no COCO json, or an image is missing; the message names it.
 
+    Example:
+
+    >>> train = coco("instances_train2017.json", "train2017")  # doctest: +SKIP
+
     Reference: Lin et al., Microsoft COCO, ECCV 2014
     """
     data = _Annotations(annotations, images)
@@ -57,6 +61,10 @@ def coco_objects(annotations, images, values=None, context=0.5, min_side=48, nam
     Raises:
         FileNotFoundError: the file or the folder is missing.
         ValueError: no such value, no object that is large enough, or as `coco`.
+
+    Example:
+
+    >>> crops = coco_objects("instances_train2017.json", "train2017", values=[1, 17])  # doctest: +SKIP
     """
     data = _Annotations(annotations, images)
     if not context >= 0:
@@ -100,6 +108,10 @@ def coco_masks(annotations, images, masks):
 
     Raises:
         As `coco`; ValueError also where there are more than 254 categories.
+
+    Example:
+
+    >>> coco_masks("instances_train2017.json", "train2017", "masks")  # doctest: +SKIP
     """
     data = _Annotations(annotations, images)
     if len(data.values) >= CROWD:

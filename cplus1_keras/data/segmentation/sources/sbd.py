@@ -26,6 +26,11 @@ def convert_sbd(sbd, voc):
         FileNotFoundError: a folder or list is missing.
         ValueError: a .mat file is missing or damaged; the message names it.
 
+    Example:
+
+    >>> convert_sbd("SBD/dataset", "VOCdevkit/VOC2012")  # doctest: +SKIP
+    (9118, 10582)
+
     Reference: Hariharan et al., Semantic Contours from Inverse Detectors, ICCV 2011; lists as in mmsegmentation's
     tools/dataset_converters/voc_aug.py
     """
