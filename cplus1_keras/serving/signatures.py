@@ -27,6 +27,13 @@ class Signatures:
     Raises:
         RuntimeError: Keras runs on another backend than TensorFlow.
         ValueError: the model's input or outputs, or the class names, don't fit.
+
+    Example:
+        >>> images = keras.Input((8, 8, 1))
+        >>> model = keras.Model(images, heads.LinearHead(2)(keras.layers.Flatten()(images)))
+        >>> signatures = Signatures(model, rejection.Reject(2, threshold=0.5), ["cat", "dog"])
+        >>> signatures.answers(tf.zeros((1, 8, 8, 1)))["class_name"].numpy()
+        array([b'unknown'], dtype=object)
     """
 
     def __init__(self, model, reject, class_names):
@@ -37,7 +44,7 @@ class Signatures:
             )
         self.model = model
         self.reject = reject
-        self.class_names = _checked_names(class_names, reject.num_classes)
+        self.class_names = checked_names(class_names, reject.num_classes)
         self.image_shape = _checked_image_shape(model, reject.num_classes)
         # A gather from a constant instead of a hash table: it needs no asset and no initialisation, and TFLite runs it.
         self._names = tf.constant([*self.class_names, REJECTED_NAME])
@@ -104,7 +111,8 @@ class Signatures:
         }
 
 
-def _checked_names(class_names, num_classes):
+def checked_names(class_names, num_classes):
+    """The names as a list of strings, if there is one for each class, no two alike and none "unknown"."""
     names = [str(name) for name in class_names]
     if len(names) != num_classes:
         raise ValueError(f"There must be one class name for each of {num_classes} known classes. Received: {names}")

@@ -167,8 +167,8 @@ def judge(segmenter, images, class_names=None, fprs=(0.01, 0.05, 0.1, 0.3), edge
 
     Example:
 
-    >>> figures = judge(segmenter, pipeline.evaluation(splits.test), splits.class_names)
-    >>> print(metrics.segmentation.table({"C+1": figures["segmentation"]}))
+    >>> figures = judge(segmenter, pipeline.evaluation(splits.test), splits.class_names)  # doctest: +SKIP
+    >>> print(metrics.segmentation.table({"C+1": figures["segmentation"]}))  # doctest: +SKIP
     """
     threshold = float(ops.convert_to_numpy(segmenter.reject.threshold))
     threshold = threshold if np.isfinite(threshold) else None
@@ -201,7 +201,8 @@ def scored(segmenter, images):
 
     Example:
 
-    >>> found = threshold_at_pixel_fpr(scored(segmenter, pipeline.evaluation(splits.calibration)), 0.1)
+    >>> held_out = pipeline.evaluation(splits.calibration)  # doctest: +SKIP
+    >>> found = threshold_at_pixel_fpr(scored(segmenter, held_out), 0.1)  # doctest: +SKIP
     """
     for batch, labels in images:
         yield from zip(_labels(labels, batch), segmenter.predict(batch)["score"], strict=True)
