@@ -158,6 +158,7 @@ def test_sample_weight_scales_the_numerator_only(name):
     weight = np.arange(12) % 3
     parts = [evaluate(loss, LABELS, batch(), None, sample_weight=w) for w in (weight, 2.0 - weight[:, None])]
     assert_close([2 * w for w in whole], [a + b for a, b in zip(*parts, strict=True)])
+    assert_close([0.5 * w for w in whole], evaluate(loss, LABELS, batch(), None, sample_weight=np.full(12, 0.5)))
 
 
 def test_sample_weight_by_hand():

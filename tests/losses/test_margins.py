@@ -37,6 +37,12 @@ def test_arcface_is_exact_at_angle_zero():
     np.testing.assert_allclose(gradient, math.cos(0.5) + math.sin(0.5) / 3.5e-4, rtol=1e-5)
 
 
+def test_arcface_of_margin_zero_is_the_cosine_even_at_pi():
+    value, gradient = through(margins.arcface, np.array([-1.0, 0.3, 1.0]), 0.0)
+    np.testing.assert_array_equal(value, [-1.0, 0.3, 1.0])
+    np.testing.assert_array_equal(gradient, 1)
+
+
 def test_sphereface_by_hand():
     """m = 1.5: k = 0 up to 2π/3, then 1."""
     theta = np.array([0.5, 2.0, 2.2, 3.0, math.pi])
