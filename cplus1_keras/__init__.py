@@ -3,13 +3,14 @@
 What needs TensorFlow (`data`, `serving`, `tasks`, `configs`) is imported by name; the rest runs on any Keras backend.
 """
 
-from cplus1_keras import calibration, heads, labels, losses, metrics, scale, scores
+from cplus1_keras import anchors, calibration, heads, labels, losses, metrics, scale, scores
 from cplus1_keras.models import OpenSetModel
 from cplus1_keras.rejection import Reject
 
 __all__ = [
     "OpenSetModel",
     "Reject",
+    "anchors",
     "calibration",
     "heads",
     "labels",
