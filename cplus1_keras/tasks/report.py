@@ -58,7 +58,8 @@ def figures(labels, predictions, scores, threshold):
 def write_predictions(path, split, predictions, scores, threshold, class_names):
     """The test set as csv: a line an image with its label, the prediction, the score and the answer at the threshold.
 
-    >>> write_predictions("predictions.csv", splits.test, predictions, scores, 2.0, splits.class_names)  # doctest: +SKIP
+    >>> where, names = "predictions.csv", splits.class_names  # doctest: +SKIP
+    >>> write_predictions(where, splits.test, predictions, scores, 2.0, names)  # doctest: +SKIP
     """
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -73,7 +74,8 @@ def write_predictions(path, split, predictions, scores, threshold, class_names):
 def write_figures(directory, name, split, predictions, scores, calibration, class_names):
     """`oscr.png`, `scores.png` and `accepted_unknowns.png` of a test set.
 
-    >>> write_figures(directory, "digits", splits.test, predictions, scores, calibration, splits.class_names)  # doctest: +SKIP
+    >>> answers = predictions, scores, calibration, splits.class_names  # doctest: +SKIP
+    >>> write_figures(directory, "digits", splits.test, *answers)  # doctest: +SKIP
     """
     labels = split.labels
     present = [group for group, label in (("negative", -1), ("unknown", UNKNOWN)) if (labels == label).any()]
