@@ -1,0 +1,152 @@
+"""A trained model of an `Experiment` judged: figures of a split, the threshold with its evidence, pictures."""
+
+import dataclasses
+import itertools
+
+import keras
+import numpy as np
+
+from cplus1_keras import metrics
+from cplus1_keras.data.segmentation import pipeline
+from cplus1_keras.grids import nearest
+from cplus1_keras.rejection import Reject
+from cplus1_keras.tasks import report
+from cplus1_keras.tasks.segmentation import calibration, inference, pictures
+from cplus1_keras.tasks.segmentation.scaling import scaled
+
+
+def answering(model, experiment, num_classes, threshold=-np.inf, mirror=None):
+    """What answers for the pixels of images: the trained model at the scale of its training, and a threshold.
+
+    Args:
+        model: What `build` returns.
+        experiment: An `Experiment`.
+        num_classes: Number of known classes.
+        threshold: Accept where score >= threshold.
+        mirror: `protocol.mirror()` for the flip test, or None.
+
+    Returns:
+        `inference.Segmenter`.
+
+    >>> experiment = configs.resolve("camvid")
+    >>> answering(experiment.model(8), experiment, 8).predict(np.zeros((1, 96, 128, 3)))["class_id"].shape
+    (1, 96, 128)
+    """
+    reject = Reject(num_classes, threshold, experiment.score)
+    # What is scaled to a size has no need of tiles.
+    tile = experiment.largest if experiment.base is None else None
+    return inference.Segmenter(scaled(model, experiment.base), reject, tile, mirror=mirror)
+
+
+def judge(model, experiment, split, threshold=-np.inf, images=None):
+    """All figures of a split.
+
+    Args:
+        model: What `build` returns.
+        experiment: An `Experiment`.
+        split: A `SegmentationSplit`.
+        threshold: Accept where score >= threshold.
+        images: How many images to take, from the first; None takes all.
+
+    Returns:
+        Plain values, as `inference.judge`; with `experiment.flip_test` also `segmentation_with_flip`.
+
+    >>> judge(model, experiment, splits.test)["segmentation"]["miou"]  # doctest: +SKIP
+    """
+    protocol, pairs = split.protocol, pipeline.evaluation(split).take(-1 if images is None else images)
+    names, number = protocol.class_names, protocol.num_classes
+    answers = answering(model, experiment, number, threshold)
+    figures = inference.judge(answers, pairs, names, edge_width=experiment.edge_width)
+    if experiment.flip_test:
+        answers = answering(model, experiment, number, mirror=protocol.mirror())
+        figures["segmentation_with_flip"] = inference.judge(answers, pairs, names)["segmentation"]
+    return figures
+
+
+def calibrate(model, experiment, split):
+    """The threshold of an experiment with its evidence: from background pixels, or without any from the knowns.
+
+    Images count as independent, not pixels; crops of one image count as one image.
+
+    Args:
+        model: What `build` returns.
+        experiment: An `Experiment`.
+        split: A `SegmentationSplit` that neither trained nor chose anything.
+
+    Returns:
+        `calibration.Calibration`.
+
+    Raises:
+        ValueError: If there are too few images for the rate and the confidence.
+
+    >>> print(calibrate(model, experiment, splits.calibration))  # doctest: +SKIP
+    """
+    answers = answering(model, experiment, split.protocol.num_classes)
+    pairs = _joined(split.source.groups, inference.scored(answers, pipeline.evaluation(split)))
+    given = {"confidence": experiment.confidence, "score": experiment.score.__name__}
+    if split.protocol.background:
+        return calibration.threshold_at_pixel_fpr(pairs, experiment.fpr, **given)
+    return calibration.threshold_at_pixel_coverage(pairs, experiment.coverage, **given)
+
+
+def write_pictures(model, experiment, split, threshold, directory, number=8):
+    """Pictures of some images, evenly spaced over a split, and of the features of their pixels in two dimensions.
+
+    Args:
+        model: What `build` returns, trained.
+        experiment: An `Experiment`.
+        split: A `SegmentationSplit`.
+        threshold: Accept where score >= threshold.
+        directory: Folder to write to, made if absent: `000.png` and so on, and `features.png`.
+        number: How many images, at most.
+
+    >>> write_pictures(model, experiment, splits.test, found.threshold, "pictures")  # doctest: +SKIP
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    indices = np.unique(np.linspace(0, len(split) - 1, min(number, len(split))).astype(int))
+    chosen, names = dataclasses.replace(split, source=split.source.subset(indices)), split.protocol.class_names
+    answers = answering(model, experiment, len(names), threshold)
+    served = scaled(model, experiment.base)
+    features_of, cells = keras.Model(served.input, served.output["features"]), []
+    for index, (image, labels) in zip(indices, pipeline.evaluation(chosen), strict=True):
+        answer = {name: value[0] for name, value in answers.predict(image).items()}
+        title, score = f"{experiment.name}: {split.source.names[index]}", experiment.score.__name__
+        drawn = pictures.panels(image[0], labels[0], answer, names, threshold, score, title)
+        drawn.savefig(directory / f"{index:05d}.png")
+        features = features_of(image, training=False)
+        cells.append((np.reshape(features, (-1, features.shape[-1])), np.ravel(nearest(labels, features))))
+    features, labels = (np.concatenate(values) for values in zip(*cells, strict=True))
+    title = f"{experiment.name}: features of pixels"
+    pictures.pixel_features(features, labels, names, title=title).savefig(directory / "features.png")
+
+
+def _joined(groups, pairs):
+    """Labels and scores of each image, from those of its crops, which follow each other."""
+    for _, crops in itertools.groupby(zip(groups, pairs, strict=True), key=lambda item: item[0]):
+        labels, scored = zip(*((np.ravel(labels), np.ravel(scored)) for _, (labels, scored) in crops), strict=True)
+        yield np.concatenate(labels), np.concatenate(scored)
+
+
+def evaluate(model, experiment, parts, directory):
+    """Calibrate a trained model and judge it on the test split; writes `classes.md` and `pictures/` to a directory.
+
+    Args:
+        model: What `build` returns, trained.
+        experiment: An `Experiment`.
+        parts: `SegmentationSplits`.
+        directory: Directory of the run.
+
+    Returns:
+        Pair of the `calibration.Calibration` and the figures, plain values ready for JSON.
+
+    Raises:
+        ValueError: As `calibrate`.
+
+    >>> found, figures = evaluate(model, experiment, splits, directory)  # doctest: +SKIP
+    """
+    found = calibrate(model, experiment, parts.calibration)
+    figures = judge(model, experiment, parts.test, found.threshold)
+    write_pictures(model, experiment, parts.test, found.threshold, directory / "pictures")
+    table = metrics.segmentation.class_table({experiment.name: figures["segmentation"]})
+    (directory / "classes.md").write_text(table + "\n", encoding="utf-8")
+    return found, {**report.describe(experiment), **figures, "calibration": found.to_dict()}
