@@ -3,7 +3,6 @@
 import pytest
 
 from cplus1_keras import configs
-from cplus1_keras.tasks.classification import Experiment
 
 
 def test_settings_reach_the_experiment_and_keep_their_type():
@@ -45,4 +44,4 @@ def test_each_config_that_ships_is_listed_with_a_line_and_is_complete():
     for name, function in configs.shipped().items():
         line = next(line for line in listing.splitlines() if line.split()[:1] == [name])
         assert len(line.split()) > 3, f"{name} needs a docstring whose first line says what it is"
-        assert isinstance(function(), Experiment)
+        assert callable(function().run)
