@@ -21,8 +21,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(40, 6)).astype("float32")
 Y = np.where(np.arange(40) % 4 == 3, NEGATIVE, RANDOM.integers(0, 3, 40))
-CLASS_WEIGHT = {NEGATIVE: 0.25, 0: 2.0, 2: 3.0}
-WEIGHT = np.select([Y == NEGATIVE, Y == 0, Y == 2], [0.25, 2.0, 3.0], 1.0)
+CLASS_WEIGHT = {NEGATIVE: 0.25, 0: 2.0, 1: 3.0}  # and 1 for class 2
+WEIGHT = np.select([Y == NEGATIVE, Y == 0, Y == 1], [0.25, 2.0, 3.0], 1.0)
 
 
 @keras.saving.register_keras_serializable("test_models")
