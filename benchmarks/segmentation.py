@@ -1,0 +1,199 @@
+"""C+1 on pixels of real images: Tables 1 and 2 in shape, and a sweep of the background weight, over paired seeds.
+
+    python benchmarks/segmentation.py              half-size images, a run of about a minute on two quiet CPU cores
+    python benchmarks/segmentation.py --full       the configs as they ship, a run of about five minutes
+    python benchmarks/segmentation.py --smoke      a few steps of each, to see that it works
+
+CamVid (trees are background, fences and bicyclists unknown) and COCO mini (crops around objects, furniture unknown). A
+method and softmax with the same seed share the first weights, the order of images and their augmentation, so tables
+give differences to softmax, paired by seed, with the half-width of their 95 % interval (Student's t). Results go to
+docs/results run by run, so that a stopped comparison goes on where it was, and a table beside them.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from comparison import _cell as spread
+
+from cplus1_keras import configs
+from cplus1_keras.metrics.report import aligned
+from cplus1_keras.provenance import provenance, write_json
+from cplus1_keras.tasks.segmentation import evaluation
+from cplus1_keras.tasks.segmentation import experiment as task
+
+ROWS = {
+    "softmax": ("method=softmax",),
+    "compactness": ("method=compactness",),
+    "moving average": (),
+    "learnable": ("centers=learnable",),
+    "shared": ("centers=shared",),
+    "background 0.01": ("background=0.01",),
+    "background 1": ("background=1.0",),
+}
+"""Each row's settings; the others are the config's: all terms, moving averages, weights 0.1 and 1e-4."""
+
+TABLES = {
+    "Table 1's shape: the terms": {
+        "L_separability": "softmax",
+        "+ L_compact": "compactness",
+        "+ L_compact + L_background": "moving average",
+    },
+    "Table 2's shape: the centres": {
+        "learnable": "learnable",
+        "moving average": "moving average",
+        "shared": "shared",
+    },
+    "Sweep of the weight of L_background (moving averages)": {
+        "0": "compactness",
+        "1e-4": "moving average",
+        "0.01": "background 0.01",
+        "1": "background 1",
+    },
+}
+FIGURES = {
+    "mIoU": ("segmentation", "miou"),
+    "mAcc": ("segmentation", "macc"),
+    "aAcc": ("segmentation", "aacc"),
+    "AUROC of unknowns": ("open_set", "unknown", "auroc"),
+    "FPR at 95 % TPR": ("open_set", "unknown", "fpr95"),
+    "OpenAUC": ("open_set", "unknown", "open_auc"),
+}
+SIZES = {
+    "small": {"camvid": ("width=128", "steps=500"), "coco_mini": ("width=96", "steps=400")},
+    "full": {"camvid": (), "coco_mini": ()},
+    "smoke": {"camvid": ("width=64", "steps=3"), "coco_mini": ("width=64", "steps=3")},
+}
+BASELINE = 0.3
+"""The mIoU of softmax on COCO mini above which its methods are compared; below, one seed shows that they run."""
+
+
+def run(experiment, images=None):
+    """Figures of one training: those of the test split (or its first images), and how much each term pulled."""
+    keras.utils.set_random_seed(experiment.seed)
+    parts = experiment.data(experiment.seed)
+    model = task.build(experiment, parts.num_classes)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        history = task.fit(model, experiment, parts, pathlib.Path(folder), verbose=0).history
+    seconds = time.perf_counter() - start
+    figures = evaluation.judge(model, experiment, parts.test, images=images)
+    ratios = {name: values[-1] for name, values in history.items() if name.startswith("gradient_ratio/")}
+    return {**figures, "loss": history["loss"][-1], "seconds": round(seconds, 1), **ratios}
+
+
+def compare(config, rows, seeds, settings, output, images=None):
+    """Run what `output` does not hold yet, and return all results: {row: {seed: figures}}."""
+    record = {"config": config, "settings": list(settings), "results": {}}
+    if output.is_file():
+        old = json.loads(output.read_text(encoding="utf-8"))
+        if (old["config"], old["settings"]) != (config, record["settings"]):
+            raise SystemExit(f"{output} holds other settings, {old['settings']}. Remove it or name another --folder.")
+        record = old
+    for seed in range(seeds):
+        for row in rows:
+            done = record["results"].setdefault(row, {})
+            if str(seed) in done:
+                continue
+            experiment = dataclasses.replace(configs.resolve(config, [*settings, *ROWS[row]]), seed=seed)
+            done[str(seed)] = {**run(experiment, images), "provenance": provenance()}
+            write_json(output, record)
+            told = "  ".join(f"{name} {figure(done[str(seed)], name):.4f}" for name in FIGURES)
+            print(f"{config}, {row}, seed {seed}: {told}  ({done[str(seed)]['seconds']} s)", flush=True)
+            keras.backend.clear_session()
+    return record["results"]
+
+
+def figure(result, name):
+    """One of `FIGURES` in a run's results."""
+    for key in FIGURES[name]:
+        result = result[key]
+    return result
+
+
+def tables(results):
+    """Markdown: each of `TABLES` whose rows were run, figures in percent, then what they differ from softmax by."""
+    text = []
+    for title, rows in TABLES.items():
+        rows = {label: row for label, row in rows.items() if row in results}
+        lines = [[f"{title}", *FIGURES]]
+        for label, row in rows.items():
+            lines.append([label, *(spread([100 * figure(r, name) for r in results[row].values()]) for name in FIGURES)])
+        text += ["", aligned(lines), ""]
+        lines = [["minus softmax, paired by seed", *FIGURES]]
+        for label, row in rows.items():
+            if row != "softmax":
+                lines.append([label, *(difference(results, row, name) for name in FIGURES)])
+        text.append(aligned(lines))
+    return "\n".join([*text, "", ratios(results)])
+
+
+def difference(results, row, name):
+    """Mean difference to softmax over the seeds of both, in points; * where its 95 % interval leaves out 0."""
+    both = sorted(set(results[row]) & set(results["softmax"]))
+    values = [100 * (figure(results[row][seed], name) - figure(results["softmax"][seed], name)) for seed in both]
+    cell = spread(values)
+    mean, _, half = cell.partition(" ± ")
+    return cell + ("*" if half and abs(float(mean)) > float(half) else "")
+
+
+def ratios(results):
+    """Markdown: the norm of each term's gradient over that of the cross-entropy, at the end of training."""
+    terms = sorted({key for by_seed in results.values() for r in by_seed.values() for key in r if "gradient_" in key})
+    lines = [
+        ["gradient norm over that of the cross-entropy", *(term.removeprefix("gradient_ratio/") for term in terms)]
+    ]
+    for row, by_seed in results.items():
+        values = [[r[term] for r in by_seed.values() if term in r] for term in terms]
+        lines.append([row, *(f"{np.mean(v):.2g}" if v else "" for v in values)])
+    return aligned(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--full", action="store_const", const="full", dest="size", help="the configs as they ship")
+    size.add_argument(
+        "--smoke", action="store_const", const="smoke", dest="size", help="3 steps, 4 test images, 1 seed"
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--configs", default="camvid,coco_mini")
+    parser.add_argument("--rows", help="names of ROWS, comma-separated; all for CamVid, Table 1's for COCO mini")
+    parser.add_argument("--folder", default="docs/results", type=pathlib.Path)
+    arguments = parser.parse_args()
+    keras.utils.disable_interactive_logging()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each run traces its own functions, on purpose
+    name, smoke = arguments.size or "small", arguments.size == "smoke"
+    for config in arguments.configs.split(","):
+        settings = SIZES[name][config]
+        default = list(ROWS) if config == "camvid" or name == "full" else ["softmax", "compactness", "moving average"]
+        rows = arguments.rows.split(",") if arguments.rows else default
+        output = arguments.folder / f"segmentation_{config}{'' if name == 'small' else '_' + name}.json"
+        report(config, rows, 1 if smoke else arguments.seeds, settings, output, 4 if smoke else None)
+
+
+def report(config, rows, seeds, settings, output, images=None):
+    """Compare, write the tables beside the results, and print them."""
+    results = compare(config, ["softmax"], seeds, settings, output, images)
+    mean = np.mean([figure(r, "mIoU") for r in results["softmax"].values()])
+    told = f"{config}, {', '.join(settings) or 'as it ships'}, {seeds} seeds, percent"
+    if config == "coco_mini" and mean <= BASELINE:
+        seeds = 1
+        told += f". A smoke test: softmax reaches {mean:.3f} mIoU, not above {BASELINE}, so methods are not compared"
+    results = compare(config, ["softmax", *rows], seeds, settings, output, images)
+    text = f"{told}. * = the 95 % interval of the paired difference leaves out 0.\n{tables(results)}\n"
+    output.with_suffix(".md").write_text(text, encoding="utf-8")
+    print("\n" + text)
+
+
+if __name__ == "__main__":
+    main()
