@@ -157,6 +157,19 @@ def test_camvid_takes_a_step(method, roots):
     assert moved > 0.95
 
 
+def test_methods_with_one_seed_start_from_the_same_weights():
+    """What makes comparisons paired: a method's own weights come last."""
+
+    def first_weights(*settings):
+        keras.utils.set_random_seed(3)
+        return configs.resolve("camvid", list(settings)).model(8).trainable_weights
+
+    softmax, learnable = first_weights("method=softmax"), first_weights("centers=learnable")
+    assert len(learnable) == len(softmax) + 1
+    for one, other in zip(softmax, learnable, strict=False):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
 def test_coco_mini_crops_around_objects_and_weighs_classes(shared):
     experiment = configs.resolve("coco_mini", ["width=64"])
     splits = experiment.data(0)
