@@ -74,6 +74,16 @@ def test_an_error_is_reached():
     assert metrics.fpr_at_tpr([0, -2], np.float32([1.0012, 1.0011]), "unknown") == 0
 
 
+def test_the_error_of_a_rate_counts_the_bin_below():
+    """Within the lowest bin a threshold of 1.0012 reaches the rate 3/4 with both knowns; its edge would accept all."""
+    labels, scores = [0, 0, -2, -2, -2, -2], np.float32([1.0013, 2.5, 1.001, 1.0012, 2.0, 3.0])
+    binned = PixelScores()
+    binned.update(labels, [0] * 6, scores)
+    figures = binned.summary([0.75])["unknown"]
+    assert metrics.ccr_at_fpr(labels, [0] * 6, scores, 0.75, "unknown") == 1.0
+    assert (figures["ccr_at_fpr_0.75"], figures["errors"]["ccr_at_fpr_0.75"]) == (0.5, 0.5)
+
+
 def test_bins_keep_the_order_of_all_floats():
     special = [-np.inf, np.finfo("float32").min, -1.0, -1e-38, -1e-45, -0.0, 0.0, 1e-45, 1e-37, 1.0, 3e38, np.inf]
     generator = np.random.default_rng(0)
