@@ -33,14 +33,21 @@ def splits(seed, root=ROOT, in_training="ignore"):
 
 
 def camvid(
-    method="cplus1", centers="moving_average", compactness=0.1, background=1e-4, root=ROOT, width=256, steps=1600
+    method="cplus1",
+    centers="moving_average",
+    compactness=0.1,
+    background=1e-4,
+    margin=1.0,
+    root=ROOT,
+    width=256,
+    steps=1000,
 ) -> Experiment:
     """CamVid, light DeepLabV3+: 8 classes, trees background, 2 unknown (--set method=softmax, centers=, background=).
 
     `method` is softmax, compactness or cplus1; `width` the pixels that images are scaled to, with 3/4 as height. About
     5 minutes on two quiet CPU cores as it ships.
     """
-    centers, loss = parts.method(method, centers, compactness, background)
+    centers, loss = parts.method(method, centers, compactness, background, margin=margin)
     size = (round(0.75 * width), width)
     return Experiment(
         name=f"camvid_{method}",

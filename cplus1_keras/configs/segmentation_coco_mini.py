@@ -39,14 +39,21 @@ def splits(seed, root=ROOT, in_training="ignore", calibration_fraction=0.25):
 
 
 def coco_mini(
-    method="cplus1", centers="moving_average", compactness=0.1, background=1e-4, root=ROOT, width=128, steps=1500
+    method="cplus1",
+    centers="moving_average",
+    compactness=0.1,
+    background=1e-4,
+    margin=1.0,
+    root=ROOT,
+    width=128,
+    steps=1200,
 ) -> Experiment:
     """COCO, 201 images, light DeepLabV3+: crops around 4 merged classes, all else background, furniture unknown.
 
     `method` is softmax, compactness or cplus1; `width` the pixels of a side of the square that crops are scaled within.
     Pixels weigh by class, for two thirds are background.
     """
-    centers, loss = parts.method(method, centers, compactness, background)
+    centers, loss = parts.method(method, centers, compactness, background, margin=margin)
     return Experiment(
         name=f"coco_mini_{method}",
         data=functools.partial(splits, root=root),

@@ -33,9 +33,16 @@ def answering(model, experiment, num_classes, threshold=-np.inf, mirror=None):
     (1, 96, 128)
     """
     reject = Reject(num_classes, threshold, experiment.score)
-    # What is scaled to a size has no need of tiles.
-    tile = experiment.largest if experiment.base is None else None
-    return inference.Segmenter(scaled(model, experiment.base), reject, tile, mirror=mirror)
+    return inference.Segmenter(scaled(model, experiment.base), reject, tile_of(experiment), mirror=mirror)
+
+
+def tile_of(experiment):
+    """The size of tiles that an experiment judges images in; None where they are scaled to a size that fits anyway.
+
+    >>> tile_of(configs.resolve("camvid")) is None
+    True
+    """
+    return experiment.largest if experiment.base is None else None
 
 
 def judge(model, experiment, split, threshold=-np.inf, images=None):

@@ -20,7 +20,7 @@ from cplus1_keras.tasks import report
 from cplus1_keras.tasks.classification import strategy
 from cplus1_keras.tasks.directory import new_directory
 from cplus1_keras.tasks.segmentation import calibration, pictures, reporting, runs
-from cplus1_keras.tasks.segmentation.evaluation import answering, evaluate
+from cplus1_keras.tasks.segmentation.evaluation import answering, evaluate, tile_of
 from cplus1_keras.tasks.segmentation.gradients import TermGradients
 from cplus1_keras.tasks.segmentation.optimization import poly
 from cplus1_keras.tasks.segmentation.scaling import scaled
@@ -224,12 +224,13 @@ def run(experiment, workdir="runs"):
     found, figures = evaluate(model, experiment, parts, directory)
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
-    served, tile = scaled(model, experiment.base), experiment.largest if experiment.base is None else None
-    runs.save(directory, served, found, experiment.score, parts.class_names, tile)
+    served = scaled(model, experiment.base)
+    runs.save(directory, served, found, experiment.score, parts.class_names, tile_of(experiment))
     saved_model = next_version(directory)
     image, _ = next(iter(pipeline.evaluation(parts.test)))
     reject = Reject(parts.num_classes, found.threshold, experiment.score)
-    export(served, saved_model, reject, parts.class_names, experiment.largest, samples=image.numpy())
+    sample = image[:, : experiment.largest, : experiment.largest].numpy()
+    export(served, saved_model, reject, parts.class_names, experiment.largest, samples=sample)
     print("\n" + reporting.epilogue(figures, found, directory, saved_model))
     return directory
 
