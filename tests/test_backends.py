@@ -35,10 +35,11 @@ def parts():
     }
     kinds = (losses.CrossEntropyLoss, losses.BackgroundCrossEntropyLoss, losses.EntropicOpenSetLoss)
     for kind in kinds:
-        for name, margin in margins.items():
+        for name in ("none", "arcface", "c2am"):
             background = kind is losses.BackgroundCrossEntropyLoss
-            yield f"{kind.__name__}-{name}-hard", heads.CosineHead(4, 20.0, background), kind(margin)
-            yield f"{kind.__name__}-{name}-soft", heads.CosineHead(4, None, background), kind(margin)
+            yield f"{kind.__name__}-{name}-hard", heads.CosineHead(4, 20.0, background), kind(margins[name])
+    for name, margin in margins.items():
+        yield f"{name}-soft", heads.CosineHead(4, None), losses.CrossEntropyLoss(margin)
     for loss in (losses.objectosphere(3.0), losses.HingeLoss(), losses.FocalLoss(0.5), losses.norm_os(3.0)):
         yield f"{loss.terms()[0][1].name}-linear-{len(loss.terms())}", heads.LinearHead(4), loss
     yield "class_balanced", heads.LinearHead(4), losses.ClassBalancedFocalLoss([9, 3, 2, 1])
