@@ -5,8 +5,10 @@ import warnings
 import keras
 from keras import ops
 
+from cplus1_keras.distances import unit
+from cplus1_keras.gradients import product_with_units
 from cplus1_keras.heads.base import Head
-from cplus1_keras.numerics import divide, norm, normalize
+from cplus1_keras.numerics import divide, norm
 from cplus1_keras.scale import simplex_bound
 
 
@@ -31,13 +33,13 @@ def cosine_outputs(features, kernel, scale=None):
     ([[0.6, 0.8]], [[3.0, 4.0]])
     """
     length = norm(features, keepdims=True)
-    products = ops.matmul(features, normalize(kernel, axis=0))
-    cosines = divide(products, length)
     if scale is None:
         # Not cosines * length, whose gradient would be 0 instead of the unit weights at zero features.
-        return {"features": features, "cosines": cosines, "scale": length, "logits": products}
-    scale = ops.full_like(length, scale)
-    return {"features": features, "cosines": cosines, "scale": scale, "logits": scale * cosines}
+        logits, scale = product_with_units(features, kernel), length
+    else:
+        scale = ops.full_like(length, scale)
+        logits = product_with_units(scale * unit(features), kernel)
+    return {"features": features, "cosines": divide(logits, scale), "scale": scale, "logits": logits}
 
 
 def kernel_norms(kernel):

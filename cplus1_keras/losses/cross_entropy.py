@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from cplus1_keras.gradients import add_at, as_rows, take_at, with_kept
 from cplus1_keras.labels import is_known, is_negative, is_seen
 from cplus1_keras.losses.base import OpenSetLoss
 
@@ -25,7 +26,7 @@ def cross_entropy(labels, logits):
     [1.3863, 0.0]
     """
     known = is_known(labels)
-    return ops.where(known, _at_index(ops.where(known, labels, 0), logits), 0)
+    return ops.where(known, _known_or_nan(labels, logits, sparse_cross_entropy), 0)
 
 
 def background_cross_entropy(labels, logits):
@@ -70,14 +71,67 @@ def entropic_open_set(labels, logits, negative_weight=1.0):
     >>> np.round(entropic_open_set(np.array([0, -1]), np.array([[2.0, 0.0], [2.0, 0.0]])), 4).tolist()
     [0.1269, 1.1269]
     """
-    even = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
-    return ops.where(is_negative(labels), negative_weight * even, cross_entropy(labels, logits))
+    negative = is_negative(labels)
+    values = _known_or_nan(labels, logits, lambda index, logits: sparse_cross_entropy(index, logits, negative))
+    return ops.where(is_known(labels), values, ops.where(negative, negative_weight * values, 0))
 
 
-def _at_index(index, logits):
-    inside = index < logits.shape[-1]
-    values = ops.sparse_categorical_crossentropy(ops.where(inside, index, 0), logits, from_logits=True)
-    return ops.where(inside, values, float("nan"))
+def sparse_cross_entropy(index, logits, even=None):
+    """Softmax cross-entropy to one class, or to equal probabilities of all.
+
+        log S - z'_y,   or  log S - mean_c z'_c,     z' = z - max_c z_c,   e = exp(z'),   S = sum_c e_c
+
+    The derivative, g (e/S - [c = y]) or g (e/S - 1/C), takes e from the forward pass. TensorFlow's own operation takes
+    twice as long on a CPU: one exponential per number is all there is to do, and this is a fast one.
+
+    Args:
+        index: y, int32 tensor, shape (...), in 0..C-1.
+        logits: z, tensor of shape (..., C).
+        even: Boolean tensor of shape (...), True for equal probabilities; None for nowhere.
+
+    Returns:
+        Tensor of shape (...), values >= 0.
+
+    >>> np.round(sparse_cross_entropy(np.array([0, 1]), np.array([[0.0, 0.0], [9.0, 0.0]])), 4).tolist()
+    [0.6931, 9.0001]
+    """
+    logits = ops.convert_to_tensor(logits)
+    rows = as_rows(logits)
+    index = ops.reshape(ops.cast(index, "int32"), (-1,))
+    even = None if even is None else ops.reshape(even, (-1,))
+
+    def forward(rows):
+        shifted = rows - ops.max(rows, axis=-1, keepdims=True)
+        target = take_at(shifted, index)
+        if even is not None:
+            target = ops.where(even, ops.mean(shifted, axis=-1), target)
+        exponential = ops.exp(shifted)
+        total = ops.sum(exponential, axis=-1)
+        return ops.log(total) - target, exponential, total
+
+    def backward(upstream, tensors, kept):
+        exponential, total = kept
+        gradient = exponential * ops.expand_dims(upstream / total, -1)
+        if even is None:
+            return (add_at(gradient, index, -upstream),)
+        gradient = gradient - ops.expand_dims(ops.where(even, upstream / rows.shape[-1], 0), -1)
+        return (add_at(gradient, index, ops.where(even, 0, -upstream)),)
+
+    return ops.reshape(with_kept(forward, backward, rows), ops.shape(logits)[:-1])
+
+
+def sparse_cross_entropy_plain(index, logits, even=None):
+    """`sparse_cross_entropy` with the derivative of autodiff."""
+    values = ops.sparse_categorical_crossentropy(index, logits, from_logits=True)
+    if even is None:
+        return values
+    return ops.where(even, ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1), values)
+
+
+def _known_or_nan(labels, logits, values):
+    inside = labels < logits.shape[-1]
+    index = ops.where(is_known(labels) & inside, labels, 0)
+    return ops.where(inside, values(index, logits), float("nan"))
 
 
 def _margin(margin):

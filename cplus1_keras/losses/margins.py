@@ -5,8 +5,9 @@ import math
 import keras
 from keras import ops
 
+from cplus1_keras.gradients import add_at, as_rows, with_taken
 from cplus1_keras.labels import is_known
-from cplus1_keras.numerics import angle, sine
+from cplus1_keras.numerics import angle, divide, sine
 
 
 def add_at_target(logits, labels, offset):
@@ -23,8 +24,17 @@ def add_at_target(logits, labels, offset):
     >>> np.asarray(add_at_target(np.zeros((2, 3)), np.array([1, -1]), np.array([-0.5, -0.5]))).tolist()
     [[0.0, -0.5, 0.0], [0.0, 0.0, 0.0]]
     """
-    at_target = ops.equal(ops.expand_dims(labels, -1), ops.arange(logits.shape[-1]))
-    return logits + ops.where(at_target, ops.expand_dims(offset, -1), 0)
+    logits, offset = ops.convert_to_tensor(logits), ops.convert_to_tensor(offset)
+    index, moved = _target(labels, logits)
+    offset = ops.where(moved, ops.reshape(offset, (-1,)), 0)
+    return ops.reshape(add_at(as_rows(logits), index, offset), ops.shape(logits))
+
+
+def _target(labels, logits):
+    """The class of each row whose logit moves, 0 where none does, and whether one does; shape (N,)."""
+    labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
+    moved = is_known(labels) & (labels < logits.shape[-1])
+    return ops.where(moved, labels, 0), moved
 
 
 def cosface(cosine, margin):
@@ -107,7 +117,7 @@ class Margin:
     >>> loss = losses.CrossEntropyLoss(margin=Squared(0.5))
     """
 
-    reads = ("logits", "cosines", "scale")
+    reads = ("logits", "scale")
 
     def __init__(self, margin, detach=False):
         self.margin = float(margin)
@@ -122,18 +132,21 @@ class Margin:
 
         Args:
             labels: int32 tensor, shape (...).
-            outputs: Dict with `logits` and `cosines` (..., C) and `scale` (..., 1).
+            outputs: Dict with `logits` (..., C), which are cosines times the scale, and `scale` (..., 1).
             background: The index of the class that negatives belong to, or None. Only `C2AM` asks.
 
         Returns:
             Tensor of shape (..., C).
         """
-        index = ops.expand_dims(ops.where(is_known(labels), labels, 0), -1)
-        index = ops.minimum(index, outputs["cosines"].shape[-1] - 1)
-        cosine = ops.take_along_axis(outputs["cosines"], index, axis=-1)
+        # The cosine is taken from the logit: where nobody reads them, a graph need not compute the others.
+        logits = outputs["logits"]
+        index, moved = _target(labels, logits)
+        rows, target = with_taken(as_rows(logits), index)
+        scale = ops.reshape(outputs["scale"], (-1,))
+        cosine = divide(target, scale)
         change = self.target(cosine) - cosine
-        offset = outputs["scale"] * (ops.stop_gradient(change) if self.detach else change)
-        return add_at_target(outputs["logits"], labels, ops.squeeze(offset, -1))
+        offset = scale * (ops.stop_gradient(change) if self.detach else change)
+        return ops.reshape(add_at(rows, index, ops.where(moved, offset, 0)), ops.shape(logits))
 
     def get_config(self):
         return {"margin": self.margin, "detach": self.detach}

@@ -1,0 +1,331 @@
+"""Cost of every family of losses beside Dense + sparse softmax cross-entropy: `python benchmarks/losses.py`.
+
+Forward and backward pass of head and loss in one TensorFlow graph, with the gradients of the features and of every
+weight. Each round runs every variant of a case once, right after a run of the baseline, which gives one ratio; the
+table holds the median of the rounds with the quartiles, and the ratio of processor time, which other programs on the
+machine disturb less. Peak memory is measured in a process of its own, above what it held before weights and features
+existed. `--case` selects cases, `--jit` compiles with XLA.
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cplus1_keras import heads, losses
+from cplus1_keras.provenance import provenance, write_json
+
+MEGABYTE = 1e6
+WARM_UP = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """Layers that follow one another on the features, the loss on what they give, and the share of negative labels."""
+
+    layers: Callable
+    loss: Callable
+    negatives: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row of the table: shape of the features without and with their last axis, and what is compared there."""
+
+    title: str
+    batch: tuple
+    features: int
+    classes: int
+    target: float
+    variants: dict
+    memory: tuple = ()
+    memory_target: str = ""
+    maps: bool = False
+
+    @property
+    def labels(self):
+        return self.batch[:1] if self.maps else self.batch
+
+
+def cosine(scale):
+    return lambda classes: [heads.CosineHead(classes, scale)]
+
+
+def linear(classes):
+    return [heads.LinearHead(classes)]
+
+
+def with_background(classes):
+    return [heads.CosineHead(classes - 1, 30.0, background=True)]
+
+
+def with_centers(kind):
+    def layers(classes):
+        head = heads.LinearHead(classes - 1, background=True)
+        return [head, heads.SharedCenters(head) if kind is heads.SharedCenters else kind(classes - 1)]
+
+    return layers
+
+
+def maps(classes):
+    return [heads.CAMHead(classes, use_bias=False)]
+
+
+def cross_entropy(margin=None):
+    return lambda: losses.CrossEntropyLoss(margin)
+
+
+def entropic(margin=None):
+    return lambda: losses.EntropicOpenSetLoss(margin)
+
+
+def beside_cross_entropy(weight, loss):
+    return lambda: losses.CrossEntropyLoss() + weight * loss
+
+
+SOFTMAX_FAMILY = {
+    "CosFace, hard": Variant(cosine(64.0), cross_entropy(losses.CosFace(0.35))),
+    "ArcFace, hard": Variant(cosine(64.0), cross_entropy(losses.ArcFace(0.5))),
+    "ArcFace, soft": Variant(cosine(None), cross_entropy(losses.ArcFace(0.5))),
+    "SphereFace, soft": Variant(cosine(None), cross_entropy(losses.SphereFace(1.5))),
+    "SM-Softmax": Variant(linear, cross_entropy(losses.SMSoftmax(0.3))),
+    "EOS": Variant(linear, entropic(), 0.25),
+    "Cos-EOS": Variant(cosine(64.0), entropic(losses.CosFace(0.35)), 0.25),
+    "Arc-EOS": Variant(cosine(64.0), entropic(losses.ArcFace(0.5)), 0.25),
+    "Arc-EOS, soft": Variant(cosine(None), entropic(losses.ArcFace(0.5)), 0.25),
+}
+C2AM = {
+    "C2AM": Variant(with_background, lambda: losses.BackgroundCrossEntropyLoss(losses.C2AM(0.5)), 0.75),
+    "C2AM, knowns only": Variant(cosine(30.0), cross_entropy(losses.C2AM(0.5))),
+}
+CPLUS1 = {
+    "C+1, moving average": Variant(with_centers(heads.MovingAverageCenters), losses.cplus1, 0.7),
+    "C+1, learnable": Variant(with_centers(heads.LearnableCenters), losses.cplus1, 0.7),
+    "C+1, shared": Variant(with_centers(heads.SharedCenters), losses.cplus1, 0.7),
+}
+
+
+def hnc(k):
+    return {
+        "HNC mse": Variant(maps, beside_cross_entropy(0.0007, losses.HNCMSELoss(k))),
+        "HNC kd": Variant(maps, beside_cross_entropy(0.0065, losses.HNCKDLoss(k))),
+    }
+
+
+CASES = {
+    "256": Case("batch 256, 512 features, 10,000 classes", (256,), 512, 10_000, 1.15, SOFTMAX_FAMILY),
+    "512": Case("batch 512, 512 features, 10,000 classes", (512,), 512, 10_000, 1.06, SOFTMAX_FAMILY),
+    "100k": Case(
+        "batch 128, 512 features, 100,000 classes",
+        (128,),
+        512,
+        100_000,
+        1.15,
+        SOFTMAX_FAMILY,
+        ("CosFace, hard", "ArcFace, soft", "SM-Softmax", "Arc-EOS"),
+        "1.25 x",
+    ),
+    "c2am": Case("batch 2,048, 1,024 features, 1,204 classes", (2048,), 1024, 1204, 1.15, C2AM),
+    "cplus1": Case(
+        "65,536 pixels, 256 features, 20 + 1 classes", (4, 128, 128), 256, 21, 2.0, CPLUS1, tuple(CPLUS1), "+150 MB"
+    ),
+    "hnc-100": Case(
+        "batch 128, 8 x 8 maps, 512 features, 100 classes", (128, 8, 8), 512, 100, 1.5, hnc(100), maps=True
+    ),
+    "hnc-1000": Case(
+        "batch 32, 7 x 7 maps, 2,048 features, 1,000 classes", (32, 7, 7), 2048, 1000, 1.5, hnc(100), maps=True
+    ),
+}
+
+
+def baseline_step(case):
+    """Dense without a bias and stock cross-entropy; on maps followed by the spatial mean."""
+    dense = keras.layers.Dense(case.classes, use_bias=False)
+    dense.build((None, case.features))
+
+    def step(features, labels):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            logits = dense(features)
+            logits = keras.ops.mean(logits, axis=(1, 2)) if case.maps else logits
+            values = keras.ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            value = keras.ops.mean(values)
+        return value, tape.gradient(value, [features, dense.kernel.value])
+
+    return step
+
+
+def variant_step(case, variant):
+    """What `OpenSetModel` does in training: layers, `update`, `handed`, loss."""
+    layers, loss = variant.layers(case.classes), variant.loss()
+    keras.Sequential(layers)(keras.KerasTensor((*case.batch, case.features)))
+    weights = [weight.value for layer in layers for weight in layer.trainable_weights]
+    weights = list({id(weight): weight for weight in weights}.values())
+
+    def step(features, labels):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            outputs = features
+            for layer in layers:
+                outputs = layer(outputs)
+            for layer in layers:
+                if hasattr(layer, "update"):
+                    layer.update(labels, outputs)
+                if hasattr(layer, "handed"):
+                    outputs = {**outputs, **layer.handed(outputs)}
+            value = loss(labels, outputs)
+        return value, tape.gradient(value, [features, *weights])
+
+    return step
+
+
+def prepared(case, name, jit=False):
+    """A step as a function without arguments that runs it once, for the variant of this name or the baseline."""
+    variant = case.variants.get(name)
+    function = tf.function(baseline_step(case) if variant is None else variant_step(case, variant), jit_compile=jit)
+    features = tf.random.stateless_normal((*case.batch, case.features), (0, 1))
+    random = np.random.default_rng(0)
+    background = variant is not None and "background" in variant.loss().name
+    knowns = case.classes - (background or "C+1" in name)
+    labels = random.integers(0, knowns, case.labels)
+    if variant is not None:
+        labels = np.where(random.random(case.labels) < variant.negatives, -1, labels)
+    labels = tf.constant(labels, "int32")
+
+    def run():
+        value, _ = function(features, labels)
+        return float(value)
+
+    return run
+
+
+def times(case, names, rounds, jit):
+    """For each variant its row: median seconds, and median and quartiles of the ratios to the baseline before it."""
+    baseline, of_baseline = prepared(case, "baseline", jit), []
+    runs = {name: prepared(case, name, jit) for name in names}
+    pairs = {name: [] for name in names}
+    for i in range(rounds + WARM_UP):
+        for name, run in runs.items():
+            pair = [timed(baseline), timed(run)]
+            if i >= WARM_UP:
+                pairs[name].append(pair)
+                of_baseline.append(pair[0])
+    rows = {
+        "baseline": dict(zip(("seconds", "processor_seconds"), np.median(of_baseline, axis=0).tolist(), strict=True))
+    }
+    for name, pair in pairs.items():
+        before, own = np.swapaxes(pair, 0, 1)
+        low, middle, high = np.quantile(own[:, 0] / before[:, 0], [0.25, 0.5, 0.75]).tolist()
+        seconds, processor = np.median(own, axis=0).tolist()
+        rows[name] = {"seconds": seconds, "processor_seconds": processor, "ratio": middle, "quartiles": [low, high]}
+        rows[name]["processor_ratio"] = float(np.median(own[:, 1] / before[:, 1]))
+    return rows
+
+
+def timed(run):
+    """Seconds by the clock and of all processors."""
+    clock, processor = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+def peak_megabytes(case, name):
+    """Peak resident memory of a few steps, above that before weights and features existed."""
+    small = dataclasses.replace(case, batch=tuple(2 for _ in case.batch), features=4, classes=3)
+    prepared(small, name)()  # what TensorFlow and the libraries take
+    before = _status("VmRSS")
+    run = prepared(case, name)
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak so far, of initialisers, is forgotten
+    for _ in range(3):
+        run()
+    return (_status("VmHWM") - before) / MEGABYTE
+
+
+def _status(key):
+    text = pathlib.Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(rf"{key}:\s+(\d+) kB", text).group(1))
+
+
+def peak_in_own_process(key, name):
+    command = [sys.executable, __file__, "--memory", key, name]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{result.stderr}")
+    return float(result.stdout.split()[-1])
+
+
+def measure(key, rounds, jit, with_memory):
+    case = CASES[key]
+    rows = times(case, case.variants, rounds, jit)
+    if with_memory and case.memory:
+        for name in ("baseline", *case.memory):
+            rows[name]["peak_megabytes"] = peak_in_own_process(key, name)
+    return {"title": case.title, "target": case.target, "memory_target": case.memory_target, "rows": rows}
+
+
+def markdown(result):
+    titles = ["case", "variant", "ms", "ratio", "quartiles", "of CPU time", "target", "peak MB", "above the baseline"]
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    for case in result["cases"].values():
+        baseline = case["rows"]["baseline"].get("peak_megabytes")
+        for name, row in case["rows"].items():
+            cells = [case["title"], name, f"{1e3 * row['seconds']:.1f}"]
+            if "ratio" in row:
+                low, high = row["quartiles"]
+                cells += [f"{row['ratio']:.3f}", f"{low:.3f}-{high:.3f}", f"{row['processor_ratio']:.3f}"]
+                cells += [f"{case['target']:.2f}"]
+            else:
+                cells += [""] * 4
+            peak = row.get("peak_megabytes")
+            cells += [f"{peak:.0f}" if peak else ""]
+            target = f" (target {case['memory_target']})"
+            above = f"{peak / baseline:.2f} x, {peak - baseline:+.0f} MB{target}" if peak and "ratio" in row else ""
+            lines.append(f"| {' | '.join([*cells, above])} |")
+    made = result["provenance"]
+    versions = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
+    mode = "XLA" if result["jit"] else "graph"
+    lines += [
+        "",
+        f"Median of {result['rounds']} interleaved rounds, {mode} mode; {made['machine']}, {made['cpus']} CPUs; ",
+    ]
+    lines[-1] += f"{versions}; commit {made['commit']}, {made['date']}."
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--jit", action="store_true", help="compile with XLA, as `fit` does by default")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the peaks of memory")
+    parser.add_argument("--output", type=pathlib.Path, default=None, help="JSON file; the table goes beside it")
+    parser.add_argument("--memory", nargs=2, metavar=("CASE", "VARIANT"), help="print one peak in MB and stop")
+    arguments = parser.parse_args()
+    if arguments.memory:
+        print(peak_megabytes(CASES[arguments.memory[0]], arguments.memory[1]))
+        return
+    result = {"seed": 0, "rounds": arguments.rounds, "jit": arguments.jit, "provenance": provenance(), "cases": {}}
+    for key in arguments.case:
+        print(f"{CASES[key].title} ...", file=sys.stderr, flush=True)
+        result["cases"][key] = measure(key, arguments.rounds, arguments.jit, not arguments.no_memory)
+        tf.keras.backend.clear_session()
+    table = markdown(result)
+    print(table)
+    if arguments.output:
+        write_json(arguments.output, result)
+        arguments.output.with_suffix(".md").write_text(table, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Derivatives written by hand, where autodiff would keep or pass through memory more than the mathematics needs."""
+
+import keras
+from keras import ops
+
+from cplus1_keras.numerics import divide, norm, normalize
+
+
+def with_kept(forward, backward, *tensors):
+    """`forward(*tensors)` with a derivative of our own, which may use what the forward pass has computed.
+
+    PyTorch's second derivatives do not see what a closure keeps, so there the forward pass runs once more.
+
+    Args:
+        forward: Map from the tensors to a tuple: the result, and what `backward` needs besides the tensors.
+        backward: Map `(upstream, tensors, kept)` to a tuple of gradients, one per tensor.
+        *tensors: Tensors of floats, no variables.
+
+    Returns:
+        The result, a tensor.
+
+    >>> cube = lambda x: with_kept(lambda x: (x * x * x, x * x), lambda up, xs, kept: (3 * kept[0] * up,), x)
+    >>> float(cube(ops.array(2.0)))
+    8.0
+    """
+
+    @ops.custom_gradient
+    def differentiable(*inputs):
+        result, *kept = forward(*inputs)
+
+        def gradient(*arguments, upstream=None):
+            if upstream is None:
+                return backward(arguments[0], inputs, kept)
+            return backward(upstream, arguments, forward(*arguments)[1:])
+
+        return result, gradient
+
+    return differentiable(*tensors)
+
+
+def product_with_units(x, kernel):
+    """Products of vectors with unit weights, x·W_c / ‖W_c‖, without the unit weights in memory.
+
+        z_c = q_c x·W_c,   q_c = 1/‖W_c‖
+        dz/dx -> (g q) Wᵀ,   dz/dW -> xᵀ (g q) - W diag(q_c Σ_i q_c g_ic z_ic)
+
+    The projection onto each weight comes from the products, so that no pass over normalised weights is needed: over W
+    there are three passes for its norms and the projection, and none of them keeps anything.
+
+    Args:
+        x: Tensor of shape (..., K).
+        kernel: W, tensor of shape (K, C).
+
+    Returns:
+        Tensor of shape (..., C). A zero weight gives 0 and takes no gradient.
+
+    >>> np.array(product_with_units(np.array([[1.0, 2.0]]), np.array([[3.0, 0.0], [4.0, 0.0]]))).tolist()
+    [[2.2, 0.0]]
+    """
+    x = ops.convert_to_tensor(x)
+    return with_kept(_product_with_units, _product_with_units_gradient, x, ops.cast(kernel, x.dtype))
+
+
+def product_with_units_plain(x, kernel):
+    """`product_with_units` with the derivative of autodiff."""
+    x = ops.convert_to_tensor(x)
+    return ops.matmul(x, normalize(ops.cast(kernel, x.dtype), axis=0))
+
+
+def _product_with_units(x, kernel):
+    inverse = divide(1, norm(kernel, axis=0))
+    product = ops.matmul(x, kernel) * inverse
+    return product, inverse, product
+
+
+def _product_with_units_gradient(upstream, tensors, kept):
+    x, kernel = tensors
+    inverse, product = kept
+    scaled = upstream * inverse
+    along = inverse * ops.sum(as_rows(scaled * product), axis=0)
+    rows = as_rows(scaled)
+    # In this order TensorFlow multiplies faster on a CPU than by rows Wᵀ: 143 and 171 ms for 128 rows, 100,000 classes.
+    to_x = ops.transpose(ops.matmul(kernel, ops.transpose(rows)))
+    to_kernel = ops.matmul(ops.transpose(as_rows(x)), rows) - kernel * along
+    return ops.reshape(to_x, ops.shape(x)), to_kernel
+
+
+def as_rows(x):
+    """The tensor (..., K) as (N, K)."""
+    return x if len(x.shape) == 2 else ops.reshape(x, (-1, x.shape[-1]))
+
+
+def take_at(rows, index):
+    """The entry of each row that `index` names: (N, C) and (N,) to (N,).
+
+    >>> np.array(take_at(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 0]))).tolist()
+    [2.0, 3.0]
+    """
+    return ops.squeeze(ops.take_along_axis(rows, ops.expand_dims(index, -1), axis=-1), -1)
+
+
+def add_at(rows, index, values):
+    """The rows with a value added to the one entry of each that `index` names.
+
+    In a TensorFlow graph nothing is copied where nobody else holds the rows.
+
+    Args:
+        rows: Tensor of shape (N, C).
+        index: int32 tensor of shape (N,), in 0..C-1.
+        values: Tensor of shape (N,).
+
+    Returns:
+        Tensor of shape (N, C).
+
+    >>> np.array(add_at(np.zeros((2, 2)), np.array([1, 0]), np.array([2.0, 3.0]))).tolist()
+    [[0.0, 2.0], [3.0, 0.0]]
+    """
+    index = ops.cast(index, "int32")
+    positions = ops.stack([ops.arange(ops.shape(rows)[0], dtype="int32"), index], axis=-1)
+    return ops.scatter_update(rows, positions, values, reduction="add")
+
+
+def with_taken(rows, index):
+    """The rows, and the entry of each that `index` names: (N, C) and (N,).
+
+    For whoever changes that entry as a function of itself and puts it back by `add_at`: the derivative of the entry is
+    added to that of the rows in place, where autodiff would make a second tensor (N, C) of zeros for it.
+
+    >>> rows, taken = with_taken(ops.array([[1.0, 2.0], [3.0, 4.0]]), ops.array([1, 0]))
+    >>> np.array(taken).tolist()
+    [2.0, 3.0]
+    """
+    if keras.backend.backend() != "tensorflow":
+        # Keras's custom gradients have one output on PyTorch, and XLA under JAX does this by itself.
+        return rows, take_at(rows, index)
+
+    @ops.custom_gradient
+    def differentiable(rows):
+        return (rows, take_at(rows, index)), lambda of_rows, of_taken: add_at(of_rows, index, of_taken)
+
+    return differentiable(rows)
