@@ -256,7 +256,8 @@ def fit(model, experiment, splits, directory):
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
     ]
     images = training_images(model, experiment, splits)
-    validation = data.evaluation(splits.validation, experiment.batch_size, **_image_format(model))
+    watched = _divisible(splits.validation, experiment.batch_size, model.distribute_strategy.num_replicas_in_sync)
+    validation = data.evaluation(watched, experiment.batch_size, **_image_format(model))
     # The data set shuffles by itself, in an order that the seed and the epoch decide.
     history = model.fit(images, validation_data=validation, epochs=experiment.epochs, callbacks=watchers, shuffle=False)
     checkpoint.unlink()  # training ended well, so `model.keras` takes its place
@@ -267,6 +268,17 @@ def _image_format(model):
     """What `data` must make of an image for this model."""
     height, width, channels = model.input_shape[1:]
     return {"image_size": (height, width), "channels": channels}
+
+
+def _divisible(split, batch_size, replicas):
+    """The split without its last images, fewer than `replicas`: a replica without an image fails in its layers."""
+    if batch_size % replicas:
+        raise ValueError(
+            f"`batch_size` must be a multiple of the {replicas} replicas (GPUs) that share a batch. "
+            f"Received: batch_size={batch_size}"
+        )
+    count = len(split) - len(split) % replicas
+    return dataclasses.replace(split, source=split.source.subset(np.arange(count)), labels=split.labels[:count])
 
 
 def _check_negatives(experiment, splits):
