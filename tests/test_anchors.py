@@ -1,7 +1,5 @@
 """Anchors: unit vectors, assigned to classes by seed, as far apart as geometry allows."""
 
-import doctest
-
 import numpy as np
 import pytest
 
@@ -104,9 +102,3 @@ def test_impossible_sizes_are_refused(arrange, classes, dim, least):
 def test_smallest_angle_needs_two_directions(points):
     with pytest.raises(ValueError, match="at least two non-zero anchors"):
         anchors.smallest_angle(points)
-
-
-def test_examples():
-    found = doctest.testmod(anchors, extraglobs={"np": np})
-    assert found.attempted
-    assert not found.failed

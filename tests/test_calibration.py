@@ -1,14 +1,12 @@
 """Thresholds: the lowest that the bound allows, by trying all; the guarantee, by simulation."""
 
 import dataclasses
-import doctest
 import json
 
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, norm
 
-from cplus1_keras import calibration
 from cplus1_keras.calibration import (
     Calibration,
     clopper_pearson_upper,
@@ -127,9 +125,3 @@ def test_json_round_trip_keeps_the_threshold_exact():
     with pytest.raises(ValueError, match="rule='tpr'"):
         dataclasses.replace(made, rule="tpr")
     assert "knowns accepted" in str(threshold_at_coverage(np.arange(100.0), 0.9))
-
-
-def test_examples():
-    found = doctest.testmod(calibration)
-    assert found.attempted > 0
-    assert found.failed == 0

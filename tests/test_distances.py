@@ -1,11 +1,8 @@
 """The lean derivatives against the plain forms, and the digits of small distances."""
 
-import doctest
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import ops
 
 from cplus1_keras import distances
 
@@ -134,9 +131,3 @@ def test_unit_of_tiny_and_huge_vectors_is_finite(length):
 
 def test_float32_centers_do_not_round_float64_features():
     assert distances.squared_distances(X, CENTERS.astype("float32")).dtype == "float64"
-
-
-def test_examples():
-    found = doctest.testmod(distances, extraglobs={"np": np, "ops": ops})
-    assert found.attempted
-    assert not found.failed

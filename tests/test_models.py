@@ -14,9 +14,6 @@ import tensorflow as tf
 from cplus1_keras import OpenSetModel, heads, losses
 from cplus1_keras.labels import NEGATIVE
 
-# 2026-11: numpy 2 warns about `np.array(variable)` in Keras 3.15's own `save`.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 ROOT = pathlib.Path(__file__).parent.parent
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(40, 6)).astype("float32")

@@ -1,7 +1,5 @@
 """The figures show what they were given; their files hold a picture."""
 
-import doctest
-
 import numpy as np
 import pytest
 
@@ -91,9 +89,3 @@ def test_errors():
         plots.accepted_unknowns(np.zeros((3, 8, 8)), ["a"] * 3, ["b"] * 3, np.zeros(3))
     with pytest.raises(ValueError, match="One finite score at least"):
         plots.histogram([0], [np.inf])
-
-
-def test_examples():
-    found = doctest.testmod(plots)
-    assert found.attempted > 0
-    assert found.failed == 0

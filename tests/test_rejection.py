@@ -1,18 +1,13 @@
 """The threshold as a layer: it decides as NumPy does, and comes back from a file."""
 
-import doctest
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from cplus1_keras import rejection, scores
+from cplus1_keras import scores
 from cplus1_keras.calibration import threshold_at_coverage, threshold_at_fpr
 from cplus1_keras.rejection import Reject
-
-# 2026-11: Keras 3.15 reads variables by `np.array(x)` when it saves, which NumPy 2.4 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 
 
 def numpy(answer):
@@ -119,9 +114,3 @@ def test_errors():
         Reject(4, 0.5, score="softmax")
     with pytest.raises(ValueError, match="reads the output 'features'"):
         Reject(4, 0.5, score="probability_times_magnitude")({"logits": logits()})
-
-
-def test_examples():
-    found = doctest.testmod(rejection)
-    assert found.attempted > 0
-    assert found.failed == 0

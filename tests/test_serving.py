@@ -20,8 +20,6 @@ from cplus1_keras import serving  # noqa: E402  needs TensorFlow
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = ["cat", "dög", "eel"]
-# 2026-11: Keras 3.15 saves TensorFlow variables by np.array, which NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 
 def build(extra=None, background=False, shape=(8, 10, 3)):

@@ -44,6 +44,10 @@ def export(model, path, reject, class_names, max_size, dtype="uint8", colours=No
         ValueError: model, names, colours or samples don't fit, or a check failed; `path` is then absent.
 
     Example:
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> images = keras.Input((None, None, 3))
+        >>> model = keras.Model(images, heads.LinearHead(2)(images))
         >>> export(model, folder / "1", rejection.Reject(2, threshold=0.0), ["cat", "dog"], max_size=(600, 800))
         >>> served = tf.saved_model.load(str(folder / "1")).signatures["serving_default"]
         >>> served(images=tf.zeros((1, 33, 50, 3), "uint8"))["class_id"].shape.as_list()
@@ -101,6 +105,13 @@ class PixelSignatures:
     Raises:
         RuntimeError: Keras runs on another backend than TensorFlow.
         ValueError: they don't fit together.
+
+    Example:
+        >>> images = keras.Input((None, None, 3))
+        >>> model = keras.Model(images, heads.LinearHead(2)(images))
+        >>> signatures = PixelSignatures(model, rejection.Reject(2, threshold=0.0), ["cat", "dog"], max_size=64)
+        >>> signatures.answers(tf.zeros((1, 5, 7, 3), "uint8"))["score"].shape.as_list()
+        [1, 5, 7]
     """
 
     def __init__(self, model, reject, class_names, max_size, dtype="uint8", colours=None):

@@ -5,9 +5,6 @@ import pytest
 from cplus1_keras.backbones import dilated_resnet, hrnet, resnet, synchronize_batch_norm
 from cplus1_keras.backbones.convolutions import ResizeLike, convolution
 
-# 2026-11: Keras 3.15 saves TensorFlow variables by np.array, which NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 SLIM = (8, 8, 8, 8)
 
 

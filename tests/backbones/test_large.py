@@ -11,8 +11,6 @@ from cplus1_keras import backbones
 from cplus1_keras.backbones import large
 
 pytest.importorskip("keras_cv", reason="these backbones come from keras-cv, which needs TensorFlow")
-# 2026-11: Keras 3.15 saves TensorFlow variables by np.array, which NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 SMALLEST = [
     (backbones.resnet, 18, 11_186_112, 512),

@@ -4,9 +4,6 @@ import pytest
 
 from cplus1_keras.backbones import cifar_resnet, lenet_plus_plus, small_cnn, synchronize_batch_norm
 
-# 2026-11: Keras 3.15 saves TensorFlow variables by np.array, which NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 
 def trainable(model):
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)

@@ -11,9 +11,6 @@ from cplus1_keras import OpenSetModel, heads, losses
 from cplus1_keras.heads.adacos import adacos_scale
 from cplus1_keras.labels import IGNORE, NEGATIVE
 
-# 2026-11: numpy 2 warns about `np.array(variable)` in Keras 3.15's own `save`.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 
 def reference(labels, cosines, scale):
     """Zhang et al. (2019), the equations of section 4.2, sample by sample."""

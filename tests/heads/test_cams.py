@@ -1,7 +1,5 @@
 """CAMHead: maps whose spatial mean is the logit."""
 
-import doctest
-
 import keras
 import numpy as np
 import pytest
@@ -9,11 +7,7 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from cplus1_keras import OpenSetModel, heads, losses
-from cplus1_keras.heads import cams as module
 from cplus1_keras.labels import NEGATIVE
-
-# 2026-11: Keras 3.15 converts its variables in a way that numpy 2 deprecates, also in `model.save`.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
@@ -87,9 +81,3 @@ def test_fit_flattens_the_maps_of_absent_classes(loss, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.evaluate(images, labels, verbose=0) == pytest.approx(model.evaluate(images, labels, verbose=0))
-
-
-def test_examples():
-    found = doctest.testmod(module, extraglobs={"np": np, "heads": heads})
-    assert found.attempted
-    assert not found.failed

@@ -1,6 +1,5 @@
 """Centres: their updates, what they hand over, and a life in `fit`, in files, on replicas."""
 
-import doctest
 import json
 import pathlib
 import subprocess
@@ -13,11 +12,7 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from cplus1_keras import OpenSetModel, heads, losses
-from cplus1_keras.heads import centers as module
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-
-# 2026-11: Keras 3.15 converts its variables in a way that numpy 2 deprecates, also in `model.save`.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 CLASSES, FEATURES = 3, 5
 KINDS = ["moving_average", "learnable", "shared"]
@@ -307,9 +302,3 @@ def test_wrong_settings_are_refused():
         heads.LearnableCenters(3)(np.ones((2, 5), "float32"))
     with pytest.raises(ValueError, match="must have a `kernel`"):
         heads.SharedCenters(heads.LinearHead(3))({"features": np.ones((2, 5), "float32")})
-
-
-def test_examples():
-    found = doctest.testmod(module, extraglobs={"np": np, "heads": heads})
-    assert found.attempted
-    assert not found.failed

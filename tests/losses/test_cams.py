@@ -1,7 +1,5 @@
 """Homogeneous negative CAM against golden numbers, by hand, and by the laws that every loss obeys."""
 
-import doctest
-
 import keras
 import numpy as np
 import pytest
@@ -195,9 +193,3 @@ def test_wrong_input_is_refused(kind):
     for wrong in (0, -1, 2.5, True):
         with pytest.raises(ValueError, match="`top_k`"):
             KINDS[kind](wrong)
-
-
-def test_examples():
-    found = doctest.testmod(module, extraglobs={"np": np, "losses": losses})
-    assert found.attempted
-    assert not found.failed

@@ -1,6 +1,5 @@
 """The C+1 loss against golden numbers, by hand, and by the laws that every loss obeys."""
 
-import doctest
 import importlib
 import math
 
@@ -366,9 +365,3 @@ def test_outside_probability():
     )
     with pytest.raises(ValueError, match="`feature_radius` > 0"):
         losses.outside_probability(1, 1.0, 0.0, 2)
-
-
-def test_examples():
-    found = doctest.testmod(module, extraglobs={"np": np, "losses": losses})
-    assert found.attempted
-    assert not found.failed

@@ -1,7 +1,5 @@
 """The weighted sigmoid cross-entropy against golden numbers, by hand, and by the laws that every loss obeys."""
 
-import doctest
-
 import keras
 import numpy as np
 import pytest
@@ -103,9 +101,3 @@ def test_wrong_input_is_refused():
     for rates in ([0.5, 1.5], [], [[0.5]], [float("nan")]):
         with pytest.raises(ValueError, match="`positive_rates`"):
             losses.WeightedSigmoidLoss(rates)
-
-
-def test_examples():
-    found = doctest.testmod(module, extraglobs={"np": np, "losses": losses})
-    assert found.attempted
-    assert not found.failed

@@ -1,14 +1,11 @@
 """The open-set figures against counting by hand, published code and scikit-learn."""
 
-import doctest
-
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cplus1_keras import metrics
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-from cplus1_keras.metrics import intervals, open_set, report
 
 MEMBERS = {"negative": [NEGATIVE], "unknown": [UNKNOWN], "both": [NEGATIVE, UNKNOWN]}
 
@@ -161,10 +158,3 @@ def test_errors_of_rates():
         metrics.aupr(GOOD["labels"], GOOD["scores"], "negative", "ood")
     with pytest.raises(ValueError, match="there is none among 1"):
         metrics.closed_set_accuracy([-1], [0])
-
-
-@pytest.mark.parametrize("module", [open_set, intervals, report])
-def test_examples(module):
-    found = doctest.testmod(module, extraglobs={**vars(metrics), "np": np})
-    assert found.attempted > 0
-    assert found.failed == 0

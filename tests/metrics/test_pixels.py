@@ -1,6 +1,5 @@
 """Binned figures of pixels: equal to the exact ones of rounded scores, and as near the others as they say."""
 
-import doctest
 import json
 
 import numpy as np
@@ -149,7 +148,3 @@ def test_without_edges(width):
 def test_width_is_a_number_of_pixels():
     with pytest.raises(ValueError, match="an int >= 0"):
         without_edges(np.zeros((2, 2), int), 1.5)
-
-
-def test_examples():
-    assert doctest.testmod(pixels, extraglobs={"np": np}).failed == 0

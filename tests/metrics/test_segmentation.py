@@ -1,6 +1,5 @@
 """mIoU, mAcc and aAcc against golden numbers and scikit-learn; the metric for `fit` against the matrix of counts."""
 
-import doctest
 import json
 
 import keras
@@ -9,7 +8,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, jaccard_score, recall_score
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-from cplus1_keras.metrics import KnownMeanIoU, segmentation
+from cplus1_keras.metrics import KnownMeanIoU
 from cplus1_keras.metrics.segmentation import ConfusionMatrix, class_table, figures_of, table
 
 
@@ -106,7 +105,3 @@ def test_errors():
         KnownMeanIoU(2, background=True).update_state(np.zeros((1, 2, 2), int), np.zeros((1, 2, 2, 2)))
     with pytest.raises(ValueError, match="same classes"):
         class_table({"a": ConfusionMatrix(2).summary(), "b": ConfusionMatrix(3).summary()})
-
-
-def test_examples():
-    assert doctest.testmod(segmentation, extraglobs={"np": np}).failed == 0

@@ -28,6 +28,8 @@ class Segmenter:
 
     Example:
 
+    >>> images = keras.Input((None, None, 3))
+    >>> model = keras.Model(images, heads.LinearHead(2)(images))
     >>> segmenter = Segmenter(model, rejection.Reject(2, threshold=0.0), tile=512, overlap=0.25, mirror=(0, 1))
     >>> segmenter.predict(np.zeros((1, 20, 24, 3)))["class_id"].shape
     (1, 20, 24)

@@ -1,7 +1,5 @@
 """Thresholds for pixels: the lowest that the bound allows, the bound by hand, and the guarantee by simulation."""
 
-import doctest
-
 import numpy as np
 import pytest
 from scipy.stats import beta, norm
@@ -9,7 +7,6 @@ from scipy.stats import beta, norm
 from cplus1_keras.calibration import Calibration, threshold_at_fpr
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.metrics.pixels import bins_of, edge_of
-from cplus1_keras.tasks.segmentation import calibration
 from cplus1_keras.tasks.segmentation.calibration import (
     BETS,
     images_needed,
@@ -132,7 +129,3 @@ def test_errors():
     for values in ([], [1.5], [np.nan]):
         with pytest.raises(ValueError, match="draws"):
             mean_upper_bound(values, 0.9)
-
-
-def test_examples():
-    assert doctest.testmod(calibration, extraglobs={"np": np}).failed == 0

@@ -1,6 +1,5 @@
 """Tiles, flips and figures against what they must equal: one pass over the whole image, the average done by hand."""
 
-import doctest
 import itertools
 import json
 
@@ -9,17 +8,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
-from cplus1_keras import heads, metrics, rejection, scores
+from cplus1_keras import heads, metrics, scores
 from cplus1_keras.backbones.dilated import dilated_resnet
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.metrics.pixels import edge_of
 from cplus1_keras.rejection import Reject
-from cplus1_keras.tasks.segmentation import deeplab_v3_plus, inference, segmenter
+from cplus1_keras.tasks.segmentation import deeplab_v3_plus, segmenter
 from cplus1_keras.tasks.segmentation.calibration import threshold_at_pixel_fpr
 from cplus1_keras.tasks.segmentation.inference import Segmenter, _starts, judge, scored
-
-# 2026-11: Keras 3.15 saves TensorFlow variables by np.array, which NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 
 def built(kernel_size, strides=1, background=True, num_classes=3):
@@ -178,8 +174,3 @@ def test_errors():
     coarse = keras.Model(model.input, {"logits": keras.layers.AveragePooling2D(2)(model.output["logits"])})
     with pytest.raises(ValueError, match="of its images' size"):
         Segmenter(coarse, accepting()).predict(pictures(1, 4, 4))
-
-
-def test_examples():
-    known = {"np": np, "rejection": rejection, "model": built(1, num_classes=2)}
-    assert doctest.testmod(inference, extraglobs=known).failed == 0

@@ -12,9 +12,6 @@ from cplus1_keras.labels import IGNORE, NEGATIVE
 from cplus1_keras.tasks import segmentation
 from cplus1_keras.tasks.segmentation.models import decoders
 
-# 2026-11: Keras 3.15 saves TensorFlow variables by np.array, which NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 AUXILIARY = 0.4 * losses.BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})
 
 

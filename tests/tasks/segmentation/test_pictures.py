@@ -1,6 +1,5 @@
 """Pictures: the right colours at the right pixels, principal directions against scikit-learn, files that open."""
 
-import doctest
 import io
 
 import keras
@@ -14,9 +13,9 @@ from cplus1_keras import heads, losses
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.palettes import palette
 from cplus1_keras.rejection import Reject
-from cplus1_keras.tasks.segmentation import pictures, segmenter
+from cplus1_keras.tasks.segmentation import segmenter
 from cplus1_keras.tasks.segmentation.inference import Segmenter
-from cplus1_keras.tasks.segmentation.pictures import SegmentationPictures, coloured, panels, pixel_features, planar
+from cplus1_keras.tasks.segmentation.pictures import SegmentationPictures, panels, pixel_features, planar
 
 NAMES = ["road", "car", "tree"]
 
@@ -99,8 +98,3 @@ def test_errors():
         pixel_features(np.zeros((5, 1)), np.zeros(5, int), NAMES)
     with pytest.raises(ValueError, match="no pixel with a label"):
         pixel_features(np.zeros((5, 2)), np.full(5, IGNORE), NAMES)
-
-
-def test_examples():
-    assert doctest.testmod(pictures, extraglobs={"np": np}).failed == 0
-    assert coloured(np.full((2, 2), IGNORE), 3).shape == (2, 2, 3)

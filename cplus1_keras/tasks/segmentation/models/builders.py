@@ -135,7 +135,8 @@ def hrnet_fcn(backbone, head, dropout=0.0, name="hrnet_fcn"):
         `logits` (N, H, W, classes), and what else the head gives; see `segmenter`.
 
     Example:
-        >>> model = hrnet_fcn(backbones.hrnet(18), heads.LinearHead(20, use_bias=True, background=True))
+        >>> head = heads.LinearHead(20, use_bias=True, background=True)
+        >>> model = hrnet_fcn(backbones.hrnet(48), head)  # doctest: +SKIP
 
     Reference: K. Sun et al., "High-resolution representations for labeling pixels and regions", 2019.
     """
@@ -164,7 +165,7 @@ def ocrnet(backbone, head, auxiliary, channels=512, key_channels=256, name="ocrn
         `auxiliary_logits` (N, H, W, classes), and what else the head gives; see `segmenter`.
 
     Example:
-        >>> model = ocrnet(backbones.hrnet(18), heads.LinearHead(20), heads.LinearHead(20), channels=64)
+        >>> model = ocrnet(backbones.hrnet(48), heads.LinearHead(20), heads.LinearHead(20))  # doctest: +SKIP
 
     Reference: Y. Yuan et al., "Object-contextual representations for semantic segmentation", ECCV 2020.
     """
