@@ -20,6 +20,7 @@ X[1, 1], KERNEL[:, 3] = 0, 0
 INDEX = np.array([[0, 4, 2], [3, 3, 1]])
 EVEN = np.array([[True, False, False], [False, True, False]])
 ROW_INDEX = INDEX.reshape(-1)
+NORMS, MOVES = np.array([9.0, 1.0, 400.0, 2.0, 2.0]), np.array([True, True, True, False, True, True])
 
 
 def pairs():
@@ -27,6 +28,7 @@ def pairs():
     from keras import ops
 
     from cplus1_keras import gradients
+    from cplus1_keras.losses import adaptive_margins as am
     from cplus1_keras.losses import cross_entropy as ce
 
     def replaced(rows):
@@ -48,6 +50,21 @@ def pairs():
     def to_some(form):
         return lambda logits: form(ops.convert_to_tensor(INDEX), logits, ops.convert_to_tensor(EVEN))
 
+    def c2am_of(form, clamp):
+        def compute(logits):
+            norms = ops.cast(NORMS, logits.dtype)
+            given = norms, ops.convert_to_tensor(ROW_INDEX), ops.convert_to_tensor(MOVES), 2.0, clamp
+            return form(2 * ops.sin(logits), 2 + 0 * logits[:, :1], *given)
+
+        return compute
+
+    def scale_of(form):
+        def compute(scale):
+            given = ops.cast(NORMS, scale.dtype), ops.convert_to_tensor(ROW_INDEX), ops.convert_to_tensor(MOVES), 2.0
+            return form(ops.cast(np.sin(LOGITS.reshape(-1, 5)), scale.dtype), scale, *given)
+
+        return compute
+
     product = gradients.product_with_units, gradients.product_with_units_plain
     entropy = ce.sparse_cross_entropy, ce.sparse_cross_entropy_plain
     return {
@@ -55,6 +72,9 @@ def pairs():
         "product, kernel": (*map(kernel_of, product), KERNEL),
         "cross-entropy": (*map(to_class, entropy), LOGITS),
         "cross-entropy, even": (*map(to_some, entropy), 30 * LOGITS),
+        "c2am": (c2am_of(am.c2am, True), c2am_of(am.c2am_plain, True), LOGITS.reshape(-1, 5)),
+        "c2am, unclamped": (c2am_of(am.c2am, False), c2am_of(am.c2am_plain, False), LOGITS.reshape(-1, 5)),
+        "c2am, scale": (scale_of(am.c2am), scale_of(am.c2am_plain), np.linspace(1.1, 3, 6)[:, None]),
         "replaced": (replaced, replaced_plain, LOGITS.reshape(-1, 5)),
     }
 

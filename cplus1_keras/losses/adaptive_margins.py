@@ -5,8 +5,9 @@ import math
 import keras
 from keras import ops
 
+from cplus1_keras.gradients import as_rows, with_kept
 from cplus1_keras.labels import is_known, is_negative
-from cplus1_keras.numerics import sine
+from cplus1_keras.numerics import MIN_SINE, divide, sine
 
 LEAST_NORM = 1e-30
 """Stands for the norm of a class weight that is 0, whose logarithm would be infinite."""
@@ -34,6 +35,69 @@ def c2am_margins(kernel_norms, index, alpha):
     return alpha / math.pi * ops.maximum(ops.expand_dims(ops.take(logarithm, index), -1) - logarithm, 0)
 
 
+def c2am(logits, scale, kernel_norms, index, moves, alpha, clamp=True):
+    """C2AM's training logits: those of the classes with a shorter weight than the true class, moved by `c2am_margins`.
+
+        z_j = s cos(min(θ_j + m_yj, π)),   cos m_yj = cos(a_y - a_j) = cos a_y cos a_j + sin a_y sin a_j
+
+    with a = (α/π) ln ‖W‖, so that the cosines and sines of all (N, C) margins are two products of rank 2, and with the
+    derivative cos m + sin m cos θ / sin θ written out.
+
+    Args:
+        logits: s cos θ, tensor of shape (N, C).
+        scale: s, tensor of shape (N, 1).
+        kernel_norms: ‖W‖, tensor of shape (C,).
+        index: y, int32 tensor, shape (N,), in 0..C-1.
+        moves: Boolean tensor of shape (N,); the others keep their logits.
+        alpha: α >= 0.
+        clamp: Whether θ + m stops at π.
+
+    Returns:
+        Tensor of shape (N, C).
+
+    Reference: C2AM (2022), Eq 6 and 7.
+    """
+    shifts = alpha / math.pi * ops.log(ops.maximum(kernel_norms, LEAST_NORM))
+    own = ops.expand_dims(ops.take(shifts, index), -1)
+    waves = ops.stack([ops.cos(shifts), ops.sin(shifts)])
+    moved = ops.where(ops.expand_dims(moves, -1), own, float("-inf")) > shifts
+    own_cosine, own_sine = ops.cos(own), ops.sin(own)
+    cos_margin = ops.matmul(ops.concatenate([own_cosine, own_sine], axis=-1), waves)
+    sin_margin = ops.matmul(ops.concatenate([own_sine, -own_cosine], axis=-1), waves)
+
+    def forward(logits, scale):
+        cosines = logits * divide(1, scale)
+        sines = ops.sqrt(ops.maximum((1 - cosines) * (1 + cosines), 0))
+        shifted = cosines * cos_margin - sines * sin_margin
+        below = None
+        if clamp:
+            below = (cosines > -cos_margin) & (shifts > own - math.pi)  # θ + m stays below π
+            shifted = ops.where(below, shifted, -1)
+        return ops.where(moved, scale * shifted, logits), cosines, sines, shifted, below
+
+    def backward(upstream, tensors, kept):
+        cosines, sines, shifted, below = kept
+        slope = cos_margin + sin_margin * cosines / ops.maximum(sines, MIN_SINE)
+        if clamp:
+            slope = ops.where(below, slope, 0)
+        of_scale = ops.where(moved, upstream * (shifted - slope * cosines), 0)
+        return upstream * ops.where(moved, slope, 1), ops.sum(of_scale, axis=-1, keepdims=True)
+
+    return with_kept(forward, backward, logits, scale)
+
+
+def c2am_plain(logits, scale, kernel_norms, index, moves, alpha, clamp=True):
+    """`c2am` with the derivative of autodiff."""
+    cosines = divide(logits, scale)
+    margins = c2am_margins(kernel_norms, index, alpha)
+    if clamp:
+        margins = ops.minimum(margins, math.pi)
+    shifted = cosines * ops.cos(margins) - sine(cosines) * ops.sin(margins)
+    if clamp:
+        shifted = ops.where(cosines > -ops.cos(margins), shifted, -1)
+    return logits + scale * ops.where((margins > 0) & ops.expand_dims(moves, -1), shifted - cosines, 0)
+
+
 @keras.saving.register_keras_serializable("cplus1_keras")
 class C2AM:
     """Category-aware angular margin: the classes with shorter weights move away from the sample. For long tails.
@@ -57,7 +121,7 @@ class C2AM:
     >>> loss = losses.CrossEntropyLoss(margin=losses.C2AM(alpha=0.5))
     """
 
-    reads = ("logits", "cosines", "scale", "kernel_norms")
+    reads = ("logits", "scale", "kernel_norms")
 
     def __init__(self, alpha=0.5, clamp=True):
         if not 0 <= alpha < math.inf:
@@ -70,25 +134,20 @@ class C2AM:
 
         Args:
             labels: int32 tensor, shape (...).
-            outputs: Dict with `logits` and `cosines` (..., C), `scale` (..., 1) and `kernel_norms` (C,).
+            outputs: Dict with `logits` (..., C), `scale` (..., 1) and `kernel_norms` (C,).
             background: The index of the class that negatives belong to; None leaves their logits as they are.
 
         Returns:
             Tensor of shape (..., C).
         """
-        cosines = outputs["cosines"]
+        logits = outputs["logits"]
         if background is not None:
             labels = ops.where(is_negative(labels), background, labels)
-        index = ops.clip(labels, 0, cosines.shape[-1] - 1)
-        norms = ops.cast(ops.stop_gradient(outputs["kernel_norms"]), cosines.dtype)
-        margins = c2am_margins(norms, index, self.alpha)
-        if self.clamp:
-            margins = ops.minimum(margins, math.pi)
-        shifted = cosines * ops.cos(margins) - sine(cosines) * ops.sin(margins)
-        if self.clamp:
-            shifted = ops.where(cosines > -ops.cos(margins), shifted, -1)
-        moves = (margins > 0) & ops.expand_dims(is_known(labels), -1)
-        return outputs["logits"] + outputs["scale"] * ops.where(moves, shifted - cosines, 0)
+        labels = ops.reshape(labels, (-1,))
+        index = ops.clip(labels, 0, logits.shape[-1] - 1)
+        norms = ops.cast(ops.stop_gradient(outputs["kernel_norms"]), logits.dtype)
+        rows, scale = as_rows(logits), as_rows(outputs["scale"])
+        return ops.reshape(c2am(rows, scale, norms, index, is_known(labels), self.alpha, self.clamp), ops.shape(logits))
 
     def get_config(self):
         return {"alpha": self.alpha, "clamp": self.clamp}
