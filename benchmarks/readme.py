@@ -1,12 +1,13 @@
-"""Put the tables of docs/results into the README, between the comments that name them: `python benchmarks/readme.py`.
+"""Put the tables of docs/results into README and docs, between comments that name them: `python benchmarks/readme.py`.
 
-A block reads `<!-- results: NAME.md -->`, the table, `<!-- end -->`. A test fails while README and results differ.
+A block reads `<!-- results: NAME.md -->`, the table, `<!-- end -->`. A test fails while text and results differ.
 """
 
 import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs/comparison.md")
 BLOCK = re.compile(r"<!-- results: (?P<name>[\w.-]+\.md) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -21,8 +22,8 @@ def updated(text, folder):
 
 
 def main():
-    path = ROOT / "README.md"
-    path.write_text(updated(path.read_text(encoding="utf-8"), ROOT / "docs/results"), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(updated(path.read_text(encoding="utf-8"), ROOT / "docs/results"), encoding="utf-8")
 
 
 if __name__ == "__main__":
