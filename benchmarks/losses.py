@@ -4,7 +4,9 @@ Forward and backward pass of head and loss in one TensorFlow graph, with the gra
 weight. Each round runs every variant of a case once, right after a run of the baseline, which gives one ratio; the
 table holds the median of the rounds with the quartiles, and the ratio of processor time, which other programs on the
 machine disturb less. Peak memory is measured in a process of its own, above what it held before weights and features
-existed. `--case` selects cases, `--jit` compiles with XLA.
+existed. The columns of XLA are the same comparison with both sides compiled, as `fit` does by default.
+
+Writes docs/results/losses_speed.json, losses_speed.md (a line per case) and losses_speed_all.md (a line per variant).
 """
 
 import argparse
@@ -52,6 +54,7 @@ class Case:
     memory: tuple = ()
     memory_target: str = ""
     maps: bool = False
+    xla: bool = True
 
     @property
     def labels(self):
@@ -135,6 +138,7 @@ CASES = {
         SOFTMAX_FAMILY,
         ("CosFace, hard", "ArcFace, soft", "SM-Softmax", "Arc-EOS"),
         "1.25 x",
+        xla=False,
     ),
     "c2am": Case("batch 2,048, 1,024 features, 1,204 classes", (2048,), 1024, 1204, 1.15, C2AM),
     "cplus1": Case(
@@ -265,66 +269,87 @@ def peak_in_own_process(key, name):
     return float(result.stdout.split()[-1])
 
 
-def measure(key, rounds, jit, with_memory):
+def measure(key, rounds, with_xla, with_memory):
     case = CASES[key]
-    rows = times(case, case.variants, rounds, jit)
+    print(f"{case.title} ...", file=sys.stderr, flush=True)
+    rows = times(case, case.variants, rounds, jit=False)
+    if with_xla and case.xla:
+        for name, row in times(case, case.variants, rounds, jit=True).items():
+            rows[name]["xla"] = row
     if with_memory and case.memory:
         for name in ("baseline", *case.memory):
             rows[name]["peak_megabytes"] = peak_in_own_process(key, name)
     return {"title": case.title, "target": case.target, "memory_target": case.memory_target, "rows": rows}
 
 
-def markdown(result):
-    titles = ["case", "variant", "ms", "ratio", "quartiles", "of CPU time", "target", "peak MB", "above the baseline"]
-    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+def table(titles, rows):
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def by_variant(result):
+    titles = ["case", "variant", "ms", "ratio", "quartiles", "of CPU time", "XLA", "of CPU time", "target", "peak MB"]
+    rows = []
     for case in result["cases"].values():
-        baseline = case["rows"]["baseline"].get("peak_megabytes")
         for name, row in case["rows"].items():
+            peak, xla = row.get("peak_megabytes"), row.get("xla", {})
             cells = [case["title"], name, f"{1e3 * row['seconds']:.1f}"]
-            if "ratio" in row:
+            if name == "baseline":
+                cells += ["1", "", "1", "", "", ""]
+            else:
                 low, high = row["quartiles"]
                 cells += [f"{row['ratio']:.3f}", f"{low:.3f}-{high:.3f}", f"{row['processor_ratio']:.3f}"]
+                cells += [f"{xla[key]:.3f}" if xla else "" for key in ("ratio", "processor_ratio")]
                 cells += [f"{case['target']:.2f}"]
-            else:
-                cells += [""] * 4
-            peak = row.get("peak_megabytes")
-            cells += [f"{peak:.0f}" if peak else ""]
-            target = f" (target {case['memory_target']})"
-            above = f"{peak / baseline:.2f} x, {peak - baseline:+.0f} MB{target}" if peak and "ratio" in row else ""
-            lines.append(f"| {' | '.join([*cells, above])} |")
+            rows.append([*cells, f"{peak:.0f}" if peak else ""])
+    return table(titles, rows) + origin(result)
+
+
+def by_case(result):
+    rows = []
+    for case in result["cases"].values():
+        variants = {name: row for name, row in case["rows"].items() if name != "baseline"}
+        before = case["rows"]["baseline"].get("peak_megabytes", 0)
+        peaks = [row["peak_megabytes"] for row in variants.values() if "peak_megabytes" in row]
+        ratios = "; ".join(f"{name} {row['ratio']:.2f}" for name, row in variants.items())
+        compiled = [row["xla"]["ratio"] for row in variants.values() if "xla" in row]
+        compiled = f"{min(compiled):.2f}-{max(compiled):.2f}" if compiled else ""
+        memory = ""
+        if peaks:
+            memory = f"{max(peaks) / before:.2f} x, {max(peaks) - before:+.0f} MB ({case['memory_target']})"
+        rows.append([case["title"], ratios, compiled, f"{case['target']:.2f}", memory])
+    titles = ["case", "time, ratio", "with XLA", "target", "largest peak memory (target)"]
+    return table(titles, rows) + origin(result)
+
+
+def origin(result):
     made = result["provenance"]
     versions = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
-    mode = "XLA" if result["jit"] else "graph"
-    lines += [
-        "",
-        f"Median of {result['rounds']} interleaved rounds, {mode} mode; {made['machine']}, {made['cpus']} CPUs; ",
-    ]
-    lines[-1] += f"{versions}; commit {made['commit']}, {made['date']}."
-    return "\n".join(lines) + "\n"
+    machine = f"{made['machine']}, {made['cpus']} CPUs; {versions}; commit {made['commit']}, {made['date']}"
+    return f"\nMedian of {result['rounds']} rounds. {machine}.\n"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--jit", action="store_true", help="compile with XLA, as `fit` does by default")
+    parser.add_argument("--no-xla", action="store_true", help="leave out the runs that XLA compiles")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peaks of memory")
-    parser.add_argument("--output", type=pathlib.Path, default=None, help="JSON file; the table goes beside it")
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/results/losses_speed.json"))
     parser.add_argument("--memory", nargs=2, metavar=("CASE", "VARIANT"), help="print one peak in MB and stop")
     arguments = parser.parse_args()
     if arguments.memory:
         print(peak_megabytes(CASES[arguments.memory[0]], arguments.memory[1]))
         return
-    result = {"seed": 0, "rounds": arguments.rounds, "jit": arguments.jit, "provenance": provenance(), "cases": {}}
+    result = {"seed": 0, "rounds": arguments.rounds, "provenance": provenance(), "cases": {}}
     for key in arguments.case:
-        print(f"{CASES[key].title} ...", file=sys.stderr, flush=True)
-        result["cases"][key] = measure(key, arguments.rounds, arguments.jit, not arguments.no_memory)
-        tf.keras.backend.clear_session()
-    table = markdown(result)
-    print(table)
-    if arguments.output:
-        write_json(arguments.output, result)
-        arguments.output.with_suffix(".md").write_text(table, encoding="utf-8")
+        result["cases"][key] = measure(key, arguments.rounds, not arguments.no_xla, not arguments.no_memory)
+        keras.backend.clear_session()
+    write_json(arguments.output, result)
+    for suffix, text in (("", by_case(result)), ("_all", by_variant(result))):
+        path = arguments.output.with_name(f"{arguments.output.stem}{suffix}.md")
+        path.write_text(text, encoding="utf-8")
+        print(text)
 
 
 if __name__ == "__main__":

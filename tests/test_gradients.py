@@ -65,11 +65,19 @@ def pairs():
 
         return compute
 
+    def few_of(form):
+        return lambda x: form(x, ops.cast(KERNEL[:, :3], x.dtype))
+
+    def wide(form):
+        return lambda kernel: form(ops.cast(LOGITS, kernel.dtype), kernel)
+
     product = gradients.product_with_units, gradients.product_with_units_plain
     entropy = ce.sparse_cross_entropy, ce.sparse_cross_entropy_plain
     return {
         "product, x": (*map(x_of, product), X),
         "product, kernel": (*map(kernel_of, product), KERNEL),
+        "product, fewer classes": (*map(wide, product), LOGITS.reshape(5, -1)[:, :3]),
+        "product, fewer classes, x": (*map(few_of, product), X),
         "cross-entropy": (*map(to_class, entropy), LOGITS),
         "cross-entropy, even": (*map(to_some, entropy), 30 * LOGITS),
         "c2am": (c2am_of(am.c2am, True), c2am_of(am.c2am_plain, True), LOGITS.reshape(-1, 5)),

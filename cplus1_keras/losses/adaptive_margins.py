@@ -60,7 +60,8 @@ def c2am(logits, scale, kernel_norms, index, moves, alpha, clamp=True):
     shifts = alpha / math.pi * ops.log(ops.maximum(kernel_norms, LEAST_NORM))
     own = ops.expand_dims(ops.take(shifts, index), -1)
     waves = ops.stack([ops.cos(shifts), ops.sin(shifts)])
-    moved = ops.where(ops.expand_dims(moves, -1), own, float("-inf")) > shifts
+    # Zero features have no angle to move, so that under soft normalisation they keep the gradient of the plain logits.
+    moved = ops.where(ops.expand_dims(moves, -1) & (scale > 0), own, float("-inf")) > shifts
     own_cosine, own_sine = ops.cos(own), ops.sin(own)
     cos_margin = ops.matmul(ops.concatenate([own_cosine, own_sine], axis=-1), waves)
     sin_margin = ops.matmul(ops.concatenate([own_sine, -own_cosine], axis=-1), waves)
