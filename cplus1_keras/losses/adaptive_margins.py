@@ -56,6 +56,10 @@ def c2am(logits, scale, kernel_norms, index, moves, alpha, clamp=True):
         Tensor of shape (N, C).
 
     Reference: C2AM (2022), Eq 6 and 7.
+
+    >>> given = np.array([math.e, 1.0]), np.array([0]), np.array([True])  # the second angle, π/2, grows by 1
+    >>> np.round(c2am(np.zeros((1, 2)), np.ones((1, 1)), *given, alpha=math.pi), 4).tolist()  # -sin 1
+    [[0.0, -0.8415]]
     """
     shifts = alpha / math.pi * ops.log(ops.maximum(kernel_norms, LEAST_NORM))
     own = ops.expand_dims(ops.take(shifts, index), -1)
