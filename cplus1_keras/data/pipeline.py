@@ -231,6 +231,9 @@ class _Mix:
     def stream(self, images, key):
         """Pairs (image, position) of files that can be read from the beginning only, shuffled by a buffer."""
         seeds = tf.random.stateless_uniform([2], key, maxval=2**31 - 1, dtype=tf.int64)
+        # A global seed of 0, as `keras.utils.set_random_seed(0)` leaves it, makes TensorFlow ask whether our seed, a
+        # tensor, is 0 too, which fails in a graph; a seed of this graph's own takes its place.
+        tf.compat.v1.get_default_graph().seed = 1
         if self.fraction is None:
             return images.stream().shuffle(_SHUFFLE_BUFFER, seeds[0])
         known = images.stream(self.known).shuffle(_SHUFFLE_BUFFER, seeds[0])

@@ -244,3 +244,13 @@ def test_replicas_share_each_batch():
     for parts in flat(halves):
         assert [len(part) for part in parts] == [30, 30]
         assert all(part.count(-1) in (7, 8) for part in parts)
+
+
+@pytest.mark.parametrize("fraction", [None, 0, 0.5])
+def test_a_stream_shuffles_whatever_the_global_seed_is(fraction):
+    orders = []
+    for seed in (0, 1):
+        keras.utils.set_random_seed(seed)  # what a run does first; TensorFlow treats a global seed of 0 by itself
+        dataset = training(numbered([0] * 20 + [-1] * 20, "stream"), 5, negative_fraction=fraction, seed=3, memory=0)
+        orders.append(passes(dataset))
+    assert orders[0] == orders[1]

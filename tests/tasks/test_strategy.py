@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = """
 import dataclasses, functools, sys
@@ -26,6 +28,7 @@ experiment.run(sys.argv[1])
 """
 
 
+@pytest.mark.slow  # replicas on one CPU wait for each other; test_replicas has the exact laws
 def test_two_replicas_run_and_reach_what_one_device_does(tmp_path):
     figures = {}
     for name in ("one", "two"):
