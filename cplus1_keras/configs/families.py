@@ -76,6 +76,7 @@ def families(num_classes, features):
         "norm_eos": Family(hard, losses.norm_eos()),
         "cos_eos": Family(hard, losses.cos_eos(0.35)),
         "arc_eos": Family(hard, losses.arc_eos(0.5)),
+        "cam": Family(heads.CAMHead, cross_entropy(), maps=True),
         "hnc_mse": Family(heads.CAMHead, cross_entropy() + 0.0007 * losses.HNCMSELoss(num_classes), maps=True),
         "hnc_kd": Family(heads.CAMHead, cross_entropy() + 0.0065 * losses.HNCKDLoss(num_classes), maps=True),
     }
