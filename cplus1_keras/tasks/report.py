@@ -116,7 +116,7 @@ def epilogue(report, calibration, directory, saved_model):
         "",
         "Next:",
         f"  tensorboard --logdir {directory / 'logs'}",
-        f"  python -c \"import cplus1_keras; print(cplus1_keras.load('{directory}'))\"",
+        f"  python -c \"import cplus1_keras; print(cplus1_keras.load('{directory}').calibration)\"",
         f"  saved_model_cli show --dir {saved_model} --tag_set serve --signature_def serving_default",
         f"Pictures: {directory / 'oscr.png'}, {directory / 'scores.png'}, {directory / 'accepted_unknowns.png'}",
     ]
