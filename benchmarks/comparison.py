@@ -87,23 +87,39 @@ def table(results):
     return "\n".join(rows)
 
 
-def _cell(values):
+def paired(results, pairs):
+    """Markdown: a row a pair of methods, the first less the second, seed by seed."""
+    names = ("accuracy", "ccr_at_fpr_0.1", "auroc", "open_auc")
+    titles = [TITLES[FIGURES.index(name)] for name in names]
+    rows = ["| first − second, same seeds | " + " | ".join(titles) + " |", "|---|" + "---|" * len(names)]
+    for first, second in pairs:
+        cells = []
+        for name in names:
+            one, two = ([r["unknown"][name] for r in results[method].values()] for method in (first, second))
+            known = not any(value is None for value in one + two)
+            cells.append(_cell([a - b for a, b in zip(one, two, strict=True)] if known else [None], "+.3f"))
+        rows.append(f"| {first} − {second} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _cell(values, form=".3f"):
     if any(value is None for value in values):
         return ""
     mean = np.mean(values)
     if len(values) < 2:
-        return f"{mean:.3f}"
+        return f"{mean:{form}}"
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{mean:.3f} ± {half:.3f}"
+    return f"{mean:{form}} ± {half:.3f}"
 
 
-def report(config, methods, seeds, settings, output):
-    """Compare, write the table beside the results, print it and return it."""
+def report(config, methods, seeds, settings, output, pairs=()):
+    """Compare, write the table, and that of paired differences, beside the results and print them."""
     results = compare(config, methods, seeds, settings, output)
     text = table({method: results[method] for method in methods})
+    if pairs:
+        text += "\n\n" + paired(results, pairs)
     pathlib.Path(output).with_suffix(".md").write_text(text + "\n", encoding="utf-8")
     print(f"\n{config}, {', '.join(settings) or 'as it ships'}, {seeds} seeds, on unknowns\n\n{text}\n")
-    return text
 
 
 def main():

@@ -11,6 +11,31 @@ import keras
 
 from cplus1_keras.configs.families import families
 
+PAIRS = (
+    ("cosface", "softmax"),
+    ("arcface", "softmax"),
+    ("sfn_cosface", "cosface"),
+    ("sfn_arcface", "arcface"),
+    ("c2am", "softmax"),
+    ("e_ncm", "softmax"),
+    ("c_ncm", "softmax"),
+    ("background", "softmax"),
+    ("entropic", "softmax"),
+    ("objectosphere", "entropic"),
+    ("background", "entropic"),
+    ("cplus1_moving_average", "background"),
+    ("cplus1_learnable", "background"),
+    ("cplus1_shared", "background"),
+    ("cos_os", "objectosphere"),
+    ("cos_os", "norm_os"),
+    ("cos_eos", "entropic"),
+    ("arc_eos", "entropic"),
+    ("cos_eos", "norm_eos"),
+    ("hnc_mse", "cam"),
+    ("hnc_kd", "cam"),
+)
+"""What a paper claims to help, and what it is to be compared with."""
+
 CONFIGS = ("toy_small", "mnist_small", "cifar10_small")
 
 
@@ -21,7 +46,8 @@ def main():
     arguments = parser.parse_args()
     keras.utils.disable_interactive_logging()
     for config in [arguments.config] if arguments.config else CONFIGS:
-        comparison.report(config, list(families(10, 10)), arguments.seeds, (), f"docs/results/families_{config}.json")
+        output = f"docs/results/families_{config}.json"
+        comparison.report(config, list(families(10, 10)), arguments.seeds, (), output, PAIRS)
 
 
 if __name__ == "__main__":
