@@ -17,7 +17,7 @@ CHOICES = {"other images of the trained 6s and 7s": (), "7s, which never train":
 
 
 def run(classes, seed):
-    """What the threshold of the `digits` config does to the test set, calibrated on these classes (none: as trained)."""
+    """What the threshold of the `digits` config does to the test set, calibrated on `classes`."""
     keras.utils.set_random_seed(seed)
     experiment = dataclasses.replace(configs.resolve("digits"), seed=seed)
     splits = data.split(data.protocols.digits(), data.sources.digits(), calibration_classes=classes, seed=seed)
