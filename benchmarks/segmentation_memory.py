@@ -34,9 +34,10 @@ def worker(count, sizes):
 
     from cplus1_keras import heads
     from cplus1_keras.rejection import Reject
+    from cplus1_keras.serving import Segmenter
     from cplus1_keras.tasks.segmentation import segmenter
     from cplus1_keras.tasks.segmentation.calibration import threshold_at_pixel_fpr
-    from cplus1_keras.tasks.segmentation.inference import Segmenter, judge, scored
+    from cplus1_keras.tasks.segmentation.judging import judge, scored
 
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 3))

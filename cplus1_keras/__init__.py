@@ -23,13 +23,13 @@ __all__ = [
 
 
 def load(run):
-    """The classifier of a finished run: `load(run).predict(images)` answers with a known class or "unknown".
+    """The classifier of a finished run: `load(run).predict(images)` says for each image, or pixel, its class or none.
 
     Args:
         run: Directory that `train.py` wrote.
 
     Returns:
-        `cplus1_keras.serving.Classifier`.
+        `cplus1_keras.serving.Classifier`, or of pixels a `Segmenter`.
 
     Raises:
         FileNotFoundError: If there is no finished run.

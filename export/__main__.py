@@ -9,7 +9,8 @@ server must not execute, and its answers are compared to Keras's own.
 
 The SavedModel takes `images`, float32 (N, height, width, channels), raw pixels 0..255, and answers with `class_id`
 (-1 = rejected), `class_name` ("unknown" then), `score`, `known` and `probabilities`. Its second signature gives
-`features`.
+`features`. That of a segmentation model takes uint8 images of any size, up to the run's largest, and answers with
+`class_id` and `score` of each pixel; its second signature, `palette`, with a picture of them.
 """
 
 from absl import app, flags, logging
@@ -33,10 +34,8 @@ def main(arguments):
         classifier.export(path)
     except (OSError, ValueError) as error:
         raise SystemExit(f"Not exported. {error}") from error
-    shape = ", ".join(map(str, classifier.image_shape))
-    print(
-        f"Wrote {path}: images float32 (N, {shape}), pixels 0..255 -> {', '.join(classifier.class_names)} or unknown."
-    )
+    shape = ", ".join("any" if size is None else str(size) for size in classifier.image_shape)
+    print(f"Wrote {path}: images (N, {shape}), pixels 0..255 -> {', '.join(classifier.class_names)} or unknown.")
     print(f"Look at it with: saved_model_cli show --dir {path} --all")
 
 

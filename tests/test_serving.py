@@ -408,6 +408,27 @@ def test_a_damaged_run_is_explained(tmp_path):
         serving.load(run)
 
 
+def test_whatever_a_model_is_made_of_can_be_loaded_by_a_fresh_process():
+    script = """
+        import importlib, pkgutil, keras, cplus1_keras
+        from cplus1_keras.serving import runs
+
+        def layers():
+            registered = keras.saving.get_custom_objects().items()
+            return {name for name, it in registered if isinstance(it, type) and issubclass(it, keras.Layer)}
+
+        for module in runs.LAYERS:
+            importlib.import_module(f"cplus1_keras.{module}")
+        first = layers()
+        for module in pkgutil.walk_packages(cplus1_keras.__path__, "cplus1_keras."):
+            importlib.import_module(module.name)
+        print(len(first), sorted(layers() - first))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, cwd=ROOT)
+    number, missed = done.stdout.split(maxsplit=1)
+    assert (int(number) > 10, missed.strip()) == (True, "[]"), done.stderr
+
+
 def test_a_threshold_of_another_score_is_refused(tmp_path):
     threshold = calibration.threshold_at_fpr(np.linspace(-1, 1, 200), 0.1, score="max_logit")
     with pytest.raises(ValueError, match="calibrated for the score 'max_logit', not for 'log_odds'"):

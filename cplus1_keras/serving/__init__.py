@@ -14,6 +14,7 @@ from cplus1_keras.serving.runs import (
     next_version,
     save,
 )
+from cplus1_keras.serving.segmenter import Segmenter
 from cplus1_keras.serving.signatures import Signatures
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "MODEL_FILE",
     "SAVED_MODEL_FOLDER",
     "Classifier",
+    "Segmenter",
     "Signatures",
     "check",
     "export",

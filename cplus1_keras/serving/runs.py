@@ -1,4 +1,4 @@
-"""A run's directory, and the classifier in it."""
+"""A run's directory, and the classifier of images or of pixels in it."""
 
 import importlib
 import json
@@ -12,13 +12,18 @@ import tensorflow as tf
 from cplus1_keras.calibration import Calibration
 from cplus1_keras.rejection import Reject
 from cplus1_keras.serving.exporting import export
+from cplus1_keras.serving.segmenter import Segmenter
 from cplus1_keras.serving.signatures import Signatures
 
 MODEL_FILE = "model.keras"
 """The model, in a run's directory."""
 
 CALIBRATION_FILE = "calibration.json"
-"""The threshold with its evidence, the score it belongs to, the names of the classes and the shape of an image."""
+"""The threshold with its evidence, the score it belongs to, names of the classes, shape of an image, and sizes that
+`Segmenter` takes."""
+
+LAYERS = ("heads", "models", "tasks.segmentation", "tasks.segmentation.scaling")
+"""Modules that register the classes which a model of this package is made of, when they are imported."""
 
 SAVED_MODEL_FOLDER = "saved_model"
 """Holds one SavedModel for each version number, as TF Serving wants it."""
@@ -112,15 +117,17 @@ class Classifier:
         return images.astype("float32", copy=False)
 
 
-def save(run, model, calibration, score, class_names):
+def save(run, model, calibration, score, class_names, **sizes):
     """Writes what `load` reads, the model and its threshold, into a run's directory.
 
     Args:
         run: the directory; made if absent. Files of these names in it are replaced.
-        model: a functional `keras.Model`, images (N, H, W, channels), 0..255 -> dict with `features` and `logits`.
+        model: a functional `keras.Model`, images (N, H, W, channels), 0..255 -> dict with `features` and `logits`, of
+            each image, (N, C), or of each pixel, (N, H, W, C).
         calibration: a `Calibration`.
         score: the score that was calibrated: a function of `cplus1_keras.scores`, its name, or a registered function.
         class_names: names of the known classes, in the order of the logits.
+        **sizes: `tile`, `overlap` and `max_size` as `Segmenter` takes them, for a model of pixels.
 
     Raises:
         ValueError: the calibration names another score, or the parts don't fit together.
@@ -138,28 +145,29 @@ def save(run, model, calibration, score, class_names):
     name = getattr(reject.score, "__name__", None)
     if calibration.score not in (None, name):
         raise ValueError(f"The threshold was calibrated for the score {calibration.score!r}, not for {name!r}.")
-    signatures = Signatures(model, reject, class_names)
+    classifier = _answering(model, reject, class_names, calibration, sizes)
     run = pathlib.Path(run)
     run.mkdir(parents=True, exist_ok=True)
     record = {
         "calibration": calibration.to_dict(),
         "score": reject.get_config()["score"],
-        "class_names": signatures.class_names,
-        "image_shape": signatures.image_shape,
+        "class_names": classifier.class_names,
+        "image_shape": classifier.image_shape,
+        **({"sizes": sizes} if sizes else {}),
     }
     model.save(run / MODEL_FILE)
     (run / CALIBRATION_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def load(run):
-    """The classifier of a finished run.
+    """The classifier of a finished run, which answers as the run was judged.
 
     Args:
         run: a run's directory, as `save` and `train.py` write it. Models are programs: load only what you trust. If
             the model has classes of your own, import the module that registers them first.
 
     Returns:
-        A `Classifier`.
+        A `Classifier`, or for a model of pixels a `Segmenter`.
 
     Raises:
         FileNotFoundError: there is no such directory, or it holds no finished run.
@@ -179,9 +187,10 @@ def load(run):
         config = {"num_classes": len(record["class_names"]), "threshold": calibration.threshold}
         reject = Reject.from_config({**config, "score": record["score"]})
         names, image_shape = record["class_names"], tuple(record["image_shape"])
+        sizes = record.get("sizes", {})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{run / CALIBRATION_FILE} is damaged: {type(error).__name__}: {error}") from error
-    classifier = Classifier(_load_model(run / MODEL_FILE), reject, names, calibration)
+    classifier = _answering(_load_model(run / MODEL_FILE), reject, names, calibration, sizes)
     if classifier.image_shape != image_shape:
         raise ValueError(
             f"{run} mixes two runs: {CALIBRATION_FILE} is for images {image_shape}, {MODEL_FILE} for "
@@ -202,8 +211,14 @@ def next_version(run):
     return folder / str(max(versions, default=0) + 1)
 
 
+def _answering(model, reject, class_names, calibration, sizes):
+    outputs = getattr(model, "output", None)
+    of_pixels = isinstance(outputs, dict) and "logits" in outputs and len(outputs["logits"].shape) == 4
+    return (Segmenter if of_pixels else Classifier)(model, reject, class_names, calibration, **sizes)
+
+
 def _load_model(file):
-    for module in ("heads", "models"):  # importing them registers the classes that a model of this package is made of
+    for module in LAYERS:
         importlib.import_module(f"cplus1_keras.{module}")
     try:
         return keras.saving.load_model(file, compile=False)

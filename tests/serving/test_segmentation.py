@@ -15,9 +15,9 @@ if keras.backend.backend() != "tensorflow":
 
 from cplus1_keras import heads, palettes, scores  # noqa: E402
 from cplus1_keras.rejection import Reject  # noqa: E402
+from cplus1_keras.serving import Segmenter  # noqa: E402
 from cplus1_keras.serving import segmentation as serving  # noqa: E402  needs TensorFlow
 from cplus1_keras.tasks.segmentation import segmenter  # noqa: E402
-from cplus1_keras.tasks.segmentation.inference import Segmenter  # noqa: E402
 
 NAMES = ["cat", "dög", "eel"]
 

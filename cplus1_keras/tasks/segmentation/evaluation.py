@@ -10,30 +10,32 @@ from cplus1_keras import metrics
 from cplus1_keras.data.segmentation import pipeline
 from cplus1_keras.grids import nearest
 from cplus1_keras.rejection import Reject
+from cplus1_keras.serving import Segmenter
 from cplus1_keras.tasks import report
-from cplus1_keras.tasks.segmentation import calibration, inference, pictures
+from cplus1_keras.tasks.segmentation import calibration, judging, pictures
 from cplus1_keras.tasks.segmentation.scaling import scaled
 
 
-def answering(model, experiment, num_classes, threshold=-np.inf, mirror=None):
+def answering(model, experiment, class_names, threshold=-np.inf, mirror=None):
     """What answers for the pixels of images: the trained model at the scale of its training, and a threshold.
 
     Args:
         model: What `build` returns.
         experiment: An `Experiment`.
-        num_classes: Number of known classes.
+        class_names: Names of the known classes.
         threshold: Accept where score >= threshold.
         mirror: `protocol.mirror()` for the flip test, or None.
 
     Returns:
-        `inference.Segmenter`.
+        `serving.Segmenter`.
 
     >>> experiment = configs.resolve("camvid")
-    >>> answering(experiment.model(8), experiment, 8).predict(np.zeros((1, 96, 128, 3)))["class_id"].shape
+    >>> answering(experiment.model(8), experiment, "abcdefgh").predict(np.zeros((1, 96, 128, 3)))["class_id"].shape
     (1, 96, 128)
     """
-    reject = Reject(num_classes, threshold, experiment.score)
-    return inference.Segmenter(scaled(model, experiment.base), reject, tile_of(experiment), mirror=mirror)
+    reject = Reject(len(class_names), threshold, experiment.score)
+    tile = tile_of(experiment)
+    return Segmenter(scaled(model, experiment.base), reject, class_names, tile=tile, mirror=mirror)
 
 
 def tile_of(experiment):
@@ -56,17 +58,16 @@ def judge(model, experiment, split, threshold=-np.inf, images=None):
         images: How many images to take, from the first; None takes all.
 
     Returns:
-        Plain values, as `inference.judge`; with `experiment.flip_test` also `segmentation_with_flip`.
+        Plain values, as `judging.judge`; with `experiment.flip_test` also `segmentation_with_flip`.
 
     >>> judge(model, experiment, splits.test)["segmentation"]["miou"]  # doctest: +SKIP
     """
     protocol, pairs = split.protocol, pipeline.evaluation(split).take(-1 if images is None else images)
-    names, number = protocol.class_names, protocol.num_classes
-    answers = answering(model, experiment, number, threshold)
-    figures = inference.judge(answers, pairs, names, edge_width=experiment.edge_width)
+    answers = answering(model, experiment, protocol.class_names, threshold)
+    figures = judging.judge(answers, pairs, edge_width=experiment.edge_width)
     if experiment.flip_test:
-        answers = answering(model, experiment, number, mirror=protocol.mirror())
-        figures["segmentation_with_flip"] = inference.judge(answers, pairs, names)["segmentation"]
+        answers = answering(model, experiment, protocol.class_names, mirror=protocol.mirror())
+        figures["segmentation_with_flip"] = judging.judge(answers, pairs)["segmentation"]
     return figures
 
 
@@ -88,8 +89,8 @@ def calibrate(model, experiment, split):
 
     >>> print(calibrate(model, experiment, splits.calibration))  # doctest: +SKIP
     """
-    answers = answering(model, experiment, split.protocol.num_classes)
-    pairs = _joined(split.source.groups, inference.scored(answers, pipeline.evaluation(split)))
+    answers = answering(model, experiment, split.protocol.class_names)
+    pairs = _joined(split.source.groups, judging.scored(answers, pipeline.evaluation(split)))
     given = {"confidence": experiment.confidence, "score": experiment.score.__name__}
     if split.protocol.background:
         return calibration.threshold_at_pixel_fpr(pairs, experiment.fpr, **given)
@@ -112,9 +113,8 @@ def write_pictures(model, experiment, split, threshold, directory, number=8):
     directory.mkdir(parents=True, exist_ok=True)
     indices = np.unique(np.linspace(0, len(split) - 1, min(number, len(split))).astype(int))
     chosen, names = dataclasses.replace(split, source=split.source.subset(indices)), split.protocol.class_names
-    answers = answering(model, experiment, len(names), threshold)
-    served = scaled(model, experiment.base)
-    features_of, cells = keras.Model(served.input, served.output["features"]), []
+    answers = answering(model, experiment, names, threshold)
+    features_of, cells = keras.Model(answers.model.input, answers.model.output["features"]), []
     for index, (image, labels) in zip(indices, pipeline.evaluation(chosen), strict=True):
         answer = {name: value[0] for name, value in answers.predict(image).items()}
         title, score = f"{experiment.name}: {split.source.names[index]}", experiment.score.__name__

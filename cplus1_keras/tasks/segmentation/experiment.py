@@ -6,20 +6,17 @@ from collections.abc import Callable
 
 import keras
 
-from cplus1_keras import backbones, metrics, scores
+from cplus1_keras import backbones, metrics, scores, serving
 from cplus1_keras.callbacks import StopOnNaN
 from cplus1_keras.data.preprocessing import size_pair
 from cplus1_keras.data.segmentation import augment, pipeline, splits, weights
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.models import OpenSetModel
 from cplus1_keras.provenance import write_json
-from cplus1_keras.rejection import Reject
-from cplus1_keras.serving import next_version
-from cplus1_keras.serving.segmentation import export
 from cplus1_keras.tasks import report
 from cplus1_keras.tasks.classification import strategy
 from cplus1_keras.tasks.directory import new_directory
-from cplus1_keras.tasks.segmentation import calibration, pictures, reporting, runs
+from cplus1_keras.tasks.segmentation import calibration, pictures, reporting
 from cplus1_keras.tasks.segmentation.evaluation import answering, evaluate, tile_of
 from cplus1_keras.tasks.segmentation.gradients import TermGradients
 from cplus1_keras.tasks.segmentation.optimization import poly
@@ -174,7 +171,7 @@ def fit(model, experiment, parts, directory, verbose="auto"):
         TermGradients(*first),
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
         pictures.SegmentationPictures(
-            answering(model, experiment, parts.num_classes),
+            answering(model, experiment, parts.class_names),
             pipeline.evaluation(parts.validation if len(parts.validation) else parts.train).take(4),
             parts.class_names,
             directory / "logs" / "pictures",
@@ -225,12 +222,12 @@ def run(experiment, workdir="runs"):
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
     served = scaled(model, experiment.base)
-    runs.save(directory, served, found, experiment.score, parts.class_names, tile_of(experiment))
-    saved_model = next_version(directory)
+    sizes = {"tile": tile_of(experiment), "max_size": experiment.largest}
+    serving.save(directory, served, found, experiment.score, parts.class_names, **sizes)
     image, _ = next(iter(pipeline.evaluation(parts.test)))
-    reject = Reject(parts.num_classes, found.threshold, experiment.score)
     sample = image[:, : experiment.largest, : experiment.largest].numpy()
-    export(served, saved_model, reject, parts.class_names, experiment.largest, samples=sample)
+    saved_model = serving.next_version(directory)
+    serving.load(directory).export(saved_model, samples=sample)
     print("\n" + reporting.epilogue(figures, found, directory, saved_model))
     return directory
 

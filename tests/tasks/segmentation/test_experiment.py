@@ -12,12 +12,13 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
+import cplus1_keras
 from cplus1_keras import losses
 from cplus1_keras.configs import segmentation as parts
 from cplus1_keras.data.segmentation import augment, pipeline, protocols, sources
 from cplus1_keras.data.segmentation.splits import split
 from cplus1_keras.tasks import segmentation
-from cplus1_keras.tasks.segmentation import evaluation, runs
+from cplus1_keras.tasks.segmentation import evaluation
 from cplus1_keras.tasks.segmentation import experiment as task
 from cplus1_keras.tasks.segmentation.gradients import TermGradients
 from cplus1_keras.tasks.segmentation.optimization import SGDWithL2, poly
@@ -104,8 +105,8 @@ def test_a_run_never_overwrites_another(run, folder):
 
 def answers(directory, experiment):
     """Labels and the answers of the segmenter that the directory holds, image by image."""
-    segmenter, names = runs.load(directory)
-    assert names == [*experiment.data(0).class_names]
+    segmenter = cplus1_keras.load(directory)
+    assert segmenter.class_names == [*experiment.data(0).class_names]
     for image, labels in pipeline.evaluation(experiment.data(0).test):
         yield image, labels.numpy(), segmenter.predict(image)
 
@@ -278,12 +279,3 @@ def test_mistakes_in_an_experiment_are_told(folder, changes, told):
 def test_too_few_calibration_images_are_told_before_training(folder, tmp_path):
     with pytest.raises(ValueError, match=r"needs at least 38\s+calibration images; the split has 4"):
         small(folder, fpr=0.1, confidence=0.95).run(tmp_path)
-
-
-def test_a_run_of_classification_is_no_run_of_segmentation(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no finished run"):
-        runs.load(tmp_path)
-    (tmp_path / "model.keras").touch()
-    (tmp_path / "calibration.json").write_text("{}")
-    with pytest.raises(ValueError, match="of a run of classification"):
-        runs.load(tmp_path)

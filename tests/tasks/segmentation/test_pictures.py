@@ -13,8 +13,8 @@ from cplus1_keras import heads, losses
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.palettes import palette
 from cplus1_keras.rejection import Reject
+from cplus1_keras.serving import Segmenter
 from cplus1_keras.tasks.segmentation import segmenter
-from cplus1_keras.tasks.segmentation.inference import Segmenter
 from cplus1_keras.tasks.segmentation.pictures import SegmentationPictures, panels, pixel_features, planar
 
 NAMES = ["road", "car", "tree"]

@@ -1,21 +1,23 @@
-"""Tiles, flips and figures against what they must equal: one pass over the whole image, the average done by hand."""
+"""Tiles, flips and answers against what they must equal: one pass over the whole image, the average done by hand."""
 
 import itertools
-import json
+import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, roc_auc_score
+import tensorflow as tf
 
-from cplus1_keras import heads, metrics, scores
+from cplus1_keras import calibration, heads, scores, serving
 from cplus1_keras.backbones.dilated import dilated_resnet
-from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-from cplus1_keras.metrics.pixels import edge_of
 from cplus1_keras.rejection import Reject
+from cplus1_keras.serving import Segmenter
+from cplus1_keras.serving.segmenter import _starts
 from cplus1_keras.tasks.segmentation import deeplab_v3_plus, segmenter
-from cplus1_keras.tasks.segmentation.calibration import threshold_at_pixel_fpr
-from cplus1_keras.tasks.segmentation.inference import Segmenter, _starts, judge, scored
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def built(kernel_size, strides=1, background=True, num_classes=3):
@@ -107,54 +109,6 @@ def test_sizes_that_no_stride_divides():
         assert found.predict(pictures(1, *size))["class_id"].shape == (1, *size)
 
 
-def split(count=12, seed=0):
-    generator, result = np.random.default_rng(seed), []
-    for number in range(count):
-        size = tuple(generator.integers(9, 20, 2))
-        labels = generator.choice([0, 1, 2, NEGATIVE, UNKNOWN, IGNORE], (1, *size)).astype("int32")
-        result.append((pictures(1, *size, seed=number), labels))
-    return result
-
-
-def test_judge_equals_figures_of_all_pixels():
-    model, images = built(3), split()
-    found = Segmenter(model, accepting(threshold=0.1))
-    figures = judge(found, images, ["a", "b", "c"], fprs=(0.1,), edge_width=0)
-    json.dumps(figures, allow_nan=False)
-    answers = [found.predict(image) for image, _ in images]
-    flat = {name: np.concatenate([a[name].ravel() for a in answers]) for name in answers[0]}
-    labels = np.concatenate([y.ravel() for _, y in images])
-    truth = np.where(labels == NEGATIVE, 3, labels)
-    matrix = confusion_matrix(truth[truth >= 0], flat["argmax"][truth >= 0])
-    assert figures["segmentation"]["aacc"] == pytest.approx(np.trace(matrix) / matrix.sum())
-    assert figures["segmentation"]["classes"]["background"]["pixels"] == matrix[3].sum()
-    for group, label in (("negative", NEGATIVE), ("unknown", UNKNOWN)):
-        both = (labels >= 0) | (labels == label)
-        exact = roc_auc_score(labels[both] >= 0, flat["score"][both])
-        assert figures["open_set"][group]["auroc"] == pytest.approx(exact, abs=1e-3)
-    assert figures["open_set"] == figures["open_set_without_edges"]
-    accepted = flat["class_id"] >= 0
-    assert figures["at_threshold"]["fpr_unknown"] == pytest.approx(np.mean(accepted[labels == UNKNOWN]))
-    right = (flat["class_id"] == labels)[labels >= 0]
-    assert figures["at_threshold"]["ccr"] == pytest.approx(np.mean(right))
-    assert figures["images"] == 12
-    assert "at_threshold" not in judge(Segmenter(model, accepting()), images[:1])
-    narrow = judge(found, images, fprs=(0.1,), edge_width=1)
-    assert narrow["open_set"] == figures["open_set"]
-    assert narrow["open_set_without_edges"] != figures["open_set"]
-
-
-def test_threshold_of_a_split():
-    """From model to calibrated threshold, which `judge` then finds again on the same images."""
-    model, images = built(3), split(60)
-    found = threshold_at_pixel_fpr(scored(Segmenter(model, accepting()), images), 0.2, score="log_odds")
-    assert found.samples == 60
-    assert 0 < found.rate < found.bound <= 0.2
-    figures = judge(Segmenter(model, accepting(threshold=found.threshold)), images)
-    assert figures["at_threshold"]["fpr_negative"] == pytest.approx(found.accepted / found.pixels)
-    assert found.threshold == edge_of(metrics.pixels.bins_of(found.threshold))
-
-
 def test_errors():
     model = built(1)
     with pytest.raises(ValueError, match=r"2 known classes need .*Received: \(None, None, None, 4\)"):
@@ -165,12 +119,40 @@ def test_errors():
         Segmenter(model, accepting(), tile=8, overlap=1.0)
     with pytest.raises(ValueError, match="in a mirrored image"):
         Segmenter(model, accepting(), mirror=(0, 1))
+    with pytest.raises(ValueError, match="one class name for each of 3"):
+        Segmenter(model, accepting(), ["cat"])
     with pytest.raises(ValueError, match=r"Add a batch axis"):
         Segmenter(model, accepting()).predict(pictures(4, 4))
-    with pytest.raises(ValueError, match=r"Labels must have the size.*\(1, 4, 5\).*\(1, 4, 4, 3\)"):
-        judge(Segmenter(model, accepting()), [(pictures(1, 4, 4), np.zeros((1, 4, 5), int))])
     with pytest.raises(ValueError, match="reads the output 'features'"):
         Segmenter(model, accepting(score=scores.probability_times_magnitude)).predict(pictures(1, 4, 4))
     coarse = keras.Model(model.input, {"logits": keras.layers.AveragePooling2D(2)(model.output["logits"])})
     with pytest.raises(ValueError, match="of its images' size"):
         Segmenter(coarse, accepting()).predict(pictures(1, 4, 4))
+
+
+def test_a_run_keeps_its_answers_through_save_load_and_export(tmp_path):
+    model, images = built(3), pictures(1, 21, 30)
+    found = calibration.threshold_at_fpr(np.linspace(-1, 1, 200), 0.1, score="log_odds")
+    serving.save(tmp_path, model, found, scores.log_odds, ["cat", "dog", "eel"], tile=16, max_size=(40, 64))
+    segmenter = serving.load(tmp_path)
+    assert (segmenter.class_names, segmenter.calibration) == (["cat", "dog", "eel"], found)
+    wanted = Segmenter(model, accepting(threshold=found.threshold), tile=16).predict(images)
+    for name, value in segmenter.predict(images).items():
+        np.testing.assert_allclose(value, wanted[name], atol=1e-6)
+    segmenter.export(serving.next_version(tmp_path))
+    served = tf.saved_model.load(str(tmp_path / "saved_model" / "1")).signatures["serving_default"]
+    assert served(images=tf.zeros((1, 40, 64, 3), tf.uint8))["class_id"].shape == (1, 40, 64)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="1 to 40 x 64 pixels"):
+        served(images=tf.zeros((1, 41, 64, 3), tf.uint8))
+    done = subprocess.run([sys.executable, "-m", "export", tmp_path], cwd=ROOT, capture_output=True, text=True)
+    assert "images (N, any, any, 3), pixels 0..255 -> cat, dog, eel or unknown" in done.stdout, done.stderr
+    assert (tmp_path / "saved_model" / "2").is_dir()
+
+
+def test_sizes_are_for_models_of_pixels(tmp_path):
+    images = keras.Input((8, 8, 1))
+    model = keras.Model(images, heads.LinearHead(2)(keras.layers.Flatten()(images)))
+    found = calibration.threshold_at_fpr(np.linspace(-1, 1, 200), 0.1)
+    with pytest.raises(TypeError, match="tile"):
+        serving.save(tmp_path / "run", model, found, "log_odds", ["cat", "dog"], tile=16)
+    assert not (tmp_path / "run").exists()

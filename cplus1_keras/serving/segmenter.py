@@ -1,30 +1,33 @@
-"""From a segmentation model to answers for each pixel, and the figures of a split, one image at a time."""
+"""Answers for each pixel, in Python: tiles for large images, the flip test, and the SavedModel of the same answers."""
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from cplus1_keras.data.preprocessing import size_pair
-from cplus1_keras.metrics import ConfusionMatrix, PixelScores, without_edges
+from cplus1_keras.serving import segmentation
+from cplus1_keras.serving.signatures import checked_names
 
 
 class Segmenter:
-    """Answers for the pixels of images of any size.
+    """Answers for the pixels of images of any size; without tiles and flips, those of the SavedModel that it exports.
 
     Args:
         model: `keras.Model`, images (N, H, W, channels), 0..255 -> dict with `logits` (N, H, W, C or C+1).
         reject: A `cplus1_keras.rejection.Reject` with a score that reads the logits alone, such as `log_odds`; features
             are coarser than pixels. A threshold of -inf accepts every pixel.
+        class_names: Names of the known classes, in the order of the logits; "0", "1", ... where None.
+        calibration: The `Calibration` of the threshold, kept as evidence; None if there is none.
         tile: None, or int or (height, width): larger images are cut into tiles of this size. The logits of pixels in
             several tiles are averaged.
         overlap: Share of a tile that the next one covers again, at least, in [0, 1).
         mirror: None, or the class of each known class in a mirrored image, as `protocol.mirror()` gives it: then the
             softmax of image and mirrored image are averaged (the flip test). Scores that read the logits get the
             logarithms of these probabilities.
+        max_size: int or (height, width): the largest image that an exported SavedModel takes.
 
     Raises:
-        ValueError: For a model without logits of each pixel, an overlap or a mirror that does not fit.
+        ValueError: For a model without logits of each pixel, names, an overlap or a mirror that do not fit.
 
     Example:
 
@@ -37,7 +40,9 @@ class Segmenter:
     Reference: the flip test and the sliding window of mmsegmentation; C+1 paper, Table 9.
     """
 
-    def __init__(self, model, reject, tile=None, overlap=0.25, mirror=None):
+    def __init__(
+        self, model, reject, class_names=None, calibration=None, tile=None, overlap=0.25, mirror=None, max_size=2048
+    ):
         outputs = model.output if isinstance(getattr(model, "output", None), dict) else {}
         entries = outputs["logits"].shape[-1] if "logits" in outputs else None
         if entries not in (reject.num_classes, reject.num_classes + 1) or len(outputs["logits"].shape) != 4:
@@ -53,16 +58,22 @@ class Segmenter:
                 f"`mirror` names the class of each of {reject.num_classes} classes in a mirrored image, as "
                 f"`protocol.mirror()` does. Received: {mirror}"
             )
+        self.model = model
         self.reject = reject
+        names = range(reject.num_classes) if class_names is None else class_names
+        self.class_names = checked_names(names, reject.num_classes)
+        self.image_shape = model.input_shape[1:]
+        self.calibration = calibration
+        self.max_size = size_pair(max_size)
         self.num_classes = reject.num_classes
         self.background = entries > reject.num_classes
         self.tile = None if tile is None else size_pair(tile)
         self.overlap = overlap
         self._swap = None if mirror is None else [*mirror, *range(reject.num_classes, entries)]
-        channels = model.input_shape[-1]
+        channels = self.image_shape[-1]
         # Only the logits: what else the model gives is never computed. One trace serves images of every size.
         judged = keras.Model(model.input, outputs["logits"])
-        self._model = tf.function(
+        self._logits = tf.function(
             lambda images: tf.cast(judged(images, training=False), tf.float32),
             input_signature=[tf.TensorSpec((None, None, None, channels), tf.float32)],
             autograph=False,
@@ -88,6 +99,13 @@ class Segmenter:
         """
         return {name: value.numpy() for name, value in self._answers(self.logits(images)).items()}
 
+    def export(self, path, samples=None):
+        """Writes a SavedModel for images up to `max_size`; see `cplus1_keras.serving.segmentation.export`.
+
+        It answers in one piece, whatever `tile` and `mirror` are here.
+        """
+        segmentation.export(self.model, path, self.reject, self.class_names, self.max_size, samples=samples)
+
     def logits(self, images):
         """The logits that `predict` reads, averaged over tiles and mirrored images if that is asked for.
 
@@ -111,14 +129,14 @@ class Segmenter:
     def _tiled(self, images):
         size = images.shape[1:3]
         if self.tile is None or all(have <= most for have, most in zip(size, self.tile, strict=True)):
-            return self._checked(self._model(images), size)
+            return self._checked(self._logits(images), size)
         rows, columns = (_starts(have, most, self.overlap) for have, most in zip(size, self.tile, strict=True))
         total, times = None, np.zeros((*size, 1), "float32")
         for top in rows:
             for left in columns:
                 place = slice(top, top + self.tile[0]), slice(left, left + self.tile[1])
                 tile = images[:, place[0], place[1]]
-                logits = self._checked(self._model(tile), tile.shape[1:3]).numpy()
+                logits = self._checked(self._logits(tile), tile.shape[1:3]).numpy()
                 if total is None:
                     total = np.zeros((len(logits), *size, logits.shape[-1]), "float32")
                 total[:, place[0], place[1]] += logits
@@ -141,87 +159,6 @@ class Segmenter:
                 "`tasks.segmentation.segmenter` builds such models."
             )
         return logits
-
-
-def judge(segmenter, images, class_names=None, fprs=(0.01, 0.05, 0.1, 0.3), edge_width=None):
-    """All figures of a split, in one pass and constant memory: whatever the number of images, one is held at a time.
-
-    mIoU, mAcc and aAcc take the argmax over all logits, with the background as a class where the model has a logit for
-    it (Tables 1 to 9 of the C+1 paper). The open-set figures look at the knowns and the score.
-
-    Args:
-        segmenter: A `Segmenter`.
-        images: Iterable of (images (N, H, W, channels), labels (N, H, W)), for example
-            `data.segmentation.pipeline.evaluation(splits.test)`.
-        class_names: Names of the known classes, or None.
-        fprs: False positive rates at which to state the CCR.
-        edge_width: None, or pixels: the open-set figures are then given a second time, without the pixels at most so
-            far from an edge between labels, as `metrics.without_edges` says.
-
-    Returns:
-        Plain values, ready for JSON: `images`; `segmentation`, as `metrics.ConfusionMatrix.summary`; `open_set`, as
-        `metrics.PixelScores.summary`, for the groups that occur; `at_threshold`, where the threshold is finite, as
-        `metrics.PixelScores.at_threshold`; with `edge_width` also that and
-        `open_set_without_edges`.
-
-    Raises:
-        ValueError: For labels of another size than the images, NaN scores.
-
-    Example:
-
-    >>> figures = judge(segmenter, pipeline.evaluation(splits.test), splits.class_names)  # doctest: +SKIP
-    >>> print(metrics.segmentation.table({"C+1": figures["segmentation"]}))  # doctest: +SKIP
-    """
-    threshold = float(ops.convert_to_numpy(segmenter.reject.threshold))
-    threshold = threshold if np.isfinite(threshold) else None
-    confusion = ConfusionMatrix(segmenter.num_classes, segmenter.background)
-    pixels, inner, number = PixelScores(threshold), PixelScores(), 0
-    for batch, labels in images:
-        labels, answer = _labels(labels, batch), segmenter.predict(batch)
-        confusion.update(labels, answer["argmax"])
-        pixels.update(labels, answer["known_argmax"], answer["score"])
-        if edge_width is not None:
-            inner.update(without_edges(labels, edge_width), answer["known_argmax"], answer["score"])
-        number += len(labels)
-    figures = {"images": number, "segmentation": confusion.summary(class_names), "open_set": _present(pixels, fprs)}
-    if threshold is not None:
-        figures["at_threshold"] = pixels.at_threshold()
-    if edge_width is not None:
-        figures["edge_width"], figures["open_set_without_edges"] = edge_width, _present(inner, fprs)
-    return figures
-
-
-def scored(segmenter, images):
-    """Labels and scores image by image, for `calibration.threshold_at_pixel_fpr`.
-
-    Args:
-        segmenter: A `Segmenter`.
-        images: As for `judge`.
-
-    Yields:
-        Pairs of arrays (H, W): labels, scores.
-
-    Example:
-
-    >>> held_out = pipeline.evaluation(splits.calibration)  # doctest: +SKIP
-    >>> found = threshold_at_pixel_fpr(scored(segmenter, held_out), 0.1)  # doctest: +SKIP
-    """
-    for batch, labels in images:
-        yield from zip(_labels(labels, batch), segmenter.predict(batch)["score"], strict=True)
-
-
-def _labels(labels, images):
-    labels = np.asarray(labels)
-    if labels.shape != tuple(images.shape[:3]):
-        raise ValueError(
-            "Labels must have the size of their images. Received: labels of shape "
-            f"{labels.shape}, images of shape {tuple(images.shape)}"
-        )
-    return labels
-
-
-def _present(pixels, fprs):
-    return {group: figures for group, figures in pixels.summary(fprs).items() if figures["members"]}
 
 
 def _starts(size, tile, overlap):
