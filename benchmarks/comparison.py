@@ -83,7 +83,7 @@ def table(results):
     for method, by_seed in results.items():
         values = [[r["unknown"][name] for r in by_seed.values()] for name in FIGURES]
         values.append([r.get("fpr_unknown") for r in by_seed.values()])
-        rows.append(f"| {method} | " + " | ".join(map(_cell, values)) + " |")
+        rows.append(f"| {method} | " + " | ".join(map(spread, values)) + " |")
     return "\n".join(rows)
 
 
@@ -97,19 +97,20 @@ def paired(results, pairs):
         for name in names:
             one, two = ([r["unknown"][name] for r in results[method].values()] for method in (first, second))
             known = not any(value is None for value in one + two)
-            cells.append(_cell([a - b for a, b in zip(one, two, strict=True)] if known else [None], "+.3f"))
+            cells.append(spread([a - b for a, b in zip(one, two, strict=True)] if known else [None], "+.3f"))
         rows.append(f"| {first} − {second} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
-def _cell(values, form=".3f"):
+def spread(values, form=".3f"):
+    """Mean ± half-width of the 95 % interval (Student's t) of the values of several seeds; "" where one is None."""
     if any(value is None for value in values):
         return ""
     mean = np.mean(values)
     if len(values) < 2:
         return f"{mean:{form}}"
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{mean:{form}} ± {half:.3f}"
+    return f"{mean:{form}} ± {half:{form.lstrip('+')}}"
 
 
 def report(config, methods, seeds, settings, output, pairs=()):

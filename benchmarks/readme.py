@@ -7,7 +7,7 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs/comparison.md")
+PAGES = tuple(ROOT / name for name in ("README.md", "docs/comparison.md", "docs/segmentation.md"))
 BLOCK = re.compile(r"<!-- results: (?P<name>[\w.-]+\.md) -->\n.*?<!-- end -->", re.DOTALL)
 
 

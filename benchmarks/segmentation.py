@@ -4,9 +4,9 @@
     python benchmarks/segmentation.py --full       the configs as they ship, a run of about five minutes
     python benchmarks/segmentation.py --smoke      a few steps of each, to see that it works
 
-CamVid (trees are background, fences and bicyclists unknown) and COCO mini (crops around objects, furniture unknown). A
-method and softmax with the same seed share the first weights, the order of images and their augmentation, so tables
-give differences to softmax, paired by seed, with the half-width of their 95 % interval (Student's t). Results go to
+CamVid (trees are background, fences and bicyclists unknown) and COCO mini (crops around objects, furniture unknown).
+Two methods with the same seed share the first weights, the order of images and their augmentation, so tables give
+differences to their first row, paired by seed, with the half-width of their 95 % interval (Student's t). Results go to
 docs/results run by run, so that a stopped comparison goes on where it was, and a table beside them.
 """
 
@@ -23,11 +23,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from comparison import _cell as spread
+from comparison import spread
+from scipy import stats
 
 from cplus1_keras import configs
 from cplus1_keras.metrics.report import aligned
-from cplus1_keras.provenance import provenance, write_json
+from cplus1_keras.provenance import provenance, sentence, write_json
 from cplus1_keras.tasks.segmentation import evaluation
 from cplus1_keras.tasks.segmentation import experiment as task
 
@@ -39,6 +40,7 @@ ROWS = {
     "shared": ("centers=shared",),
     "background 0.01": ("background=0.01",),
     "background 1": ("background=1.0",),
+    "background 10": ("background=10.0",),
 }
 """Each row's settings; the others are the config's: all terms, moving averages, weights 0.1 and 1e-4."""
 
@@ -49,6 +51,7 @@ TABLES = {
         "+ L_compact + L_background": "moving average",
     },
     "Table 2's shape: the centres": {
+        "softmax": "softmax",
         "learnable": "learnable",
         "moving average": "moving average",
         "shared": "shared",
@@ -58,8 +61,11 @@ TABLES = {
         "1e-4": "moving average",
         "0.01": "background 0.01",
         "1": "background 1",
+        "10": "background 10",
     },
 }
+"""The first row of a table is what the others are compared with, seed by seed."""
+
 FIGURES = {
     "mIoU": ("segmentation", "miou"),
     "mAcc": ("segmentation", "macc"),
@@ -73,6 +79,10 @@ SIZES = {
     "full": {"camvid": (), "coco_mini": ()},
     "smoke": {"camvid": ("width=64", "steps=3"), "coco_mini": ("width=64", "steps=3")},
 }
+NOTE = (
+    "± is the half-width of the 95 % interval over the seeds of training, on one test set. * marks a difference whose "
+    "interval leaves out 0: of twenty without any effect, one does so by chance."
+)
 BASELINE = 0.3
 """The mIoU of softmax on COCO mini above which its methods are compared; below, one seed shows that they run."""
 
@@ -86,7 +96,7 @@ def run(experiment, images=None):
     with tempfile.TemporaryDirectory() as folder:
         history = task.fit(model, experiment, parts, pathlib.Path(folder), verbose=0).history
     seconds = time.perf_counter() - start
-    figures = evaluation.judge(model, experiment, parts.test, images=images)
+    figures, _ = evaluation.judge(model, experiment, parts.test, images=images)
     ratios = {name: values[-1] for name, values in history.items() if name.startswith("gradient_ratio/")}
     return {**figures, "loss": history["loss"][-1], "seconds": round(seconds, 1), **ratios}
 
@@ -114,36 +124,40 @@ def compare(config, rows, seeds, settings, output, images=None):
 
 
 def figure(result, name):
-    """One of `FIGURES` in a run's results."""
+    """One of `FIGURES` in a run's results; NaN where no pixel tells it."""
     for key in FIGURES[name]:
-        result = result[key]
-    return result
+        result = (result or {}).get(key)
+    return np.nan if result is None else result
 
 
 def tables(results):
-    """Markdown: each of `TABLES` whose rows were run, figures in percent, then what they differ from softmax by."""
+    """Markdown: each of `TABLES` whose rows were run, figures in percent, then how they differ from its first row."""
     text = []
     for title, rows in TABLES.items():
         rows = {label: row for label, row in rows.items() if row in results}
-        lines = [[f"{title}", *FIGURES]]
+        if len(rows) < 2:
+            continue
+        lines = [[title, *FIGURES]]
         for label, row in rows.items():
-            lines.append([label, *(spread([100 * figure(r, name) for r in results[row].values()]) for name in FIGURES)])
+            lines.append(
+                [label, *(spread([100 * figure(r, name) for r in results[row].values()], ".2f") for name in FIGURES)]
+            )
         text += ["", aligned(lines), ""]
-        lines = [["minus softmax, paired by seed", *FIGURES]]
-        for label, row in rows.items():
-            if row != "softmax":
-                lines.append([label, *(difference(results, row, name) for name in FIGURES)])
+        (first, reference), *others = rows.items()
+        lines = [[f"minus {first}, paired by seed", *FIGURES]]
+        for label, row in others:
+            lines.append([label, *(difference(results, row, reference, name) for name in FIGURES)])
         text.append(aligned(lines))
     return "\n".join([*text, "", ratios(results)])
 
 
-def difference(results, row, name):
-    """Mean difference to softmax over the seeds of both, in points; * where its 95 % interval leaves out 0."""
-    both = sorted(set(results[row]) & set(results["softmax"]))
-    values = [100 * (figure(results[row][seed], name) - figure(results["softmax"][seed], name)) for seed in both]
-    cell = spread(values)
-    mean, _, half = cell.partition(" ± ")
-    return cell + ("*" if half and abs(float(mean)) > float(half) else "")
+def difference(results, row, reference, name):
+    """Mean difference of two rows over the seeds of both, in points; * where its 95 % interval leaves out 0."""
+    seeds = sorted(set(results[row]) & set(results[reference]))
+    values = [100 * (figure(results[row][seed], name) - figure(results[reference][seed], name)) for seed in seeds]
+    deviation = np.std(values, ddof=1) if len(values) > 1 else np.inf
+    certain = abs(np.mean(values)) > stats.t.ppf(0.975, max(1, len(values) - 1)) * deviation / len(values) ** 0.5
+    return spread(values, ".2f") + ("*" if certain else "")
 
 
 def ratios(results):
@@ -190,7 +204,11 @@ def report(config, rows, seeds, settings, output, images=None):
         seeds = 1
         told += f". A smoke test: softmax reaches {mean:.3f} mIoU, not above {BASELINE}, so methods are not compared"
     results = compare(config, ["softmax", *rows], seeds, settings, output, images)
-    text = f"{told}. * = the 95 % interval of the paired difference leaves out 0.\n{tables(results)}\n"
+    results = {row: {seed: r for seed, r in by_seed.items() if int(seed) < seeds} for row, by_seed in results.items()}
+    made = {
+        r["provenance"]["commit"]: sentence(r["provenance"]) for by_seed in results.values() for r in by_seed.values()
+    }
+    text = f"{told}. {NOTE}\n{tables(results)}\n\n{' '.join(made.values())}\n"
     output.with_suffix(".md").write_text(text, encoding="utf-8")
     print("\n" + text)
 

@@ -1,38 +1,50 @@
 """Peak memory of judging segmentation on 100 and on 1,000 images: `python benchmarks/segmentation_memory.py`.
 
-Synthetic images go through a small net, with tiles, all figures and a calibration of the threshold, each number of
-images in a process of its own. With 20 different sizes the peak may grow by at most 5 % from the smallest number of
-images to the largest. Where all sizes differ it grows by about 5 MiB for 100 sizes, for oneDNN keeps what it compiled
-for a shape; with TF_ENABLE_ONEDNN_OPTS=0 it does not grow there either.
+Files of synthetic images and masks go through a small net, with tiles, all figures and a calibration of the threshold,
+each number of images in a process of its own. With 20 different sizes the peak may grow by at most 5 % from the
+smallest number of images to the largest. Where all sizes differ it grows by about 5 MiB for 100 sizes, for oneDNN keeps
+what it compiled for a shape; the last rows, with TF_ENABLE_ONEDNN_OPTS=0, are without it.
 """
 
 import argparse
+import os
 import pathlib
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import numpy as np
+from PIL import Image
+
+from cplus1_keras.metrics.report import aligned
+from cplus1_keras.provenance import provenance, sentence, write_json
 
 
-def images(count, sizes):
-    """(images (1, H, W, 3), labels (1, H, W)) of this many sizes, made when asked for."""
+def write(folder, count, sizes):
+    """Images and masks of this many sizes, as png files."""
     generator = np.random.default_rng(0)
     of = generator.integers(160, 260, (sizes, 2))
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
     for number in range(count):
         height, width = of[number % sizes]
-        labels = generator.integers(-2, 5, (1, height // 20 + 1, width // 20 + 1)).repeat(20, 1).repeat(20, 2)
-        labels = labels[:, :height, :width]
-        noise = generator.normal(scale=30, size=(1, height, width, 3))
-        yield np.clip(120 + 25 * labels[..., None] + noise, 0, 255).astype("float32"), labels.astype("int32")
+        mask = generator.integers(0, 7, (height // 20 + 1, width // 20 + 1)).repeat(20, 0).repeat(20, 1)
+        mask = mask[:height, :width]
+        image = 120 + 20 * mask[..., None] + generator.normal(scale=30, size=(height, width, 3))
+        Image.fromarray(np.clip(image, 0, 255).astype("uint8")).save(folder / "images" / f"{number:05d}.png")
+        Image.fromarray(mask.astype("uint8")).save(folder / "masks" / f"{number:05d}.png")
 
 
-def worker(count, sizes):
+def worker(folder, count):
     """Judge and calibrate, and print the peak of this process in MiB and the seconds it took."""
     import keras
 
     from cplus1_keras import heads
+    from cplus1_keras.data import segmentation as masks
     from cplus1_keras.rejection import Reject
     from cplus1_keras.serving import Segmenter
     from cplus1_keras.tasks.segmentation import segmenter
@@ -45,9 +57,12 @@ def worker(count, sizes):
     model = segmenter(inputs, x, heads.LinearHead(5, use_bias=True, background=True))
     found = Segmenter(model, Reject(5, 0.0), tile=224)
     start = time.perf_counter()
-    judge(found, images(count, sizes), edge_width=2)
+    protocol = masks.SegmentationProtocol({str(k): k for k in range(6)}, background=(6,), unknown=("5",))
+    source = masks.sources.folder(folder / "images", folder / "masks").subset(range(count))
+    split = masks.SegmentationSplit("test", source, protocol.evaluation_labels(), protocol)
+    judge(found, masks.evaluation(split), edge_width=2)
     judged = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    threshold_at_pixel_fpr(scored(found, images(count, sizes)), 0.1)
+    threshold_at_pixel_fpr(scored(found, masks.evaluation(split)), 0.1)
     calibrated = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{judged / 1024} {calibrated / 1024} {time.perf_counter() - start}")
 
@@ -56,29 +71,37 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/results/segmentation_memory.json"))
-    parser.add_argument("--worker", type=int, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        return worker(*arguments.worker)
+        return worker(pathlib.Path(arguments.worker[0]), int(arguments.worker[1]))
     rows = []
-    for sizes in (20, max(arguments.counts)):
-        for count in arguments.counts:
-            command = [sys.executable, __file__, "--worker", str(count), str(sizes)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            judged, calibrated, seconds = map(float, done.stdout.split()[-3:])
-            row = {"images": count, "sizes": min(sizes, count), "judged_mib": judged, "calibrated_mib": calibrated}
-            rows.append({**row, "seconds": seconds})
-    print("| images | sizes | peak RSS, judged (MiB) | and calibrated (MiB) | seconds |\n|---|---|---|---|---|")
-    for row in rows:
-        judged, calibrated = row["judged_mib"], row["calibrated_mib"]
-        print(f"| {row['images']:,} | {row['sizes']:,} | {judged:.0f} | {calibrated:.0f} | {row['seconds']:.0f} |")
+    for sizes, onednn in ((20, "1"), (max(arguments.counts), "1"), (max(arguments.counts), "0")):
+        with tempfile.TemporaryDirectory() as folder:
+            write(pathlib.Path(folder), max(arguments.counts), sizes)
+            for count in arguments.counts:
+                command = [sys.executable, __file__, "--worker", folder, str(count)]
+                environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn}
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+                judged, calibrated, seconds = map(float, done.stdout.split()[-3:])
+                row = {"images": count, "sizes": min(sizes, count), "onednn": onednn == "1"}
+                rows.append({**row, "judged_mib": judged, "calibrated_mib": calibrated, "seconds": seconds})
     growth = rows[len(arguments.counts) - 1]["judged_mib"] / rows[0]["judged_mib"]
-    print(f"\nGrowth of judging, 20 sizes: {growth - 1:+.1%} ({'constant' if growth <= 1.05 else 'NOT constant'})")
-
-    from cplus1_keras.provenance import provenance, write_json
-
-    write_json(arguments.output, {"rows": rows, "growth": growth, "seed": 0, "provenance": provenance()})
+    where = provenance()
+    text = f"{table(rows)}\n\nFrom first to second row {growth - 1:+.1%}; target: at most +5 %. {sentence(where)}\n"
+    print(text)
+    write_json(arguments.output, {"rows": rows, "growth": growth, "seed": 0, "provenance": where})
+    arguments.output.with_suffix(".md").write_text(text, encoding="utf-8")
     return growth > 1.05
+
+
+def table(rows):
+    """Markdown, a line for each process."""
+    lines = [["images", "sizes", "oneDNN", "peak, judged (MiB)", "and calibrated (MiB)", "seconds"]]
+    for row in rows:
+        figures = [f"{row[name]:.0f}" for name in ("judged_mib", "calibrated_mib", "seconds")]
+        lines.append([f"{row['images']:,}", f"{row['sizes']:,}", "yes" if row["onednn"] else "no", *figures])
+    return aligned(lines)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ more memory.
 import argparse
 import functools
 import os
+import pathlib
 import resource
 import statistics
 import subprocess
@@ -25,7 +26,7 @@ import numpy as np
 from cplus1_keras.configs import segmentation as parts
 from cplus1_keras.labels import IGNORE
 from cplus1_keras.metrics.report import aligned
-from cplus1_keras.provenance import provenance, write_json
+from cplus1_keras.provenance import provenance, sentence, write_json
 
 CLASSES = 20
 VARIANTS = {
@@ -104,13 +105,13 @@ def main():
     memory = {variant: peak(variant, arguments) for variant in VARIANTS}
     seconds = times(arguments)
     given = {name: getattr(arguments, name) for name in ("size", "batch", "depth", "stride")}
-    told = (
-        f"DeepLabV3+ ResNet-{given['depth']}, {given['size']} x {given['size']}, output stride {given['stride']}, batch"
-    )
-    print(f"\n{told} {given['batch']}\n\n{table(seconds, memory)}")
+    size, where = f"{arguments.size} x {arguments.size}", provenance()
+    told = f"DeepLabV3+ ResNet-{arguments.depth}, {size}, output stride {arguments.stride}, batch {arguments.batch}"
+    text = f"{table(seconds, memory)}\n\n{told}. {sentence(where)}\n"
+    print("\n" + text)
     if arguments.output:
-        record = {**given, "seconds": seconds, "peak_bytes": memory, "provenance": provenance()}
-        write_json(arguments.output, record)
+        write_json(arguments.output, {**given, "seconds": seconds, "peak_bytes": memory, "provenance": where})
+        pathlib.Path(arguments.output).with_suffix(".md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,23 @@ def provenance():
     }
 
 
+def sentence(origin):
+    """What `provenance` gave, for a line below a table.
+
+    Args:
+        origin: Dict as `provenance` returns it.
+
+    Returns:
+        Text.
+
+    >>> where = {"machine": "EPYC", "cpus": 2, "packages": {"keras": "3.15.1"}, "commit": "ab12", "date": "2026-11-20"}
+    >>> sentence(where)
+    'EPYC, 2 CPUs; keras 3.15.1; commit ab12, 2026-11-20.'
+    """
+    versions = ", ".join(f"{name} {version}" for name, version in origin["packages"].items())
+    return f"{origin['machine']}, {origin['cpus']} CPUs; {versions}; commit {origin['commit']}, {origin['date']}."
+
+
 def write_json(path, values):
     """Write a dict as indented JSON, by rename, so that a reader never meets half a file.
 

@@ -15,7 +15,10 @@ ROOT = "../shared/data/coco_mini/coco_mini.zip"
 
 
 def splits(seed, root=ROOT, in_training="ignore", calibration_fraction=0.25):
-    """Crops around objects: of 201 images three quarters train and one calibrates, of 66 test.
+    """Crops around objects that are large enough, 636 in 172 of the 201 training images, 172 in 54 of the 66 others.
+
+    Three quarters of the images train and one calibrates, the others test. Crops of one image overlap, so that figures
+    count some pixels more than once.
 
     Args:
         seed: Of the calibration split.
@@ -45,18 +48,20 @@ def coco_mini(
     background=1e-4,
     margin=1.0,
     root=ROOT,
+    in_training="ignore",
     width=128,
     steps=1200,
 ) -> Experiment:
     """COCO, 201 images, light DeepLabV3+: crops around 4 merged classes, all else background, furniture unknown.
 
-    `method` is softmax, compactness or cplus1; `width` the pixels of a side of the square that crops are scaled within.
+    `method` is softmax, compactness or cplus1; `in_training` says what pixels of unknown classes are in training,
+    "ignore" or "background"; `width` the pixels of a side of the square that crops are scaled within.
     Pixels weigh by class, for two thirds are background, more mildly than `class_weights` does by itself.
     """
     centers, loss = parts.method(method, centers, compactness, background, margin=margin)
     return Experiment(
         name=f"coco_mini_{method}",
-        data=functools.partial(splits, root=root),
+        data=functools.partial(splits, root=root, in_training=in_training),
         model=functools.partial(parts.small_deeplab, centers=centers),
         loss=loss,
         optimizer=functools.partial(keras.optimizers.AdamW, weight_decay=1e-4),

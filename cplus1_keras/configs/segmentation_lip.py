@@ -2,8 +2,9 @@
 
 Figures are the paper's mIoU / mAcc / aAcc, without and with the flip test, which swaps left and right parts; a run
 prints both. The table prints the mIoU without it as 33.42 and 33.76; the other figures say that 53.42 and 53.76 are
-meant. The weights are those of HRNet in Table 7; the paper states none here. `root` is the folder of LIP, `weights` a
-file of the backbone's weights or None, `calibration_fraction` as in `segmentation_voc`.
+meant. The weights are those of HRNet in Table 7; the paper states none here. Images are stretched to 473 x 473, as it
+says ("all images are resized"); that training then scales them by 0.5 to 2 is our guess. `root` is the folder of LIP,
+`weights` a file of the backbone's weights or None, `calibration_fraction` as in `segmentation_voc`.
 """
 
 import functools
@@ -40,6 +41,7 @@ def _row(name, row, centers=None, compactness=0.0, background=0.0):
             batch_size=16,
             crop_size=473,
             base=(473, 473),
+            keep_ratio=False,
             flip_test=True,
         )
 

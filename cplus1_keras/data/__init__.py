@@ -1,6 +1,6 @@
 """Protocols, sources, splits and batches. Names are loaded on first use: protocols need no TensorFlow."""
 
-import importlib
+from cplus1_keras.data import lazily
 
 _HOMES = {
     "Protocol": "protocols",
@@ -15,18 +15,6 @@ _HOMES = {
     "training": "pipeline",
     "evaluation": "pipeline",
 }
-_MODULES = ("augment", "pipeline", "preprocessing", "protocols", "sources", "splits")
+_MODULES = ("augment", "pipeline", "preprocessing", "protocols", "segmentation", "sources", "splits")
 
-__all__ = [*_HOMES, *_MODULES]
-
-
-def __getattr__(name):
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted(__all__)
+__all__, __getattr__, __dir__ = lazily.exports(__name__, _HOMES, _MODULES)

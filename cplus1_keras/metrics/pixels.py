@@ -74,10 +74,7 @@ class PixelScores:
         """
         fprs, result = counting.rate("fprs", list(fprs)), {}
         for group in groups:
-            counting.members(np.array([0]), group)
-            members = {"negative": ["negative"], "unknown": ["unknown"], "both": ["negative", "unknown"]}[group]
-            known, right = self.histograms["known"], self.histograms["right"]
-            inside = sum(self.histograms[kind] for kind in members)
+            known, right, inside = self._histograms(group)
             knowns, size = int(known.sum()), int(inside.sum())
             accuracy = int(right.sum()) / knowns if knowns else None
             figures = {"knowns": knowns, "members": size, "accuracy": accuracy}
@@ -85,6 +82,37 @@ class PixelScores:
             figures |= {name: value for name, (value, _) in pairs.items()}
             result[group] = {**figures, "errors": {name: error for name, (_, error) in pairs.items()}}
         return result
+
+    def curve(self, group="unknown"):
+        """The OSCR curve of a group, of scores rounded down to their bins' lower edges.
+
+        Args:
+            group: "negative", "unknown" or "both".
+
+        Returns:
+            `metrics.OSCR`: thresholds, ascending, FPR and CCR, for each bin that is not empty and for one above all.
+
+        Raises:
+            ValueError: for a group of another name, or without pixels of it or of known classes.
+
+        >>> pixels = PixelScores()
+        >>> pixels.update([0, 1, -2], [0, 0, 0], [0.75, 0.5, 0.5])
+        >>> [values.tolist() for values in pixels.curve()]
+        [[0.5, 0.75, inf], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]
+        """
+        known, right, inside = self._histograms(group)
+        if not known.any() or not inside.any():
+            raise ValueError(f"A curve needs known pixels and {group} ones. Received: {known.sum()} and {inside.sum()}")
+        kept = np.flatnonzero(known + inside)
+        thresholds = np.append([edge_of(index) for index in kept], np.float32(np.inf))
+        fpr, ccr = (np.append(h[kept][::-1].cumsum()[::-1], 0) for h in (inside, right))
+        return counting.OSCR(thresholds, fpr / inside.sum(), ccr / known.sum())
+
+    def _histograms(self, group):
+        """Histograms of the knowns, the right ones and the group."""
+        counting.members(np.array([0]), group)
+        members = {"negative": ["negative"], "unknown": ["unknown"], "both": ["negative", "unknown"]}[group]
+        return self.histograms["known"], self.histograms["right"], sum(self.histograms[kind] for kind in members)
 
     def at_threshold(self):
         """What the threshold does, counted exactly.

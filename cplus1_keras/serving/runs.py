@@ -3,7 +3,6 @@
 import importlib
 import json
 import pathlib
-import warnings
 
 import keras
 import numpy as np
@@ -13,7 +12,7 @@ from cplus1_keras.calibration import Calibration
 from cplus1_keras.rejection import Reject
 from cplus1_keras.serving.exporting import export
 from cplus1_keras.serving.segmenter import Segmenter
-from cplus1_keras.serving.signatures import Signatures
+from cplus1_keras.serving.signatures import Signatures, warn_if_scaled
 
 MODEL_FILE = "model.keras"
 """The model, in a run's directory."""
@@ -22,7 +21,7 @@ CALIBRATION_FILE = "calibration.json"
 """The threshold with its evidence, the score it belongs to, names of the classes, shape of an image, and sizes that
 `Segmenter` takes."""
 
-LAYERS = ("heads", "models", "tasks.segmentation", "tasks.segmentation.scaling")
+LAYERS = ("heads", "models", "tasks.segmentation")
 """Modules that register the classes which a model of this package is made of, when they are imported."""
 
 SAVED_MODEL_FOLDER = "saved_model"
@@ -112,8 +111,7 @@ class Classifier:
             wanted = f"(N, {', '.join(map(str, self.image_shape))})"
             hint = " Add a batch axis: images[None]." if images.shape == self.image_shape else ""
             raise ValueError(f"`images` must have the shape {wanted}. Received: {images.shape}.{hint}")
-        if images.dtype.kind == "f" and 0 < np.max(images, initial=0, where=np.isfinite(images)) <= 1:
-            warnings.warn("The pixels look scaled to 0..1; this classifier takes raw pixels, 0..255.", stacklevel=4)
+        warn_if_scaled(images, stacklevel=5)
         return images.astype("float32", copy=False)
 
 

@@ -144,16 +144,11 @@ class PixelSignatures:
         """
         images = tf.cast(self._limited(images), tf.float32)
         number = tf.shape(images)[0]
-        finite = tf.reduce_all(tf.math.is_finite(images), axis=(1, 2, 3))[:, None, None]
-        images = tf.where(finite[..., None], images, 0.0)
+        images, finite = without_invalid(images)
         # oneDNN's convolutions fail on an empty batch, so a black image stands in for none.
         images = tf.pad(images, [[0, tf.cast(tf.equal(number, 0), tf.int32)], [0, 0], [0, 0], [0, 0]])
-        answer = self.reject({"logits": tf.cast(self.model(images, training=False), tf.float32)[:number]})
-        score = answer["score"]
-        valid = finite & ~tf.math.is_nan(score)
-        # Replies travel as JSON too, which knows neither NaN nor infinity.
-        score = tf.where(valid, tf.clip_by_value(score, score.dtype.min, score.dtype.max), score.dtype.min)
-        return {"class_id": tf.where(valid, answer["class_id"], REJECTED), "score": score}
+        answer = answered(self.reject, self.model(images, training=False)[:number], finite)
+        return {name: answer[name] for name in SIGNATURES["serving_default"]}
 
     def picture(self, images):
         """The signature `palette`.
@@ -186,6 +181,40 @@ class PixelSignatures:
         fits = tf.reduce_all((shape[1:3] >= 1) & (shape[1:3] <= self.max_size))
         with tf.control_dependencies([tf.debugging.Assert(fits, [text, shape])]):
             return tf.identity(images)
+
+
+def without_invalid(images):
+    """Images (N, H, W, channels), those with a NaN or infinite pixel replaced by black ones, and which are not, (N,).
+
+    >>> without_invalid(tf.constant([1.0, np.nan], shape=(2, 1, 1, 1)))[1].numpy()
+    array([ True, False])
+    """
+    finite = tf.reduce_all(tf.math.is_finite(images), axis=(1, 2, 3))
+    return tf.where(finite[:, None, None, None], images, 0.0), finite
+
+
+def answered(reject, logits, finite):
+    """What a threshold makes of the logits of pixels; where there is no score, they are rejected.
+
+    Args:
+        reject: a `cplus1_keras.rejection.Reject`.
+        logits: tensor (N, H, W, C or C+1).
+        finite: bool tensor (N,), which images are valid.
+
+    Returns:
+        A dict of tensors (N, H, W): `class_id` int32; `score` float32, the lowest where it is no number; `valid` bool,
+        where there is one.
+
+    >>> logits = tf.constant([[[[3.0, 0.0], [np.nan, 0.0]]]])
+    >>> answered(rejection.Reject(2, threshold=0.0), logits, tf.constant([True]))["class_id"].numpy()
+    array([[[ 0, -1]]], dtype=int32)
+    """
+    answer = reject({"logits": tf.cast(logits, tf.float32)})
+    score = answer["score"]
+    valid = finite[:, None, None] & ~tf.math.is_nan(score)
+    # Replies travel as JSON too, which knows neither NaN nor infinity.
+    score = tf.where(valid, tf.clip_by_value(score, score.dtype.min, score.dtype.max), score.dtype.min)
+    return {"class_id": tf.where(valid, answer["class_id"], REJECTED), "score": score, "valid": valid}
 
 
 def _checked_channels(model, num_classes):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from cplus1_keras.data.preprocessing import size_pair
 from cplus1_keras.serving import segmentation
-from cplus1_keras.serving.signatures import checked_names
+from cplus1_keras.serving.signatures import checked_names, warn_if_scaled
 
 
 class Segmenter:
@@ -78,26 +78,29 @@ class Segmenter:
             input_signature=[tf.TensorSpec((None, None, None, channels), tf.float32)],
             autograph=False,
         )
-        self._answers = tf.function(
-            self._answers, input_signature=[tf.TensorSpec((None, None, None, entries), tf.float32)], autograph=False
-        )
+        given = [tf.TensorSpec((None, None, None, entries), tf.float32), tf.TensorSpec((None,), tf.bool)]
+        self._answers = tf.function(self._answers, input_signature=given, autograph=False)
 
     def predict(self, images):
         """Answers for the pixels of some images of one size.
 
         Args:
-            images: (N, H, W, channels), pixels 0..255.
+            images: (N, H, W, channels), pixels 0..255, integers or floats; N may be 0.
 
         Returns:
             Dict of arrays (N, H, W): `class_id` int32, a known class, or -1 where the score is below the threshold,
             which is what a pixel of the background should be; `score` float32, higher = more known; `known_argmax`
             int32, the known class with the largest logit, before any rejection; `argmax` int32, the class with the
-            largest logit, C for the background, as mIoU counts it.
+            largest logit, C for the background, as mIoU counts it; `valid` bool, False where there is no score, which
+            then is the lowest number: in images with a NaN or infinite pixel, and where the model gives NaN.
 
         Raises:
             ValueError: for images of another shape.
         """
-        return {name: value.numpy() for name, value in self._answers(self.logits(images)).items()}
+        images = self._checked(images)
+        warn_if_scaled(images, stacklevel=3)
+        images, finite = segmentation.without_invalid(images)
+        return {name: value.numpy() for name, value in self._answers(self._merged(images), finite).items()}
 
     def export(self, path, samples=None):
         """Writes a SavedModel for images up to `max_size`; see `cplus1_keras.serving.segmentation.export`.
@@ -115,10 +118,19 @@ class Segmenter:
         Returns:
             Tensor (N, H, W, C or C+1) float32.
         """
-        images = tf.cast(images, tf.float32)
-        if images.shape.rank != 4:
+        return self._merged(self._checked(images))
+
+    def _checked(self, images):
+        images, channels = tf.cast(images, tf.float32), self.image_shape[-1]
+        if images.shape.rank != 4 or images.shape[-1] != channels:
             hint = " Add a batch axis: images[None]." if images.shape.rank == 3 else ""
-            raise ValueError(f"`images` must be (N, H, W, channels). Received: {tuple(images.shape)}.{hint}")
+            raise ValueError(f"`images` must be (N, H, W, {channels}). Received: {tuple(images.shape)}.{hint}")
+        return images
+
+    def _merged(self, images):
+        if not len(images):  # oneDNN's convolutions fail on an empty batch
+            entries = self.num_classes + self.background
+            return tf.zeros((*images.shape[:3], entries))
         logits = self._tiled(images)
         if self._swap is None:
             return logits
@@ -129,30 +141,28 @@ class Segmenter:
     def _tiled(self, images):
         size = images.shape[1:3]
         if self.tile is None or all(have <= most for have, most in zip(size, self.tile, strict=True)):
-            return self._checked(self._logits(images), size)
+            return self._of_size(self._logits(images), size)
         rows, columns = (_starts(have, most, self.overlap) for have, most in zip(size, self.tile, strict=True))
         total, times = None, np.zeros((*size, 1), "float32")
         for top in rows:
             for left in columns:
                 place = slice(top, top + self.tile[0]), slice(left, left + self.tile[1])
                 tile = images[:, place[0], place[1]]
-                logits = self._checked(self._logits(tile), tile.shape[1:3]).numpy()
+                logits = self._of_size(self._logits(tile), tile.shape[1:3]).numpy()
                 if total is None:
                     total = np.zeros((len(logits), *size, logits.shape[-1]), "float32")
                 total[:, place[0], place[1]] += logits
                 times[place] += 1
         return tf.constant(total / times)
 
-    def _answers(self, logits):
-        answer = self.reject({"logits": logits})
-        known = logits[..., : self.num_classes]
-        argmaxes = {"known_argmax": known, "argmax": logits}
-        return {name: answer[name] for name in ("class_id", "score")} | {
+    def _answers(self, logits, finite):
+        argmaxes = {"known_argmax": logits[..., : self.num_classes], "argmax": logits}
+        return segmentation.answered(self.reject, logits, finite) | {
             name: tf.argmax(values, axis=-1, output_type=tf.int32) for name, values in argmaxes.items()
         }
 
     @staticmethod
-    def _checked(logits, size):
+    def _of_size(logits, size):
         if logits.shape[1:3] != size:
             raise ValueError(
                 f"The model must give logits of its images' size, {tuple(size)}. Received: {tuple(logits.shape[1:3])}. "

@@ -1,6 +1,9 @@
 """What is answered for raw pixels, in TensorFlow operations: the one definition for Python and for the SavedModel."""
 
+import warnings
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.labels import REJECTED, REJECTED_NAME
@@ -122,6 +125,13 @@ def checked_names(class_names, num_classes):
             f"Received: {names}"
         )
     return names
+
+
+def warn_if_scaled(images, stacklevel=2):
+    """Warns of floats that are no brighter than 1."""
+    images = np.asarray(images)
+    if images.dtype.kind == "f" and 0 < np.max(images, initial=0, where=np.isfinite(images)) <= 1:
+        warnings.warn("The pixels look scaled to 0..1; the model takes raw pixels, 0..255.", stacklevel=stacklevel)
 
 
 def _checked_image_shape(model, num_classes):

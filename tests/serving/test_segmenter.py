@@ -95,9 +95,26 @@ def test_answers(background):
     np.testing.assert_array_equal(answer["argmax"], logits.argmax(-1))
     np.testing.assert_array_equal(answer["known_argmax"], logits[..., :3].argmax(-1))
     np.testing.assert_array_equal(answer["class_id"], np.where(answer["score"] >= 0.2, answer["known_argmax"], -1))
-    assert {value.dtype.name for value in answer.values()} == {"int32", "float32"}
+    assert {value.dtype.name for value in answer.values()} == {"int32", "float32", "bool"}
+    assert answer["valid"].all()
     # A positive log-odds means more than half of the probability: the background never is answered there.
     assert (answer["argmax"][answer["class_id"] >= 0] < 3).all()
+
+
+def test_broken_pixels_are_rejected_with_their_image():
+    model, images = built(3), pictures(3, 6, 5)
+    clean = Segmenter(model, accepting()).predict(images)
+    images[1, 2, 3, 0] = np.nan
+    answer = Segmenter(model, accepting(), tile=4).predict(images)
+    assert answer["valid"].all(axis=(1, 2)).tolist() == [True, False, True]
+    assert (answer["class_id"][1] == -1).all()
+    assert (answer["score"][1] == np.finfo("float32").min).all()
+    answer = Segmenter(model, accepting()).predict(images)
+    np.testing.assert_allclose(answer["score"][[0, 2]], clean["score"][[0, 2]], atol=1e-6)
+    empty = Segmenter(model, accepting()).predict(images[:0])
+    assert {value.shape for value in empty.values()} == {(0, 6, 5)}
+    with pytest.warns(UserWarning, match="scaled to 0..1"):
+        Segmenter(model, accepting()).predict(images[:1] / 255)
 
 
 def test_sizes_that_no_stride_divides():

@@ -18,13 +18,14 @@ MEAN_COLOUR = (123.675, 116.28, 103.53)
 _TRIES = 10
 
 
-def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None):
+def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None, keep_ratio=True):
     """The usual recipe: random scale, crop, flip, photometric distortion, padding.
 
     Args:
         crop_size: int or (height, width) of the result.
         ratio: smallest and largest scale.
-        base: as `random_scale` has it; (2048, 512) is mmsegmentation's for VOC, None scales from the native size.
+        base, keep_ratio: as `random_scale` has them; (2048, 512) is mmsegmentation's base for VOC, None scales from the
+            native size.
         max_share: as `random_crop` has it.
         mirror: `protocol.mirror()` where left and right are classes of their own.
 
@@ -38,7 +39,7 @@ def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None
     (TensorShape([8, 8, 3]), TensorShape([8, 8]))
     """
     return chain(
-        random_scale(*ratio, base=base),
+        random_scale(*ratio, base=base, keep_ratio=keep_ratio),
         random_crop(crop_size, max_share),
         random_flip(mirror),
         photometric(),
@@ -46,13 +47,14 @@ def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None
     )
 
 
-def random_scale(low=0.5, high=2.0, base=None):
+def random_scale(low=0.5, high=2.0, base=None, keep_ratio=True):
     """Resize by a random factor, uniform in [low, high]: the image bilinear, the labels by nearest neighbour.
 
     Args:
         low: smallest factor, > 0.
         high: largest factor.
         base: None, or (long, short): the factor then applies to the largest size within long x short, either way up.
+        keep_ratio: False stretches every image to `base`, then (height, width), before the factor applies.
 
     Raises:
         ValueError: no such range or base.
@@ -64,17 +66,35 @@ def random_scale(low=0.5, high=2.0, base=None):
     """
     if not 0 < low <= high:
         raise ValueError(f"A range of scales needs 0 < low <= high. Received: low={low!r}, high={high!r}")
-    if base is not None:
-        base = sorted(size_pair(base))
 
     def augment(image, labels, seed):
         factor = low + (high - low) * tf.random.stateless_uniform([], seed)
-        size = tf.cast(tf.shape(labels), tf.float32)
-        if base is not None:
-            factor *= tf.minimum(base[0] / tf.reduce_min(size), base[1] / tf.reduce_max(size))
-        return resize(image, labels, tf.maximum(tf.cast(tf.floor(size * factor + 0.5), tf.int32), 1))
+        return resize(image, labels, scaled_size(tf.shape(labels), base, keep_ratio, factor))
 
     return augment
+
+
+def scaled_size(size, base=None, keep_ratio=True, factor=1.0):
+    """The size, times a factor, of an image that is scaled within a base.
+
+    Args:
+        size: int tensor (2,), height and width.
+        base, keep_ratio: as `random_scale` has them.
+        factor: > 0.
+
+    Returns:
+        int32 tensor (2,), rounded, at least 1.
+
+    >>> scaled_size([6, 8], (12, 40)).numpy(), scaled_size([6, 8], (12, 40), keep_ratio=False, factor=0.5).numpy()
+    (array([12, 16], dtype=int32), array([ 6, 20], dtype=int32))
+    """
+    size = tf.cast(size, tf.float32)
+    if base is not None and keep_ratio:
+        short, long = sorted(size_pair(base))
+        factor *= tf.minimum(short / tf.reduce_min(size), long / tf.reduce_max(size))
+    elif base is not None:
+        size = tf.constant(size_pair(base), tf.float32)
+    return tf.maximum(tf.cast(tf.floor(size * factor + 0.5), tf.int32), 1)
 
 
 def random_crop(size, max_share=1.0):

@@ -104,13 +104,17 @@ class SegmentationProtocol:
         names = self.class_names
         return tuple(names.index(other.get(name, name)) for name in names)
 
-    def with_unknown(self, *names, in_training="ignore"):
+    def with_unknown(self, *names, in_training=None):
         """This protocol with some of its known classes held out as unknown.
+
+        `in_training`, "ignore" or "background", becomes `unknown_in_training`; None leaves that as it is.
 
         >>> SegmentationProtocol({"a": 0, "b": 1}).with_unknown("b").class_names
         ('a',)
         """
-        return dataclasses.replace(self, unknown=self.unknown + names, unknown_in_training=in_training)
+        return dataclasses.replace(
+            self, unknown=self.unknown + names, unknown_in_training=in_training or self.unknown_in_training
+        )
 
     def with_background(self, *names):
         """This protocol with some of its classes turned into background.

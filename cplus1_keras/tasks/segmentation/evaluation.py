@@ -5,10 +5,10 @@ import itertools
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from cplus1_keras import metrics
+from cplus1_keras import metrics, plots
 from cplus1_keras.data.segmentation import pipeline
-from cplus1_keras.grids import nearest
 from cplus1_keras.rejection import Reject
 from cplus1_keras.serving import Segmenter
 from cplus1_keras.tasks import report
@@ -35,7 +35,8 @@ def answering(model, experiment, class_names, threshold=-np.inf, mirror=None):
     """
     reject = Reject(len(class_names), threshold, experiment.score)
     tile = tile_of(experiment)
-    return Segmenter(scaled(model, experiment.base), reject, class_names, tile=tile, mirror=mirror)
+    served = scaled(model, experiment.base, experiment.keep_ratio)
+    return Segmenter(served, reject, class_names, tile=tile, mirror=mirror)
 
 
 def tile_of(experiment):
@@ -58,17 +59,19 @@ def judge(model, experiment, split, threshold=-np.inf, images=None):
         images: How many images to take, from the first; None takes all.
 
     Returns:
-        Plain values, as `judging.judge`; with `experiment.flip_test` also `segmentation_with_flip`.
+        As `judging.judge`: plain values, with `experiment.flip_test` also `segmentation_with_flip`, and
+        `metrics.PixelScores`.
 
-    >>> judge(model, experiment, splits.test)["segmentation"]["miou"]  # doctest: +SKIP
+    >>> figures, pixels = judge(model, experiment, splits.test)  # doctest: +SKIP
+    >>> figures["segmentation"]["miou"]  # doctest: +SKIP
     """
     protocol, pairs = split.protocol, pipeline.evaluation(split).take(-1 if images is None else images)
     answers = answering(model, experiment, protocol.class_names, threshold)
-    figures = judging.judge(answers, pairs, edge_width=experiment.edge_width)
+    figures, pixels = judging.judge(answers, pairs, edge_width=experiment.edge_width)
     if experiment.flip_test:
         answers = answering(model, experiment, protocol.class_names, mirror=protocol.mirror())
-        figures["segmentation_with_flip"] = judging.judge(answers, pairs)["segmentation"]
-    return figures
+        figures["segmentation_with_flip"] = judging.judge(answers, pairs)[0]["segmentation"]
+    return figures, pixels
 
 
 def calibrate(model, experiment, split):
@@ -121,7 +124,8 @@ def write_pictures(model, experiment, split, threshold, directory, number=8):
         drawn = pictures.panels(image[0], labels[0], answer, names, threshold, score, title)
         drawn.savefig(directory / f"{index:05d}.png")
         features = features_of(image, training=False)
-        cells.append((np.reshape(features, (-1, features.shape[-1])), np.ravel(nearest(labels, features))))
+        labels = tf.image.resize(labels[..., None], features.shape[1:3], "nearest")
+        cells.append((np.reshape(features, (-1, features.shape[-1])), np.ravel(labels)))
     features, labels = (np.concatenate(values) for values in zip(*cells, strict=True))
     title = f"{experiment.name}: features of pixels"
     pictures.pixel_features(features, labels, names, title=title).savefig(directory / "features.png")
@@ -129,13 +133,17 @@ def write_pictures(model, experiment, split, threshold, directory, number=8):
 
 def _joined(groups, pairs):
     """Labels and scores of each image, from those of its crops, which follow each other."""
-    for _, crops in itertools.groupby(zip(groups, pairs, strict=True), key=lambda item: item[0]):
+    seen = set()
+    for group, crops in itertools.groupby(zip(groups, pairs, strict=True), key=lambda item: item[0]):
+        if group in seen:
+            raise ValueError(f"Images of one group must follow each other in a source; those of {group!r} do not.")
+        seen.add(group)
         labels, scored = zip(*((np.ravel(labels), np.ravel(scored)) for _, (labels, scored) in crops), strict=True)
         yield np.concatenate(labels), np.concatenate(scored)
 
 
 def evaluate(model, experiment, parts, directory):
-    """Calibrate a trained model and judge it on the test split; writes `classes.md` and `pictures/` to a directory.
+    """Calibrate a trained model and judge it on the test split; writes `classes.md`, `oscr.png` and `pictures/`.
 
     Args:
         model: What `build` returns, trained.
@@ -152,7 +160,10 @@ def evaluate(model, experiment, parts, directory):
     >>> found, figures = evaluate(model, experiment, splits, directory)  # doctest: +SKIP
     """
     found = calibrate(model, experiment, parts.calibration)
-    figures = judge(model, experiment, parts.test, found.threshold)
+    figures, pixels = judge(model, experiment, parts.test, found.threshold)
+    if figures["open_set"]:
+        curves = {group: pixels.curve(group) for group in figures["open_set"]}
+        plots.oscr(curves, title=f"{experiment.name}: OSCR over pixels of the test set").savefig(directory / "oscr.png")
     write_pictures(model, experiment, parts.test, found.threshold, directory / "pictures")
     table = metrics.segmentation.class_table({experiment.name: figures["segmentation"]})
     (directory / "classes.md").write_text(table + "\n", encoding="utf-8")

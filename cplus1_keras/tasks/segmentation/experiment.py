@@ -1,6 +1,7 @@
 """Open-set segmentation: an `Experiment` says what to train; `run` trains, judges, calibrates, exports."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from cplus1_keras import backbones, metrics, scores, serving
 from cplus1_keras.callbacks import StopOnNaN
 from cplus1_keras.data.preprocessing import size_pair
 from cplus1_keras.data.segmentation import augment, pipeline, splits, weights
+from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.models import OpenSetModel
 from cplus1_keras.provenance import write_json
@@ -23,6 +25,8 @@ from cplus1_keras.tasks.segmentation.optimization import poly
 from cplus1_keras.tasks.segmentation.scaling import scaled
 
 SMALLEST_CROP = 32
+CHECKPOINT = "last_good.keras"
+"""In a run's directory until all is done: what is left of a training whose figures or export failed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,17 +39,18 @@ class Experiment:
         model: Function from the number of known classes to a model of `tasks.segmentation`, not compiled.
         loss: A loss of `cplus1_keras.losses`.
         optimizer: Function from a learning rate, a schedule, to a Keras optimizer.
-        learning_rate: The first one; it falls by `poly` to 1e-4 in all steps.
+        learning_rate: The first one; in all steps it falls by `poly` to 1e-4, or stays if it is not above that.
         steps: Training batches. Papers count these, not epochs.
         batch_size: Images in a global batch, over all replicas.
         crop_size: Pixels of a training image, int or (height, width).
         base: None, or the size (long, short) within which images are scaled before they are judged, and before the
             random scale in training; answers are scaled back to the image's own size.
+        keep_ratio: False stretches images to `base`, then (height, width).
         scales: Smallest and largest random scale in training.
         class_weights: Function from the pixels of each class in training, (C + 1,), to their weights, or None.
         flip_test: Whether to judge also the mean over each image and its mirror image.
         score: A score of `cplus1_keras.scores`; the run judges, calibrates and serves with it.
-        interval: Steps from one checkpoint and line of the log to the next, about.
+        interval: Steps from one checkpoint and line of the log to the next, about: the divisor of `steps` next to it.
         fpr: False positive rate on background pixels that the threshold is calibrated for, in (0, 1).
         coverage: Share of known pixels that the threshold accepts where the protocol has no background, in (0, 1).
         confidence: Confidence of the calibration, in (0, 1).
@@ -54,7 +59,8 @@ class Experiment:
         seed: Of the weights, the splits, and the order and augmentation of images.
 
     Raises:
-        ValueError: For no step or image, a learning rate that is not above 0, or crops below 32 pixels.
+        ValueError: For no step or image, a learning rate that is not above 0, crops below 32 pixels, or a number of
+            steps without a divisor near `interval`.
 
     >>> faster = dataclasses.replace(configs.resolve("camvid"), steps=100)
     """
@@ -69,6 +75,7 @@ class Experiment:
     batch_size: int = 16
     crop_size: int | tuple = 512
     base: tuple | None = None
+    keep_ratio: bool = True
     scales: tuple = (0.5, 2.0)
     class_weights: Callable | None = None
     flip_test: bool = False
@@ -90,6 +97,8 @@ class Experiment:
                 f"`crop_size` must be at least {SMALLEST_CROP} pixels a side, one cell of the coarsest map of a ResNet "
                 f"or HRNet. Received: crop_size={self.crop_size}"
             )
+
+        _epochs(self.steps, self.interval)
 
     def run(self, workdir="runs"):
         """Train, judge, calibrate and export; see `run`."""
@@ -135,14 +144,15 @@ def training_images(experiment, parts):
     if experiment.class_weights is not None:
         by_class = experiment.class_weights(weights.pixel_counts(parts.train))
     mirror = parts.protocol.mirror()
-    change = augment.standard(experiment.crop_size, experiment.scales, experiment.base, mirror=mirror)
+    scale = {"base": experiment.base, "keep_ratio": experiment.keep_ratio}
+    change = augment.standard(experiment.crop_size, experiment.scales, mirror=mirror, **scale)
     return pipeline.training(
         parts.train, experiment.batch_size, experiment.crop_size, change, by_class, experiment.seed
     )
 
 
 def fit(model, experiment, parts, directory, verbose="auto"):
-    """Train a compiled model, with checkpoints and TensorBoard logs in a directory.
+    """Train a compiled model, with a checkpoint, `last_good.keras`, and TensorBoard logs in a directory.
 
     What Keras calls an epoch is about `experiment.interval` steps, a divisor of all. The log shows each term of the
     loss and, as `gradient_ratio/<term>`, how much it pulls beside the first; see `TermGradients`.
@@ -164,7 +174,7 @@ def fit(model, experiment, parts, directory, verbose="auto"):
     """
     batches = training_images(experiment, parts)
     first = [tensor[: _replica_batch(model, experiment)] for tensor in next(iter(batches))]
-    checkpoint = directory / "last_good.keras"
+    checkpoint = directory / CHECKPOINT
     watchers = [
         StopOnNaN(checkpoint),
         keras.callbacks.ModelCheckpoint(checkpoint),
@@ -178,8 +188,9 @@ def fit(model, experiment, parts, directory, verbose="auto"):
         ),
     ]
     epochs = _epochs(experiment.steps, experiment.interval)
-    validation = pipeline.evaluation(parts.validation) if len(parts.validation) else None
-    history = model.fit(
+    seen = augment.random_scale(1, 1, experiment.base, experiment.keep_ratio)
+    validation = pipeline.evaluation(parts.validation, seen) if len(parts.validation) else None
+    return model.fit(
         batches,
         validation_data=validation,
         epochs=epochs,
@@ -188,8 +199,6 @@ def fit(model, experiment, parts, directory, verbose="auto"):
         verbose=verbose,
         shuffle=False,  # the data set shuffles by itself, in an order that the seed and the step decide
     )
-    checkpoint.unlink()  # training ended well, so `model.keras` takes its place
-    return history
 
 
 def run(experiment, workdir="runs"):
@@ -221,9 +230,10 @@ def run(experiment, workdir="runs"):
     found, figures = evaluate(model, experiment, parts, directory)
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
-    served = scaled(model, experiment.base)
+    served = scaled(model, experiment.base, experiment.keep_ratio)
     sizes = {"tile": tile_of(experiment), "max_size": experiment.largest}
     serving.save(directory, served, found, experiment.score, parts.class_names, **sizes)
+    (directory / CHECKPOINT).unlink()  # `model.keras` takes its place
     image, _ = next(iter(pipeline.evaluation(parts.test)))
     sample = image[:, : experiment.largest, : experiment.largest].numpy()
     saved_model = serving.next_version(directory)
@@ -235,7 +245,13 @@ def run(experiment, workdir="runs"):
 def _epochs(steps, interval):
     """The divisor of `steps` that makes epochs of about `interval` steps."""
     divisors = [epochs for epochs in range(1, steps + 1) if steps % epochs == 0]
-    return min(divisors, key=lambda epochs: abs(steps / epochs - interval))
+    best = min(divisors, key=lambda epochs: abs(math.log(steps / epochs / interval)))
+    if steps / best > 4 * interval or (best > 1 and steps / best < interval / 4):
+        raise ValueError(
+            f"`steps` must be a multiple of a number near `interval`, {interval}, so that epochs are equal. Received: "
+            f"steps={steps}. Take {interval * max(1, round(steps / interval))}."
+        )
+    return best
 
 
 def _replica_batch(model, experiment):
@@ -243,7 +259,7 @@ def _replica_batch(model, experiment):
 
 
 def _check(experiment, parts):
-    """What a run would otherwise find out after hours of training."""
+    """What a run would otherwise find out after hours of training: it reads all images that judge the model, too."""
     if experiment.loss.needs_negatives and not parts.protocol.has_background:
         terms = [loss.name for _, loss in experiment.loss.terms() if loss.needs_negatives]
         raise ValueError(
@@ -251,11 +267,22 @@ def _check(experiment, parts):
             "mask values in its `background`, turn a class into it by `protocol.with_background(name)`, or take a loss "
             "without background, like CrossEntropyLoss()."
         )
-    rate = experiment.fpr if parts.protocol.background else 1 - experiment.coverage
-    needed, there = calibration.images_needed(rate, experiment.confidence), len(set(parts.calibration.source.groups))
+    kind, is_kind, rate = "known", is_known, 1 - experiment.coverage
+    if parts.protocol.background:
+        kind, is_kind, rate = "background", is_negative, experiment.fpr
+    needed, there = calibration.images_needed(rate, experiment.confidence), _images_with(is_kind, parts.calibration)
     if there < needed:
         raise ValueError(
             f"A threshold at a rate of {rate:g} and {experiment.confidence:.0%} confidence needs at least {needed:,} "
-            f"calibration images; the split has {there:,}. Give it more (`calibration_fraction` of `split`), or ask "
-            "for a larger `fpr` or a smaller `coverage`."
+            f"calibration images with {kind} pixels; the split has {there:,}. Give it more (`calibration_fraction` of "
+            "`split`), or ask for a larger `fpr` or a smaller `coverage`."
         )
+    for split in (parts.validation, parts.test):
+        for _ in split.dataset():
+            pass
+
+
+def _images_with(is_kind, split):
+    """How many images have pixels of a kind; crops of one count once."""
+    labels = (labels for _, labels in split.dataset().as_numpy_iterator())
+    return len({group for group, found in zip(split.source.groups, labels, strict=True) if is_kind(found).any()})

@@ -24,22 +24,21 @@ def judge(segmenter, images, fprs=(0.01, 0.05, 0.1, 0.3), edge_width=None):
         Plain values, ready for JSON: `images`; `segmentation`, as `metrics.ConfusionMatrix.summary`; `open_set`, as
         `metrics.PixelScores.summary`, for the groups that occur; `at_threshold`, where the threshold is finite, as
         `metrics.PixelScores.at_threshold`; with `edge_width` also that and
-        `open_set_without_edges`.
+        `open_set_without_edges`. And beside them the `metrics.PixelScores` that they are from.
 
     Raises:
         ValueError: For labels of another size than the images, NaN scores.
 
     Example:
 
-    >>> figures = judge(segmenter, pipeline.evaluation(splits.test))  # doctest: +SKIP
+    >>> figures, pixels = judge(segmenter, pipeline.evaluation(splits.test))  # doctest: +SKIP
     >>> print(metrics.segmentation.table({"C+1": figures["segmentation"]}))  # doctest: +SKIP
     """
     threshold = float(ops.convert_to_numpy(segmenter.reject.threshold))
     threshold = threshold if np.isfinite(threshold) else None
     confusion = ConfusionMatrix(segmenter.num_classes, segmenter.background)
     pixels, inner, number = PixelScores(threshold), PixelScores(), 0
-    for batch, labels in images:
-        labels, answer = _labels(labels, batch), segmenter.predict(batch)
+    for labels, answer in _answered(segmenter, images):
         confusion.update(labels, answer["argmax"])
         pixels.update(labels, answer["known_argmax"], answer["score"])
         if edge_width is not None:
@@ -54,7 +53,7 @@ def judge(segmenter, images, fprs=(0.01, 0.05, 0.1, 0.3), edge_width=None):
         figures["at_threshold"] = pixels.at_threshold()
     if edge_width is not None:
         figures["edge_width"], figures["open_set_without_edges"] = edge_width, _present(inner, fprs)
-    return figures
+    return figures, pixels
 
 
 def scored(segmenter, images):
@@ -72,18 +71,26 @@ def scored(segmenter, images):
     >>> held_out = pipeline.evaluation(splits.calibration)  # doctest: +SKIP
     >>> found = threshold_at_pixel_fpr(scored(segmenter, held_out), 0.1)  # doctest: +SKIP
     """
-    for batch, labels in images:
-        yield from zip(_labels(labels, batch), segmenter.predict(batch)["score"], strict=True)
+    for labels, answer in _answered(segmenter, images):
+        yield from zip(labels, answer["score"], strict=True)
 
 
-def _labels(labels, images):
-    labels = np.asarray(labels)
-    if labels.shape != tuple(images.shape[:3]):
-        raise ValueError(
-            "Labels must have the size of their images. Received: labels of shape "
-            f"{labels.shape}, images of shape {tuple(images.shape)}"
-        )
-    return labels
+def _answered(segmenter, images):
+    for number, (batch, labels) in enumerate(images):
+        labels = np.asarray(labels)
+        if labels.shape != tuple(batch.shape[:3]):
+            raise ValueError(
+                "Labels must have the size of their images. Received: labels of shape "
+                f"{labels.shape}, images of shape {tuple(batch.shape)}"
+            )
+        answer = segmenter.predict(batch)
+        if not answer["valid"].all():
+            wrong = np.count_nonzero(~answer["valid"])
+            raise ValueError(
+                f"{wrong:,} of {labels.size:,} pixels in batch {number} have no score: the image has NaN or infinite "
+                "pixels, or the model gives NaN."
+            )
+        yield labels, answer
 
 
 def _present(pixels, fprs):

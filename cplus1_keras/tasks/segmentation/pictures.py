@@ -27,15 +27,17 @@ def panels(image, labels, answer, class_names, threshold=None, score_name="log_o
     """Input, truth, prediction and a map of the unknown-score, side by side.
 
     Truth and prediction share their colours: a colour for each class, black for the background, magenta for what is
-    unknown or rejected, grey for what is ignored. A pixel whose largest logit is the background's is black, any other
-    whose score is below the threshold magenta. The map is bright where the score is low: what the model does not know.
+    unknown or rejected, grey for what is ignored. The prediction shows a class where the score reaches the threshold,
+    as `class_id` does; of the rejected pixels those are black whose largest logit is the background's. The map is
+    bright where the score is low: what the model does not know.
 
     Args:
         image: (H, W, 1 or 3), pixels 0..255.
         labels: Integers (H, W) in the package's convention, or None if nobody knows.
-        answer: Dict of arrays (H, W), `argmax` and `score`, as `Segmenter.predict` gives them, without the batch axis.
+        answer: Dict of arrays (H, W), `argmax`, `known_argmax` and `score`, as `Segmenter.predict` gives them, without
+            the batch axis.
         class_names: Names of the known classes.
-        threshold: Accept where score >= threshold, or None: nothing is rejected then.
+        threshold: Accept where score >= threshold, or None: the prediction is the largest logit's class then.
         score_name: Name of the score.
         title: Text above the pictures.
 
@@ -47,20 +49,23 @@ def panels(image, labels, answer, class_names, threshold=None, score_name="log_o
 
     Example:
 
-    >>> answer = {"argmax": np.zeros((4, 6), int), "score": np.zeros((4, 6))}
+    >>> classes = np.zeros((4, 6), int)
+    >>> answer = {"argmax": classes, "known_argmax": classes, "score": np.zeros((4, 6))}
     >>> figure = panels(np.zeros((4, 6, 3)), np.zeros((4, 6), int), answer, ["cat"], threshold=1.0)
     >>> [axes.get_title() for axes in figure.axes[:4]]
     ['input', 'truth', 'prediction', 'unknown (low log_odds)']
     """
     image, score, segments = np.asarray(image), np.asarray(answer["score"]), np.asarray(answer["argmax"])
+    known = np.asarray(answer["known_argmax"])
     given = {"labels": score if labels is None else np.asarray(labels), "argmax": segments, "score": score}
+    given["known_argmax"] = known
     if image.ndim != 3 or any(value.shape != image.shape[:2] for value in given.values()):
         came = ", ".join(f"{name} {value.shape}" for name, value in given.items())
         raise ValueError(f"All must be of the image's size, {image.shape[:2]} of {image.shape}. Received: {came}")
     number = len(class_names)
     predicted = np.where(segments == number, NEGATIVE, segments)
     if threshold is not None:
-        predicted = np.where((predicted >= 0) & ~(score >= threshold), UNKNOWN, predicted)
+        predicted = np.where(score >= threshold, known, np.where(predicted >= 0, UNKNOWN, NEGATIVE))
     shown = {"input": _grey_as_colour(image)}
     if labels is not None:
         shown["truth"] = coloured(labels, number)

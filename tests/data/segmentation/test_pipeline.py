@@ -85,7 +85,7 @@ def test_splits_are_whole_images_and_seeded(camvid):
         names(test_fraction=0.5)
     with pytest.raises(ValueError, match=r"`test_fraction` must lie in \[0, 1\)"):
         names(test_fraction=-0.1)
-    with pytest.raises(ValueError, match=r"8 files, such as .* in both `train` and `test`"):
+    with pytest.raises(ValueError, match=r"8 images, such as .* in both `train` and `test`"):
         splits.split(protocols.camvid(), camvid, camvid.subset(range(8)))
 
 

@@ -97,6 +97,8 @@ def test_lip_mirror_swaps_pairs_only():
     assert [mirror[k] for k in mirror] == list(range(19))
     without = protocol.with_unknown("left arm", "right arm").mirror()
     assert without[13:] == (14, 13, 16, 15)
+    seen = protocol.with_unknown("hat", in_training="background")
+    assert seen.with_unknown("skirt").unknown_in_training == "background"
     assert protocol.with_background("left arm", "right arm").num_classes == 17
 
 

@@ -61,6 +61,9 @@ def test_augmented_voc_is_train_and_then_what_only_sbd_has(layouts, tmp_path):
         np.testing.assert_array_equal(source.load(index)[1], expected)
     (devkit / "VOC2012/ImageSets/Segmentation/aug.txt").unlink()
     assert sources.voc(devkit, "trainaug").names == source.names
+    val = sources.voc(devkit, "val").names
+    (devkit / "VOC2012/ImageSets/Segmentation/aug.txt").write_text("\n".join([*new, *val]))  # a list of somebody's own
+    assert sources.voc(devkit, "trainaug").names == source.names
     (sbd / "dataset/cls/2009_000001.mat").write_bytes(b"MATLAB 5.0 broken")
     (devkit / "VOC2012/SegmentationClassAug/2009_000001.png").unlink()
     with pytest.raises(ValueError, match=r"2009_000001\.mat is damaged"):

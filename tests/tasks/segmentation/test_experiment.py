@@ -30,6 +30,7 @@ FILES = {
     "metrics.json",
     "calibration.json",
     "classes.md",
+    "oscr.png",
     "pictures",
     "logs",
     "saved_model",
@@ -162,11 +163,45 @@ def test_training_takes_the_stated_steps_with_poly_rate_and_logs_the_terms(folde
     assert names | {"gradient_ratio/compactness", "gradient_ratio/background_margin"} <= set(history)
     assert len(history["loss"]) == 2
     assert 0 < history["gradient_ratio/background_margin"][-1] < 1e-3
-    assert not (tmp_path / "last_good.keras").exists()
+    kept = keras.saving.load_model(tmp_path / "last_good.keras", compile=False)
+    for one, other in zip(kept.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_training_is_kept_when_its_judging_fails(folder, tmp_path, monkeypatch):
+    def broken(*arguments):
+        raise ValueError("no figures")
+
+    monkeypatch.setattr(task, "evaluate", broken)
+    with pytest.raises(ValueError, match="no figures"):
+        small(folder).run(tmp_path)
+    assert keras.saving.load_model(next(tmp_path.glob("*/last_good.keras")), compile=False).count_params() > 0
+
+
+def test_masks_that_judge_are_read_before_training(folder, tmp_path):
+    protocol = protocols.SegmentationProtocol({"sky": 0}, background=(*range(1, 5), 6, 7, 8, 9, 10), ignored=(11,))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Mask values outside the protocol"):
+        small(folder, data=functools.partial(data, folder=folder, protocol=protocol)).run(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_sees_images_at_the_scale_of_training(folder, tmp_path, monkeypatch):
+    seen = []
+    experiment = small(folder, base=(64, 48), steps=1)
+    splits = data(0, folder)
+    splits = dataclasses.replace(splits, validation=dataclasses.replace(splits.calibration, name="validation"))
+    model = task.build(experiment, splits.num_classes)
+    monkeypatch.setattr(model, "fit", lambda *_, validation_data, **__: seen.extend(validation_data))
+    task.fit(model, experiment, splits, tmp_path)
+    assert {tuple(image.shape[1:3]) for image, _ in seen} == {(48, 60)}  # 32 x 40 within 48 x 64
+    assert {tuple(labels.shape[1:3]) for _, labels in seen} == {(48, 60)}
 
 
 def test_epochs_divide_the_steps():
     assert [task._epochs(*pair) for pair in ((20_000, 1000), (110_000, 1000), (50, 1000), (7, 2))] == [20, 110, 1, 7]
+    assert task._epochs(19_840, 1000) == 20
+    with pytest.raises(ValueError, match=r"multiple of a number near `interval`, 1000.*steps=20011. Take 20000"):
+        task._epochs(20_011, 1000)
 
 
 def test_poly_is_the_formula_of_the_framework():
@@ -228,6 +263,13 @@ def test_images_are_scaled_as_in_training(size):
     image = np.random.default_rng(0).uniform(0, 255, (*size, 3)).astype("float32")
     expected, _ = augment.random_scale(1.0, 1.0, (96, 48))(image, tf.zeros(size, tf.int32), seed=[0, 1])
     np.testing.assert_allclose(ScaleWithin((96, 48))(image[None])[0], expected, atol=1e-3)
+    expected, labels = augment.random_scale(1.0, 1.0, (96, 48), keep_ratio=False)(
+        image, tf.zeros(size, tf.int32), [0, 1]
+    )
+    assert labels.shape == (96, 48)
+    stretch = ScaleWithin((96, 48), keep_ratio=False)
+    np.testing.assert_allclose(stretch(image[None])[0], expected, atol=1e-3)
+    assert ScaleWithin.from_config(stretch.get_config()).keep_ratio is False
 
 
 def test_a_scaled_model_answers_at_the_images_size_and_is_saved(tmp_path):
@@ -249,6 +291,9 @@ def test_crops_of_one_image_count_as_one(folder):
         tiny(8), dataclasses.replace(experiment, fpr=0.7), dataclasses.replace(calibration, source=grouped)
     )
     assert found.samples == 3
+    apart = sources.MaskSource(source.names, source._load, name="crops", files=source.files, groups="abac")
+    with pytest.raises(ValueError, match="those of 'a' do not"):
+        evaluation.calibrate(tiny(8), experiment, dataclasses.replace(calibration, source=apart))
 
 
 def test_a_protocol_without_background_calibrates_on_knowns(folder, tmp_path):
@@ -277,5 +322,7 @@ def test_mistakes_in_an_experiment_are_told(folder, changes, told):
 
 
 def test_too_few_calibration_images_are_told_before_training(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"needs at least 38\s+calibration images; the split has 4"):
+    with pytest.raises(
+        ValueError, match="needs at least 38 calibration images with background pixels; the split has 4"
+    ):
         small(folder, fpr=0.1, confidence=0.95).run(tmp_path)

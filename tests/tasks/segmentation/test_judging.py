@@ -45,7 +45,7 @@ def split(count=12, seed=0):
 def test_judge_equals_figures_of_all_pixels():
     model, images = built(3), split()
     found = Segmenter(model, accepting(threshold=0.1))
-    figures = judge(found, images, fprs=(0.1,), edge_width=0)
+    figures, pixels = judge(found, images, fprs=(0.1,), edge_width=0)
     json.dumps(figures, allow_nan=False)
     answers = [found.predict(image) for image, _ in images]
     flat = {name: np.concatenate([a[name].ravel() for a in answers]) for name in answers[0]}
@@ -64,8 +64,9 @@ def test_judge_equals_figures_of_all_pixels():
     right = (flat["class_id"] == labels)[labels >= 0]
     assert figures["at_threshold"]["ccr"] == pytest.approx(np.mean(right))
     assert figures["images"] == 12
-    assert "at_threshold" not in judge(Segmenter(model, accepting()), images[:1])
-    narrow = judge(found, images, fprs=(0.1,), edge_width=1)
+    assert pixels.summary(fprs=(0.1,))["unknown"] == figures["open_set"]["unknown"]
+    assert "at_threshold" not in judge(Segmenter(model, accepting()), images[:1])[0]
+    narrow, _ = judge(found, images, fprs=(0.1,), edge_width=1)
     assert narrow["open_set"] == figures["open_set"]
     assert narrow["open_set_without_edges"] != figures["open_set"]
 
@@ -76,7 +77,7 @@ def test_threshold_of_a_split():
     found = threshold_at_pixel_fpr(scored(Segmenter(model, accepting()), images), 0.2, score="log_odds")
     assert found.samples == 60
     assert 0 < found.rate < found.bound <= 0.2
-    figures = judge(Segmenter(model, accepting(threshold=found.threshold)), images)
+    figures, _ = judge(Segmenter(model, accepting(threshold=found.threshold)), images)
     assert figures["at_threshold"]["fpr_negative"] == pytest.approx(found.accepted / found.pixels)
     assert found.threshold == edge_of(metrics.pixels.bins_of(found.threshold))
 
@@ -84,3 +85,13 @@ def test_threshold_of_a_split():
 def test_labels_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"Labels must have the size.*\(1, 4, 5\).*\(1, 4, 4, 3\)"):
         judge(Segmenter(built(1), accepting()), [(pictures(1, 4, 4), np.zeros((1, 4, 5), int))])
+
+
+def test_nan_never_becomes_a_figure():
+    image = pictures(1, 4, 4)
+    image[0, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="16 of 16 pixels in batch 1 have no score"):
+        judge(
+            Segmenter(built(1), accepting()),
+            [(pictures(1, 4, 4), np.zeros((1, 4, 4), int)), (image, np.zeros((1, 4, 4), int))],
+        )

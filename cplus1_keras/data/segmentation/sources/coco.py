@@ -41,7 +41,8 @@ def coco(annotations, images, name=None):
         return data.image(records[index]), data.mask(records[index])
 
     names = [os.path.splitext(record["file_name"])[0] for record in records]
-    return MaskSource(names, load, name=name or data.name, files=[data.path(record) for record in records])
+    files = [data.path(record) for record in records]
+    return MaskSource(names, load, name=name or data.name, files=files, image_files=files)
 
 
 def coco_objects(annotations, images, values=None, context=0.5, min_side=48, name=None):
@@ -92,7 +93,7 @@ def coco_objects(annotations, images, values=None, context=0.5, min_side=48, nam
     groups = [os.path.splitext(record["file_name"])[0] for record, _ in crops]
     names = [f"{group}#{item['id']}" for group, (_, item) in zip(groups, crops, strict=True)]
     files = [data.path(record) for record, _ in crops]
-    return MaskSource(names, load, name=name or f"{data.name} objects", files=files, groups=groups)
+    return MaskSource(names, load, name=name or f"{data.name} objects", files=files, image_files=files, groups=groups)
 
 
 def coco_masks(annotations, images, masks):

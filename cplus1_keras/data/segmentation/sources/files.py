@@ -94,7 +94,11 @@ def folder(images, masks, image_suffix="", mask_suffix="", name=None):
 
 def of_files(names, images, masks, name):
     """A source from lists of names, image files and mask files, one of each for each image."""
-    return MaskSource(names, lambda index: (read_image(images[index]), read_mask(masks[index])), name=name, files=masks)
+
+    def load(index):
+        return read_image(images[index]), read_mask(masks[index])
+
+    return MaskSource(names, load, name=name, files=masks, image_files=images)
 
 
 def listed(names, images, masks, name, image_ending=".jpg", mask_ending=".png"):

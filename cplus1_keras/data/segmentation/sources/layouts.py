@@ -13,7 +13,7 @@ def voc(root, split="train"):
     """PASCAL VOC 2012, with the annotations of SBD where wished.
 
     Reads `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation/<split>.txt`. The split "trainaug" is "train"
-    with VOC's own masks, then what `aug.txt` lists (or `trainaug.txt` has beyond "train") with the masks of
+    with VOC's own masks, then what `aug.txt` (or `trainaug.txt`) lists beyond "train" and "val" with the masks of
     `SegmentationClassAug`: 10,582 = 1,464 + 9,118 images. `convert_sbd` makes that folder and list.
 
     Args:
@@ -43,7 +43,7 @@ def voc(root, split="train"):
             f"`convert_sbd(sbd_folder, {str(root)!r})`."
         )
     train = lines(lists / "train.txt")
-    seen = set(train)
+    seen = set(train) | set(lines(lists / "val.txt"))
     aug_list = lists / "aug.txt"
     rest = lines(aug_list if aug_list.is_file() else lists / "trainaug.txt")
     rest = [item for item in rest if item not in seen]

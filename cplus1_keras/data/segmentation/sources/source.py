@@ -20,6 +20,7 @@ class MaskSource:
         stream: function of an ascending (M,) int64 array of indices, giving a tf.data.Dataset of these pairs, for
             files that can be read from the beginning only.
         files: the path of each mask, where masks are files, for messages.
+        image_files: the path of each image, where images are files: splits see by it that two sources share one.
         groups: for each image what it was cut from, where several were cut from one; its own name where None. Splits
             keep a group together.
 
@@ -34,16 +35,18 @@ class MaskSource:
     (TensorShape([4, 6, 3]), tf.float32, TensorShape([4, 6]), tf.int32)
     """
 
-    def __init__(self, names, load=None, *, name, stream=None, files=(), groups=None):
+    def __init__(self, names, load=None, *, name, stream=None, files=(), image_files=(), groups=None):
         self.names = tuple(map(str, names))
         self.name = name
         self.files = tuple(map(str, files))
+        self.image_files = tuple(map(str, image_files))
         self.groups = self.names if groups is None else tuple(map(str, groups))
         if (load is None) == (stream is None):
             raise ValueError(f"{name}: a source needs exactly one of `load` and `stream`.")
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"{name}: names of images must differ, or splits could share one.")
-        if len(self.groups) != len(self.names) or len(self.files) not in (0, len(self.names)):
+        lengths = {len(self.files), len(self.image_files)} - {0}
+        if {len(self.groups), *lengths} != {len(self.names)}:
             raise ValueError(
                 f"{name}: needs one group, and one file or none at all, for each of {len(self.names)} names."
             )
@@ -135,6 +138,7 @@ class MaskSource:
             [self.names[index] for index in indices],
             name=self.name,
             files=[self.files[index] for index in indices] if self.files else (),
+            image_files=[self.image_files[index] for index in indices] if self.image_files else (),
             groups=[self.groups[index] for index in indices],
             **way,
         )
