@@ -10,13 +10,26 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cplus1_keras.data.segmentation import protocols, sources
+from cplus1_keras.data.segmentation import protocols, sources, splits
 from cplus1_keras.data.segmentation.sources.coco import decode_rle
 from cplus1_keras.data.segmentation.sources.files import read_mask
 
 
 def values(source):
     return [np.unique(mask).tolist() for _, mask in source.dataset().as_numpy_iterator()]
+
+
+def test_frames_of_a_video_stay_together(tmp_path):
+    for name in ("a1", "b1", "a2", "b2", "c1"):
+        for kind, shape in {"images": (4, 4, 3), "masks": (4, 4)}.items():
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(np.zeros(shape, "uint8")).save(tmp_path / kind / f"{name}.png")
+    source = sources.folder(tmp_path / "images", tmp_path / "masks", group=lambda name: name[0])
+    assert (source.names, source.groups) == (("a1", "a2", "b1", "b2", "c1"), tuple("aabbc"))
+    parts = splits.split(protocols.voc(), source, calibration_fraction=0.34, test_fraction=0.33)
+    homes = [{name[0] for name in part.source.names} for part in (parts.train, parts.calibration, parts.test)]
+    assert [len(home) for home in homes] == [1, 1, 1]
+    assert set.union(*homes) == {"a", "b", "c"}
 
 
 def test_folder_reads_camvid_as_pil_does(camvid_files):

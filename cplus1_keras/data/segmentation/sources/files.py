@@ -53,7 +53,7 @@ def read_mask(path):
     return mask.astype("int32") // factor
 
 
-def folder(images, masks, image_suffix="", mask_suffix="", name=None):
+def folder(images, masks, image_suffix="", mask_suffix="", name=None, group=None):
     """A source from a folder of images and a folder of masks whose file names are the same but for the ending.
 
     Deeper folders are searched too, and are part of the name. Masks without an image are left out. Only names are
@@ -66,6 +66,8 @@ def folder(images, masks, image_suffix="", mask_suffix="", name=None):
         image_suffix: what an image's file name has before its ending beyond the common name, such as "_leftImg8bit".
         mask_suffix: likewise for masks, such as "_gtFine_labelIds".
         name: a short name; the image folder's name where None.
+        group: function of an image's name that says what it belongs to, such as its video: splits keep a group
+            together, and a threshold's evidence counts it once. None takes each image for itself.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -86,19 +88,18 @@ def folder(images, masks, image_suffix="", mask_suffix="", name=None):
             f"{len(without)} of {len(image_of)} images in {images} have no mask, such as {image_of[without[0]]}: needs "
             f"{masks / (without[0] + mask_suffix + MASK_ENDINGS[0])}. Add the masks, or remove the images."
         )
-    stems = sorted(image_of)
-    return of_files(
-        stems, [image_of[stem] for stem in stems], [mask_of[stem] for stem in stems], name=name or images.name
-    )
+    stems = sorted(image_of, key=lambda stem: (group(stem), stem) if group else stem)
+    files = [image_of[stem] for stem in stems], [mask_of[stem] for stem in stems]
+    return of_files(stems, *files, name or images.name, [group(stem) for stem in stems] if group else None)
 
 
-def of_files(names, images, masks, name):
+def of_files(names, images, masks, name, groups=None):
     """A source from lists of names, image files and mask files, one of each for each image."""
 
     def load(index):
         return read_image(images[index]), read_mask(masks[index])
 
-    return MaskSource(names, load, name=name, files=masks, image_files=images)
+    return MaskSource(names, load, name=name, files=masks, image_files=images, groups=groups)
 
 
 def listed(names, images, masks, name, image_ending=".jpg", mask_ending=".png"):
