@@ -16,7 +16,7 @@ from cplus1_keras.models import OpenSetModel
 from cplus1_keras.provenance import write_json
 from cplus1_keras.rejection import Reject
 from cplus1_keras.tasks import report
-from cplus1_keras.tasks.directory import new_directory
+from cplus1_keras.tasks.directory import CHECKPOINT, new_directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +188,7 @@ def run(experiment, workdir="runs"):
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
     serving.save(directory, model, found, experiment.score, splits.class_names)
+    (directory / CHECKPOINT).unlink()  # `model.keras` takes its place
     images, _ = next(iter(data.evaluation(splits.test, experiment.batch_size, **_image_format(model))))
     saved_model = serving.next_version(directory)
     serving.load(directory).export(saved_model, samples=images.numpy())
@@ -233,7 +234,9 @@ def strategy():
 
 
 def fit(model, experiment, splits, directory):
-    """Train a compiled model on the splits of an experiment, with checkpoints and TensorBoard logs in a directory.
+    """Train a compiled model on the splits of an experiment.
+
+    Writes a checkpoint, `last_good.keras`, and TensorBoard logs to a directory.
 
     Args:
         model: What `build` returns.
@@ -249,7 +252,7 @@ def fit(model, experiment, splits, directory):
 
     >>> history = fit(model, experiment, splits, directory)  # doctest: +SKIP
     """
-    checkpoint = directory / "last_good.keras"
+    checkpoint = directory / CHECKPOINT
     watchers = [
         StopOnNaN(checkpoint),
         keras.callbacks.ModelCheckpoint(checkpoint),
@@ -259,9 +262,7 @@ def fit(model, experiment, splits, directory):
     watched = _divisible(splits.validation, experiment.batch_size, model.distribute_strategy.num_replicas_in_sync)
     validation = data.evaluation(watched, experiment.batch_size, **_image_format(model))
     # The data set shuffles by itself, in an order that the seed and the epoch decide.
-    history = model.fit(images, validation_data=validation, epochs=experiment.epochs, callbacks=watchers, shuffle=False)
-    checkpoint.unlink()  # training ended well, so `model.keras` takes its place
-    return history
+    return model.fit(images, validation_data=validation, epochs=experiment.epochs, callbacks=watchers, shuffle=False)
 
 
 def _image_format(model):

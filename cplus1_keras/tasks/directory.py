@@ -3,6 +3,9 @@
 import itertools
 import pathlib
 
+CHECKPOINT = "last_good.keras"
+"""In a run's directory until all is done: what is left of a training whose figures or export failed."""
+
 
 def new_directory(parent, name):
     """Make and return `parent/name`, or `parent/name-2`, `-3` ... if it exists already: no run overwrites another.

@@ -73,6 +73,16 @@ def test_the_config_is_written_as_text_that_tells_the_loss(run):
     assert "EntropicOpenSetLoss" in json.dumps(config["loss"])
 
 
+def test_a_training_is_kept_when_its_judging_fails(tmp_path, monkeypatch):
+    def broken(*arguments):
+        raise ValueError("no figures")
+
+    monkeypatch.setattr(classification, "evaluate", broken)
+    with pytest.raises(ValueError, match="no figures"):
+        classification.run(dataclasses.replace(configs.resolve("digits"), epochs=1), tmp_path)
+    assert keras.saving.load_model(tmp_path / "digits" / "last_good.keras", compile=False).count_params() > 0
+
+
 def test_a_loss_without_negatives_trains_without_them_and_calibrates_on_knowns_where_there_are_none(tmp_path):
     def knowns_only(seed):
         protocol = data.Protocol(known=("0", "1", "2"), unknown=("8",))

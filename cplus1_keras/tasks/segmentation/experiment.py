@@ -17,7 +17,7 @@ from cplus1_keras.models import OpenSetModel
 from cplus1_keras.provenance import write_json
 from cplus1_keras.tasks import report
 from cplus1_keras.tasks.classification import strategy
-from cplus1_keras.tasks.directory import new_directory
+from cplus1_keras.tasks.directory import CHECKPOINT, new_directory
 from cplus1_keras.tasks.segmentation import calibration, pictures, reporting
 from cplus1_keras.tasks.segmentation.evaluation import answering, evaluate, tile_of
 from cplus1_keras.tasks.segmentation.gradients import TermGradients
@@ -25,8 +25,6 @@ from cplus1_keras.tasks.segmentation.optimization import poly
 from cplus1_keras.tasks.segmentation.scaling import scaled
 
 SMALLEST_CROP = 32
-CHECKPOINT = "last_good.keras"
-"""In a run's directory until all is done: what is left of a training whose figures or export failed."""
 
 
 @dataclasses.dataclass(frozen=True)
