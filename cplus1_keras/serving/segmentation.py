@@ -217,6 +217,18 @@ def answered(reject, logits, finite):
     return {"class_id": tf.where(valid, answer["class_id"], REJECTED), "score": score, "valid": valid}
 
 
+def checked_entries(model, num_classes):
+    """The number of a model's logits for each pixel, if it fits."""
+    outputs = model.output if isinstance(getattr(model, "output", None), dict) else {}
+    logits = tuple(outputs["logits"].shape) if "logits" in outputs else sorted(outputs)
+    if len(logits) != 4 or logits[-1] not in (num_classes, num_classes + 1):
+        raise ValueError(
+            f"{num_classes} known classes need a model that gives a dict with `logits` (N, H, W, {num_classes}), or "
+            f"one more for the background. Received: {logits}"
+        )
+    return logits[-1]
+
+
 def _checked_channels(model, num_classes):
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(f"Serving needs Keras's TensorFlow backend. It is {keras.backend.backend()!r}.")
@@ -226,11 +238,5 @@ def _checked_channels(model, num_classes):
             "Needs a functional Keras model for images of any size, of input shape (None, None, None, channels). "
             f"Received: {model!r} with input shape {shape}"
         )
-    outputs = model.output if isinstance(model.output, dict) else {}
-    logits = tuple(outputs["logits"].shape) if "logits" in outputs else sorted(outputs)
-    if len(logits) != 4 or logits[-1] not in (num_classes, num_classes + 1):
-        raise ValueError(
-            f"{num_classes} known classes need a model that gives a dict with `logits` (N, H, W, {num_classes}), or "
-            f"one more for the background. Received: {logits}"
-        )
+    checked_entries(model, num_classes)
     return shape[3]

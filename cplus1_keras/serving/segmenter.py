@@ -43,14 +43,7 @@ class Segmenter:
     def __init__(
         self, model, reject, class_names=None, calibration=None, tile=None, overlap=0.25, mirror=None, max_size=2048
     ):
-        outputs = model.output if isinstance(getattr(model, "output", None), dict) else {}
-        entries = outputs["logits"].shape[-1] if "logits" in outputs else None
-        if entries not in (reject.num_classes, reject.num_classes + 1) or len(outputs["logits"].shape) != 4:
-            got = outputs["logits"].shape if "logits" in outputs else sorted(outputs) or type(model).__name__
-            raise ValueError(
-                f"{reject.num_classes} known classes need a model that gives a dict with `logits` (N, H, W, "
-                f"{reject.num_classes}), or one more for the background. Received: {got}"
-            )
+        entries = segmentation.checked_entries(model, reject.num_classes)
         if not 0 <= overlap < 1:
             raise ValueError(f"`overlap` is a share of a tile, in [0, 1). Received: {overlap!r}")
         if mirror is not None and sorted(mirror) != [*range(reject.num_classes)]:
@@ -72,7 +65,7 @@ class Segmenter:
         self._swap = None if mirror is None else [*mirror, *range(reject.num_classes, entries)]
         channels = self.image_shape[-1]
         # Only the logits: what else the model gives is never computed. One trace serves images of every size.
-        judged = keras.Model(model.input, outputs["logits"])
+        judged = keras.Model(model.input, model.output["logits"])
         self._logits = tf.function(
             lambda images: tf.cast(judged(images, training=False), tf.float32),
             input_signature=[tf.TensorSpec((None, None, None, channels), tf.float32)],
