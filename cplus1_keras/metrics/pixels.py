@@ -90,22 +90,22 @@ class PixelScores:
             group: "negative", "unknown" or "both".
 
         Returns:
-            `metrics.OSCR`: thresholds, ascending, FPR and CCR, for each bin that is not empty and for one above all.
+            `metrics.OSCR`, as `metrics.oscr` gives it: a threshold for each bin that the group has scores in.
 
         Raises:
             ValueError: for a group of another name, or without pixels of it or of known classes.
 
         >>> pixels = PixelScores()
-        >>> pixels.update([0, 1, -2], [0, 0, 0], [0.75, 0.5, 0.5])
+        >>> pixels.update([0, 1, -2, -2], [0, 1, 0, 0], [0.75, 0.5, 0.5, 0.625])
         >>> [values.tolist() for values in pixels.curve()]
-        [[0.5, 0.75, inf], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]
+        [[0.5, 0.625], [1.0, 0.5], [1.0, 0.5]]
         """
         known, right, inside = self._histograms(group)
         if not known.any() or not inside.any():
             raise ValueError(f"A curve needs known pixels and {group} ones. Received: {known.sum()} and {inside.sum()}")
-        kept = np.flatnonzero(known + inside)
-        thresholds = np.append([edge_of(index) for index in kept], np.float32(np.inf))
-        fpr, ccr = (np.append(h[kept][::-1].cumsum()[::-1], 0) for h in (inside, right))
+        kept = np.flatnonzero(inside)
+        fpr, ccr = (h[::-1].cumsum()[::-1][kept] for h in (inside, right))
+        thresholds = np.array([edge_of(index) for index in kept])
         return counting.OSCR(thresholds, fpr / inside.sum(), ccr / known.sum())
 
     def _histograms(self, group):

@@ -115,7 +115,7 @@ class Classifier:
         return images.astype("float32", copy=False)
 
 
-def save(run, model, calibration, score, class_names, **sizes):
+def save(run, model, calibration, score, class_names, tile=None, max_size=None):
     """Writes what `load` reads, the model and its threshold, into a run's directory.
 
     Args:
@@ -125,7 +125,7 @@ def save(run, model, calibration, score, class_names, **sizes):
         calibration: a `Calibration`.
         score: the score that was calibrated: a function of `cplus1_keras.scores`, its name, or a registered function.
         class_names: names of the known classes, in the order of the logits.
-        **sizes: `tile`, `overlap` and `max_size` as `Segmenter` takes them, for a model of pixels.
+        tile, max_size: as `Segmenter` takes them, for a model of pixels; None takes what it takes by itself.
 
     Raises:
         ValueError: the calibration names another score, or the parts don't fit together.
@@ -143,7 +143,7 @@ def save(run, model, calibration, score, class_names, **sizes):
     name = getattr(reject.score, "__name__", None)
     if calibration.score not in (None, name):
         raise ValueError(f"The threshold was calibrated for the score {calibration.score!r}, not for {name!r}.")
-    classifier = _answering(model, reject, class_names, calibration, sizes)
+    classifier = _answering(model, reject, class_names, calibration, tile, max_size)
     run = pathlib.Path(run)
     run.mkdir(parents=True, exist_ok=True)
     record = {
@@ -151,7 +151,8 @@ def save(run, model, calibration, score, class_names, **sizes):
         "score": reject.get_config()["score"],
         "class_names": classifier.class_names,
         "image_shape": classifier.image_shape,
-        **({"sizes": sizes} if sizes else {}),
+        "tile": tile,
+        "max_size": max_size,
     }
     model.save(run / MODEL_FILE)
     (run / CALIBRATION_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -185,10 +186,10 @@ def load(run):
         config = {"num_classes": len(record["class_names"]), "threshold": calibration.threshold}
         reject = Reject.from_config({**config, "score": record["score"]})
         names, image_shape = record["class_names"], tuple(record["image_shape"])
-        sizes = record.get("sizes", {})
+        sizes = record.get("tile"), record.get("max_size")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{run / CALIBRATION_FILE} is damaged: {type(error).__name__}: {error}") from error
-    classifier = _answering(_load_model(run / MODEL_FILE), reject, names, calibration, sizes)
+    classifier = _answering(_load_model(run / MODEL_FILE), reject, names, calibration, *sizes)
     if classifier.image_shape != image_shape:
         raise ValueError(
             f"{run} mixes two runs: {CALIBRATION_FILE} is for images {image_shape}, {MODEL_FILE} for "
@@ -209,10 +210,14 @@ def next_version(run):
     return folder / str(max(versions, default=0) + 1)
 
 
-def _answering(model, reject, class_names, calibration, sizes):
+def _answering(model, reject, class_names, calibration, tile, max_size):
     outputs = getattr(model, "output", None)
-    of_pixels = isinstance(outputs, dict) and "logits" in outputs and len(outputs["logits"].shape) == 4
-    return (Segmenter if of_pixels else Classifier)(model, reject, class_names, calibration, **sizes)
+    sizes = {name: size for name, size in (("tile", tile), ("max_size", max_size)) if size is not None}
+    if isinstance(outputs, dict) and "logits" in outputs and len(outputs["logits"].shape) == 4:
+        return Segmenter(model, reject, class_names, calibration, **sizes)
+    if sizes:
+        raise ValueError(f"Sizes are for models that answer for each pixel; this one does not. Received: {sizes}")
+    return Classifier(model, reject, class_names, calibration)
 
 
 def _load_model(file):

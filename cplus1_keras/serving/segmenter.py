@@ -90,8 +90,8 @@ class Segmenter:
         Raises:
             ValueError: for images of another shape.
         """
-        images = self._checked(images)
         warn_if_scaled(images, stacklevel=3)
+        images = self._checked(images)
         images, finite = segmentation.without_invalid(images)
         return {name: value.numpy() for name, value in self._answers(self._merged(images), finite).items()}
 

@@ -4,7 +4,7 @@ import itertools
 import pathlib
 
 CHECKPOINT = "last_good.keras"
-"""In a run's directory until all is done: what is left of a training whose figures or export failed."""
+"""In a run's directory until `model.keras` is there: what a training leaves that stopped, or could not be judged."""
 
 
 def new_directory(parent, name):

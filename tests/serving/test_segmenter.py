@@ -113,6 +113,7 @@ def test_broken_pixels_are_rejected_with_their_image():
     np.testing.assert_allclose(answer["score"][[0, 2]], clean["score"][[0, 2]], atol=1e-6)
     empty = Segmenter(model, accepting()).predict(images[:0])
     assert {value.shape for value in empty.values()} == {(0, 6, 5)}
+    Segmenter(model, accepting()).predict(np.ones((1, 6, 5, 3), "uint8"))  # dark, and no reason to warn
     with pytest.warns(UserWarning, match="scaled to 0..1"):
         Segmenter(model, accepting()).predict(images[:1] / 255)
 
@@ -170,6 +171,6 @@ def test_sizes_are_for_models_of_pixels(tmp_path):
     images = keras.Input((8, 8, 1))
     model = keras.Model(images, heads.LinearHead(2)(keras.layers.Flatten()(images)))
     found = calibration.threshold_at_fpr(np.linspace(-1, 1, 200), 0.1)
-    with pytest.raises(TypeError, match="tile"):
+    with pytest.raises(ValueError, match=r"for models that answer for each pixel.*'tile': 16"):
         serving.save(tmp_path / "run", model, found, "log_odds", ["cat", "dog"], tile=16)
     assert not (tmp_path / "run").exists()

@@ -56,7 +56,7 @@ def threshold_at_pixel_fpr(images, fpr, confidence=0.95, score=None):
         return np.array([h.accepted(index) for h in histograms])
 
     edge = _first(lambda index: _proves(shares(index), fpr, confidence))
-    if edge > int(bins_of(np.inf)):
+    if edge >= int(bins_of(np.inf)):
         raise ValueError("Too many scores are infinite: no threshold refuses them. Take `log_odds`, or repair the net.")
     return _calibration(histograms, edge, "fpr", fpr, confidence, mean_upper_bound(shares(edge), confidence), score)
 

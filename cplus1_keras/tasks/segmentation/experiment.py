@@ -58,7 +58,7 @@ class Experiment:
 
     Raises:
         ValueError: For no step or image, a learning rate that is not above 0, crops below 32 pixels, or a number of
-            steps without a divisor near `interval`.
+            steps without a divisor near `interval`, or stretching without a size.
 
     >>> faster = dataclasses.replace(configs.resolve("camvid"), steps=100)
     """
@@ -96,6 +96,8 @@ class Experiment:
                 f"or HRNet. Received: crop_size={self.crop_size}"
             )
 
+        if self.base is None and not self.keep_ratio:
+            raise ValueError("`keep_ratio=False` stretches images to `base`. Received: base=None")
         _epochs(self.steps, self.interval)
 
     def run(self, workdir="runs"):
@@ -218,10 +220,11 @@ def run(experiment, workdir="runs"):
     start = time.monotonic()
     keras.utils.set_random_seed(experiment.seed)
     parts = experiment.data(experiment.seed)
+    print(f"{experiment.name}\n{parts.summary()}\nReads what will judge it, to see that all is there.", flush=True)
     _check(experiment, parts)
     directory = new_directory(workdir, experiment.name)
+    print(f"Writes to {directory}\n", flush=True)
     write_json(directory / "config.json", report.describe(experiment))
-    print(f"{experiment.name}, to {directory}\n{parts.summary()}\n", flush=True)
     with strategy().scope():
         model = build(experiment, parts.num_classes)
     fit(model, experiment, parts, directory)
@@ -229,11 +232,11 @@ def run(experiment, workdir="runs"):
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
     served = scaled(model, experiment.base, experiment.keep_ratio)
-    sizes = {"tile": tile_of(experiment), "max_size": experiment.largest}
-    serving.save(directory, served, found, experiment.score, parts.class_names, **sizes)
+    tile, largest = tile_of(experiment), experiment.largest
+    serving.save(directory, served, found, experiment.score, parts.class_names, tile, largest)
     (directory / CHECKPOINT).unlink()  # `model.keras` takes its place
     image, _ = next(iter(pipeline.evaluation(parts.test)))
-    sample = image[:, : experiment.largest, : experiment.largest].numpy()
+    sample = image[:, :largest, :largest].numpy()
     saved_model = serving.next_version(directory)
     serving.load(directory).export(saved_model, samples=sample)
     print("\n" + reporting.epilogue(figures, found, directory, saved_model))

@@ -314,6 +314,7 @@ def test_a_protocol_without_background_calibrates_on_knowns(folder, tmp_path):
         ({"steps": 0}, "`steps` must be above 0"),
         ({"learning_rate": -1.0}, "`learning_rate` must be above 0"),
         ({"crop_size": (64, 16)}, "at least 32 pixels a side"),
+        ({"base": None, "keep_ratio": False}, "stretches images to `base`"),
     ],
 )
 def test_mistakes_in_an_experiment_are_told(folder, changes, told):
