@@ -1,5 +1,6 @@
-"""Fixtures shared by the tests: real data and golden numbers, where they are at hand."""
+"""Fixtures shared by the tests: real data and golden numbers, where they are at hand, and tiny data sets."""
 
+import importlib.util
 import pathlib
 
 import numpy as np
@@ -30,3 +31,13 @@ def golden():
         pytest.skip(f"needs golden/{case}.npz, which is neither in tests/golden nor in ../shared/golden")
 
     return read
+
+
+@pytest.fixture(scope="session")
+def layouts():
+    """The functions of layouts.py, which is no module of the package."""
+    path = HERE / "data" / "segmentation" / "layouts.py"
+    spec = importlib.util.spec_from_file_location("segmentation_layouts", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,9 +1,7 @@
 """Each row of the C+1 paper's segmentation tables is a config that is listed, says its figures, builds and trains."""
 
 import dataclasses
-import importlib.util
 import inspect
-import pathlib
 import re
 
 import keras
@@ -50,12 +48,8 @@ FAST = ("voc_table1_cplus1", "voc_table2_shared")
 
 
 @pytest.fixture(scope="module")
-def roots(tmp_path_factory):
+def roots(layouts, tmp_path_factory):
     """Folders of tiny data sets in the published layouts."""
-    path = pathlib.Path(__file__).parent / "data" / "segmentation" / "layouts.py"
-    spec = importlib.util.spec_from_file_location("layouts_for_configs", path)
-    layouts = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(layouts)
     folder = tmp_path_factory.mktemp("sets")
     devkit = layouts.voc(folder / "voc")
     sources.convert_sbd(layouts.sbd(folder, devkit), devkit)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-PROGRAM = """
+SETUP = """
 import dataclasses, functools, sys
 import keras, tensorflow as tf
 tf.config.set_logical_device_configuration(
@@ -19,25 +19,53 @@ from cplus1_keras.tasks import classification
 if sys.argv[2] == "two":
     mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     classification.strategy = lambda: mirrored
-
+keras.utils.disable_interactive_logging()
+"""
+DIGITS = """
 experiment = dataclasses.replace(
     configs.resolve("digits"), epochs=2, name=sys.argv[2], optimizer=functools.partial(keras.optimizers.SGD, 1e-3)
 )
-keras.utils.disable_interactive_logging()
+experiment.run(sys.argv[1])
+"""
+PIXELS = """
+from cplus1_keras.data.segmentation import protocols, sources, split
+from cplus1_keras.tasks.segmentation import experiment as task
+task.strategy = classification.strategy
+
+def data(seed):
+    train, calibration, test = (sources.camvid(sys.argv[3], part) for part in ("train", "val", "test"))
+    protocol = protocols.camvid_open()
+    return split(protocol, train, test, calibration=calibration, validation_fraction=0.25, seed=seed)
+
+experiment = dataclasses.replace(
+    configs.resolve("camvid", ["background=1.0"]), data=data, steps=6, interval=3, crop_size=(48, 64), base=(48, 64),
+    fpr=0.6, confidence=0.5, optimizer=keras.optimizers.SGD, learning_rate=1e-4, name=sys.argv[2],
+)
 experiment.run(sys.argv[1])
 """
 
 
-@pytest.mark.slow  # replicas on one CPU wait for each other; test_replicas has the exact laws
-def test_two_replicas_run_and_reach_what_one_device_does(tmp_path):
-    figures = {}
+def figures(program, tmp_path, *arguments):
+    """What one and two replicas report at their thresholds."""
     for name in ("one", "two"):
-        command = [sys.executable, "-c", PROGRAM, str(tmp_path), name]
+        command = [sys.executable, "-c", SETUP + program, str(tmp_path), name, *arguments]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stderr[-3000:]
-        figures[name] = json.loads((tmp_path / name / "metrics.json").read_text(encoding="utf-8"))
-    one, two = (figures[name]["at_threshold"] for name in ("one", "two"))
+        assert (tmp_path / name / "saved_model" / "1" / "saved_model.pb").is_file()
+        yield json.loads((tmp_path / name / "metrics.json").read_text(encoding="utf-8"))["at_threshold"]
+
+
+@pytest.mark.slow  # replicas on one CPU wait for each other; test_replicas has the exact laws
+def test_two_replicas_run_and_reach_what_one_device_does(tmp_path):
+    one, two = figures(DIGITS, tmp_path)
     # Not equal: Keras looks at one batch more under a strategy, so that the epochs come in another order.
     assert abs(one["threshold"] - two["threshold"]) < 0.1
     assert abs(one["ccr"] - two["ccr"]) < 0.1
-    assert (tmp_path / "two" / "saved_model" / "1" / "saved_model.pb").is_file()
+
+
+@pytest.mark.slow
+def test_two_replicas_segment_as_one_device_does(tmp_path, layouts):
+    folder = layouts.camvid(tmp_path / "sets", train=8, val=4, test=3)
+    one, two = figures(PIXELS, tmp_path, str(folder))
+    assert abs(one["threshold"] - two["threshold"]) < 0.1
+    assert abs(one["ccr"] - two["ccr"]) < 0.1

@@ -65,12 +65,11 @@ def training(split, batch_size, crop_size, augment="standard", class_weights=Non
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation(split, augment=None):
+def evaluation(split):
     """All images of a split in the order of `split.source.names`, one at a time at their own size.
 
     Args:
         split: a `SegmentationSplit`.
-        augment: `augment(image, labels, seed)` of nothing random, such as a resizing, or None.
 
     Returns:
         tf.data.Dataset of (images (1, H, W, 3) float32 in 0..255, labels (1, H, W) int32).
@@ -82,10 +81,7 @@ def evaluation(split, augment=None):
     >>> next(iter(evaluation(splits.split(protocols.voc(), source).test)))[1].shape
     TensorShape([1, 6, 9])
     """
-    pairs = split.dataset()
-    if augment is not None:
-        pairs = pairs.map(lambda image, labels: augment(image, labels, seed=[0, 0]))
-    return pairs.batch(1).prefetch(tf.data.AUTOTUNE)
+    return split.dataset().batch(1).prefetch(tf.data.AUTOTUNE)
 
 
 def _examples(split, seed, first):

@@ -23,6 +23,7 @@ from cplus1_keras.tasks.segmentation.evaluation import answering, evaluate, tile
 from cplus1_keras.tasks.segmentation.gradients import TermGradients
 from cplus1_keras.tasks.segmentation.optimization import poly
 from cplus1_keras.tasks.segmentation.scaling import scaled
+from cplus1_keras.tasks.segmentation.validation import Validation
 
 SMALLEST_CROP = 32
 
@@ -155,7 +156,8 @@ def fit(model, experiment, parts, directory, verbose="auto"):
     """Train a compiled model, with a checkpoint, `last_good.keras`, and TensorBoard logs in a directory.
 
     What Keras calls an epoch is about `experiment.interval` steps, a divisor of all. The log shows each term of the
-    loss and, as `gradient_ratio/<term>`, how much it pulls beside the first; see `TermGradients`.
+    loss and, as `gradient_ratio/<term>`, how much it pulls beside the first; see `TermGradients`. A validation split is
+    judged after each epoch as the test will be; see `Validation`.
 
     Args:
         model: What `build` returns.
@@ -175,24 +177,21 @@ def fit(model, experiment, parts, directory, verbose="auto"):
     batches = training_images(experiment, parts)
     first = [tensor[: _replica_batch(model, experiment)] for tensor in next(iter(batches))]
     checkpoint = directory / CHECKPOINT
+    segmenter = answering(model, experiment, parts.class_names)
+    shown = parts.validation if len(parts.validation) else parts.train
     watchers = [
         StopOnNaN(checkpoint),
         keras.callbacks.ModelCheckpoint(checkpoint),
         TermGradients(*first),
+        *([Validation(segmenter, pipeline.evaluation(parts.validation))] if len(parts.validation) else []),
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
         pictures.SegmentationPictures(
-            answering(model, experiment, parts.class_names),
-            pipeline.evaluation(parts.validation if len(parts.validation) else parts.train).take(4),
-            parts.class_names,
-            directory / "logs" / "pictures",
+            segmenter, pipeline.evaluation(shown).take(4), parts.class_names, directory / "logs" / "pictures"
         ),
     ]
     epochs = _epochs(experiment.steps, experiment.interval)
-    seen = augment.random_scale(1, 1, experiment.base, experiment.keep_ratio)
-    validation = pipeline.evaluation(parts.validation, seen) if len(parts.validation) else None
     return model.fit(
         batches,
-        validation_data=validation,
         epochs=epochs,
         steps_per_epoch=experiment.steps // epochs,
         callbacks=watchers,

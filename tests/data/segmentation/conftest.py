@@ -1,20 +1,8 @@
-"""The maker of tiny data sets, and a few real files, for the segmentation tests."""
+"""A few real files for the segmentation tests."""
 
-import importlib.util
-import pathlib
 import zipfile
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def layouts():
-    """The functions of layouts.py, which is no module of the package."""
-    path = pathlib.Path(__file__).with_name("layouts.py")
-    spec = importlib.util.spec_from_file_location("segmentation_layouts", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

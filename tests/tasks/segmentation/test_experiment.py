@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import importlib.util
 import json
-import pathlib
 
 import keras
 import numpy as np
@@ -38,12 +36,8 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(layouts, tmp_path_factory):
     """CamVid's layout with 6 + 4 + 3 images of 32 x 40 pixels."""
-    path = pathlib.Path(__file__).parents[2] / "data" / "segmentation" / "layouts.py"
-    spec = importlib.util.spec_from_file_location("layouts_for_runs", path)
-    layouts = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(layouts)
     return layouts.camvid(tmp_path_factory.mktemp("sets"), train=6, val=4, test=3)
 
 
@@ -185,16 +179,16 @@ def test_masks_that_judge_are_read_before_training(folder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_validation_sees_images_at_the_scale_of_training(folder, tmp_path, monkeypatch):
-    seen = []
-    experiment = small(folder, base=(64, 48), steps=1)
+def test_validation_is_judged_as_the_test_is(folder, tmp_path):
+    experiment = small(folder)
     splits = data(0, folder)
     splits = dataclasses.replace(splits, validation=dataclasses.replace(splits.calibration, name="validation"))
     model = task.build(experiment, splits.num_classes)
-    monkeypatch.setattr(model, "fit", lambda *_, validation_data, **__: seen.extend(validation_data))
-    task.fit(model, experiment, splits, tmp_path)
-    assert {tuple(image.shape[1:3]) for image, _ in seen} == {(48, 60)}  # 32 x 40 within 48 x 64
-    assert {tuple(labels.shape[1:3]) for _, labels in seen} == {(48, 60)}
+    logs = task.fit(model, experiment, splits, tmp_path, verbose=0).history
+    figures, _ = evaluation.judge(model, experiment, splits.validation)
+    assert len(logs["val_mean_iou"]) == 2
+    assert logs["val_mean_iou"][-1] == pytest.approx(figures["segmentation"]["miou"])
+    assert logs["val_background_auroc"][-1] == pytest.approx(figures["open_set"]["negative"]["auroc"])
 
 
 def test_epochs_divide_the_steps():
