@@ -5,9 +5,9 @@
     python train.py --config digits --set epochs=3    another run, with a shorter training
     python train.py --config my_module.my_function    your own: a function that returns a complete Experiment
 
-Each run gets a directory of its own under --workdir: model.keras, saved_model/, calibration.json, metrics.json, oscr.png,
-config.json and TensorBoard logs; of images also predictions.csv and accepted_unknowns.png, of pixels pictures/ and
-classes.md.
+Each run gets a directory of its own under --workdir: model.keras, saved_model/, calibration.json, metrics.json,
+oscr.png, config.json and TensorBoard logs; of images also predictions.csv and accepted_unknowns.png, of pixels
+pictures/ and classes.md.
 """
 
 import os
