@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from cplus1_keras import metrics, plots
 from cplus1_keras.data.segmentation import pipeline
+from cplus1_keras.labels import UNKNOWN
 from cplus1_keras.rejection import Reject
 from cplus1_keras.serving import Segmenter
 from cplus1_keras.tasks import report
@@ -101,7 +102,9 @@ def calibrate(model, experiment, split):
 
 
 def write_pictures(model, experiment, split, threshold, directory, number=8):
-    """Pictures of some images, evenly spaced over a split, and of the features of their pixels in two dimensions.
+    """Pictures of some images of a split, and of the features of their pixels in two dimensions.
+
+    Half of them are evenly spaced over the split, the others have the most unknown pixels of 64 evenly spaced ones.
 
     Args:
         model: What `build` returns, trained.
@@ -114,8 +117,8 @@ def write_pictures(model, experiment, split, threshold, directory, number=8):
     >>> write_pictures(model, experiment, splits.test, found.threshold, "pictures")  # doctest: +SKIP
     """
     directory.mkdir(parents=True, exist_ok=True)
-    indices = np.unique(np.linspace(0, len(split) - 1, min(number, len(split))).astype(int))
-    chosen, names = dataclasses.replace(split, source=split.source.subset(indices)), split.protocol.class_names
+    indices, names = _telling(split, number), split.protocol.class_names
+    chosen = dataclasses.replace(split, source=split.source.subset(indices))
     answers = answering(model, experiment, names, threshold)
     features_of, cells = keras.Model(answers.model.input, answers.model.output["features"]), []
     for index, (image, labels) in zip(indices, pipeline.evaluation(chosen), strict=True):
@@ -129,6 +132,19 @@ def write_pictures(model, experiment, split, threshold, directory, number=8):
     features, labels = (np.concatenate(values) for values in zip(*cells, strict=True))
     title = f"{experiment.name}: features of pixels"
     pictures.pixel_features(features, labels, names, title=title).savefig(directory / "features.png")
+
+
+def _telling(split, number):
+    """Which images to look at, ascending."""
+    some = _spaced(len(split), 64)
+    labels = dataclasses.replace(split, source=split.source.subset(some)).dataset().as_numpy_iterator()
+    unknown = [np.count_nonzero(found == UNKNOWN) for _, found in labels]
+    most = some[np.argsort(unknown, kind="stable")[len(some) - number // 2 :]]
+    return np.union1d(most, _spaced(len(split), number - len(most)))
+
+
+def _spaced(count, number):
+    return np.unique(np.linspace(0, count - 1, min(number, count)).astype(int))
 
 
 def _joined(groups, pairs):

@@ -290,6 +290,16 @@ def test_crops_of_one_image_count_as_one(folder):
         evaluation.calibrate(tiny(8), experiment, dataclasses.replace(calibration, source=apart))
 
 
+def test_pictures_show_the_unknown():
+    masks = np.zeros((40, 4, 4), "uint8")
+    masks[[7, 23]], masks[31, :2] = 7, 7  # fences
+    source = sources.arrays(np.zeros((40, 4, 4, 3), "uint8"), masks)
+    test = split(protocols.camvid_open(), source, source.subset([*range(40)])).test
+    assert set(evaluation._telling(test, 6)) >= {7, 23, 31, 0, 39}
+    assert len(evaluation._telling(test, 6)) == 6
+    assert evaluation._telling(dataclasses.replace(test, source=source.subset([0, 5])), 8).tolist() == [0, 1]
+
+
 def test_a_protocol_without_background_calibrates_on_knowns(folder, tmp_path):
     def knowns_only(seed):
         return data(seed, folder, protocols.camvid())
