@@ -68,6 +68,7 @@ def coco_mini(
         learning_rate=1.5e-3,
         steps=steps,
         batch_size=8,
+        interval=100,
         crop_size=(width, width),
         base=(width, width),
         scales=(0.75, 1.5),

@@ -136,15 +136,20 @@ def write_pictures(model, experiment, split, threshold, directory, number=8):
 
 def _telling(split, number):
     """Which images to look at, ascending."""
-    some = _spaced(len(split), 64)
+    some = spaced(split, 64)
     labels = dataclasses.replace(split, source=split.source.subset(some)).dataset().as_numpy_iterator()
     unknown = [np.count_nonzero(found == UNKNOWN) for _, found in labels]
     most = some[np.argsort(unknown, kind="stable")[len(some) - number // 2 :]]
-    return np.union1d(most, _spaced(len(split), number - len(most)))
+    return np.union1d(most, spaced(split, number - len(most)))
 
 
-def _spaced(count, number):
-    return np.unique(np.linspace(0, count - 1, min(number, count)).astype(int))
+def spaced(images, number):
+    """Indices, ascending and at most this many, that are evenly spaced over something of a length.
+
+    >>> spaced("abcdef", 3)
+    array([0, 2, 5])
+    """
+    return np.unique(np.linspace(0, len(images) - 1, min(number, len(images))).astype(int))
 
 
 def _joined(groups, pairs):

@@ -19,7 +19,7 @@ from cplus1_keras.tasks import report
 from cplus1_keras.tasks.classification import strategy
 from cplus1_keras.tasks.directory import CHECKPOINT, new_directory
 from cplus1_keras.tasks.segmentation import calibration, pictures, reporting
-from cplus1_keras.tasks.segmentation.evaluation import answering, evaluate, tile_of
+from cplus1_keras.tasks.segmentation.evaluation import answering, evaluate, spaced, tile_of
 from cplus1_keras.tasks.segmentation.gradients import TermGradients
 from cplus1_keras.tasks.segmentation.optimization import poly
 from cplus1_keras.tasks.segmentation.scaling import scaled
@@ -179,6 +179,7 @@ def fit(model, experiment, parts, directory, verbose="auto"):
     checkpoint = directory / CHECKPOINT
     segmenter = answering(model, experiment, parts.class_names)
     shown = parts.validation if len(parts.validation) else parts.train
+    shown = dataclasses.replace(shown, source=shown.source.subset(spaced(shown, 4)))
     watchers = [
         StopOnNaN(checkpoint),
         keras.callbacks.ModelCheckpoint(checkpoint),
@@ -186,7 +187,7 @@ def fit(model, experiment, parts, directory, verbose="auto"):
         *([Validation(segmenter, pipeline.evaluation(parts.validation))] if len(parts.validation) else []),
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
         pictures.SegmentationPictures(
-            segmenter, pipeline.evaluation(shown).take(4), parts.class_names, directory / "logs" / "pictures"
+            segmenter, pipeline.evaluation(shown), parts.class_names, directory / "logs" / "pictures"
         ),
     ]
     epochs = _epochs(experiment.steps, experiment.interval)
