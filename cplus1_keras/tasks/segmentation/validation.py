@@ -9,8 +9,8 @@ class Validation(keras.callbacks.Callback):
     """Logs figures of a validation split at the end of each epoch.
 
     They are those of `judge`, over images of any size and one at a time, which `fit(validation_data=...)` cannot share
-    among replicas: `val_mean_iou`, and `val_background_auroc` where there is background. Put it before TensorBoard's
-    callback.
+    among replicas: `val_logits_mean_iou`, and `val_logits_auroc_negative` where there is background, so that
+    TensorBoard draws them beside those of training. Put it before TensorBoard's callback.
 
     Args:
         segmenter: A `serving.Segmenter` on the model in training.
@@ -27,8 +27,8 @@ class Validation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         figures, _ = judge(self.segmenter, self.images)
-        found = {"val_mean_iou": figures["segmentation"]["miou"]}
+        found = {"val_logits_mean_iou": figures["segmentation"]["miou"]}
         if "negative" in figures["open_set"]:
-            found["val_background_auroc"] = figures["open_set"]["negative"]["auroc"]
+            found["val_logits_auroc_negative"] = figures["open_set"]["negative"]["auroc"]
         if logs is not None:
             logs.update({name: value for name, value in found.items() if value is not None})

@@ -186,9 +186,9 @@ def test_validation_is_judged_as_the_test_is(folder, tmp_path):
     model = task.build(experiment, splits.num_classes)
     logs = task.fit(model, experiment, splits, tmp_path, verbose=0).history
     figures, _ = evaluation.judge(model, experiment, splits.validation)
-    assert len(logs["val_mean_iou"]) == 2
-    assert logs["val_mean_iou"][-1] == pytest.approx(figures["segmentation"]["miou"])
-    assert logs["val_background_auroc"][-1] == pytest.approx(figures["open_set"]["negative"]["auroc"])
+    assert len(logs["val_logits_mean_iou"]) == 2
+    assert logs["val_logits_mean_iou"][-1] == pytest.approx(figures["segmentation"]["miou"])
+    assert logs["val_logits_auroc_negative"][-1] == pytest.approx(figures["open_set"]["negative"]["auroc"])
 
 
 def test_epochs_divide_the_steps():
