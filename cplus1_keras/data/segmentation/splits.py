@@ -135,7 +135,7 @@ def split(
         `SegmentationSplits`.
 
     Raises:
-        ValueError: an image file is in two sources, or fractions that leave nothing to train on.
+        ValueError: the file of an image or mask is in two sources, or fractions that leave nothing to train on.
 
     Example:
 
@@ -220,9 +220,9 @@ def _check_distinct(given):
     items = list(given.items())
     for position, (name, source) in enumerate(items):
         for other_name, other in items[:position]:
-            shared = set(source.image_files) & set(other.image_files)
+            shared = set(source.image_files) & set(other.image_files) or set(source.files) & set(other.files)
             if source is other or shared:
-                what = f"{len(shared)} images, such as {min(shared)}," if shared else "One source"
+                what = f"{len(shared)} files, such as {min(shared)}," if shared else "One source"
                 raise ValueError(f"{what} in both `{other_name}` and `{name}`: test figures would be worthless.")
 
 

@@ -85,8 +85,12 @@ def test_splits_are_whole_images_and_seeded(camvid):
         names(test_fraction=0.5)
     with pytest.raises(ValueError, match=r"`test_fraction` must lie in \[0, 1\)"):
         names(test_fraction=-0.1)
-    with pytest.raises(ValueError, match=r"8 images, such as .* in both `train` and `test`"):
+    with pytest.raises(ValueError, match=r"8 files, such as .* in both `train` and `test`"):
         splits.split(protocols.camvid(), camvid, camvid.subset(range(8)))
+    for files in ({"image_files": camvid.image_files}, {"files": camvid.files}):  # either is enough to give them away
+        one, other = (sources.MaskSource(camvid.names, camvid._load, name=name, **files) for name in "ab")
+        with pytest.raises(ValueError, match=r"8 files, such as .* in both `train` and `test`"):
+            splits.split(protocols.camvid(), one, other)
 
 
 def test_crops_of_one_image_are_in_one_split(layouts, tmp_path):
