@@ -26,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras import heads, losses
-from cplus1_keras.provenance import provenance, sentence, write_json
+from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 MEGABYTE = 1e6
 WARM_UP = 2
@@ -302,7 +302,7 @@ def by_variant(result):
                 cells += [f"{xla[key]:.3f}" if xla else "" for key in ("ratio", "processor_ratio")]
                 cells += [f"{case['target']:.2f}"]
             rows.append([*cells, f"{peak:.0f}" if peak else ""])
-    return table(titles, rows) + f"\nMedian of {result['rounds']} rounds. {sentence(result['provenance'])}\n"
+    return table(titles, rows) + f"\nMedian of {result['rounds']} rounds. {as_sentence(result['provenance'])}\n"
 
 
 def by_case(result):
@@ -319,7 +319,7 @@ def by_case(result):
             memory = f"{max(peaks) / before:.2f} x, {max(peaks) - before:+.0f} MB ({case['memory_target']})"
         rows.append([case["title"], ratios, compiled, f"{case['target']:.2f}", memory])
     titles = ["case", "time, ratio", "with XLA", "target", "largest peak memory (target)"]
-    return table(titles, rows) + f"\nMedian of {result['rounds']} rounds. {sentence(result['provenance'])}\n"
+    return table(titles, rows) + f"\nMedian of {result['rounds']} rounds. {as_sentence(result['provenance'])}\n"
 
 
 def main():

@@ -28,7 +28,7 @@ from scipy import stats
 
 from cplus1_keras import configs
 from cplus1_keras.metrics.report import aligned
-from cplus1_keras.provenance import provenance, sentence, write_json
+from cplus1_keras.provenance import as_sentence, provenance, write_json
 from cplus1_keras.tasks.segmentation import evaluation
 from cplus1_keras.tasks.segmentation import experiment as task
 
@@ -96,7 +96,7 @@ def run(experiment, images=None):
     with tempfile.TemporaryDirectory() as folder:
         history = task.fit(model, experiment, parts, pathlib.Path(folder), verbose=0).history
     seconds = time.perf_counter() - start
-    figures, _ = evaluation.judge(model, experiment, parts.test, images=images)
+    figures, _ = evaluation.judge_split(model, experiment, parts.test, images=images)
     ratios = {name: values[-1] for name, values in history.items() if name.startswith("gradient_ratio/")}
     return {**figures, "loss": history["loss"][-1], "seconds": round(seconds, 1), **ratios}
 
@@ -208,7 +208,7 @@ def report(config, rows, seeds, settings, output, images=None):
         seeds = 1
     results = compare(config, ["softmax", *rows], seeds, settings, output, images)
     results = {row: {seed: r for seed, r in by_seed.items() if int(seed) < seeds} for row, by_seed in results.items()}
-    made = {r["provenance"]["commit"]: sentence(r["provenance"]) for rs in results.values() for r in rs.values()}
+    made = {r["provenance"]["commit"]: as_sentence(r["provenance"]) for rs in results.values() for r in rs.values()}
     told = f"{config}, {', '.join(settings) or 'as it ships'}, {seeds} seed{'s' * (seeds > 1)}, percent. {note}"
     text = f"{told}\n{tables(results)}\n\n{' '.join(made.values())}\n"
     output.with_suffix(".md").write_text(text, encoding="utf-8")

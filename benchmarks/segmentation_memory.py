@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from cplus1_keras.metrics.report import aligned
-from cplus1_keras.provenance import provenance, sentence, write_json
+from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 
 def write(folder, count, sizes):
@@ -47,14 +47,14 @@ def worker(what, folder, count):
     from cplus1_keras.data import segmentation as masks
     from cplus1_keras.rejection import Reject
     from cplus1_keras.serving import Segmenter
-    from cplus1_keras.tasks.segmentation import segmenter
+    from cplus1_keras.tasks.segmentation import segmentation_model
     from cplus1_keras.tasks.segmentation.calibration import threshold_at_pixel_fpr
     from cplus1_keras.tasks.segmentation.judging import judge, scored
 
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(16, 5, 4, "same", activation="relu")(keras.layers.Rescaling(1 / 255)(inputs))
-    model = segmenter(inputs, x, heads.LinearHead(5, use_bias=True, background=True))
+    model = segmentation_model(inputs, x, heads.LinearHead(5, use_bias=True, background=True))
     found = Segmenter(model, Reject(5, 0.0), tile=224)
     protocol = masks.SegmentationProtocol({str(k): k for k in range(6)}, background=(6,), unknown=("5",))
     source = masks.sources.folder(folder / "images", folder / "masks").subset(range(count))
@@ -84,7 +84,9 @@ def main():
                 rows.append({"images": count, "sizes": min(sizes, count), "onednn": onednn, **peaks})
     growth = rows[len(arguments.counts) - 1]["judge"] / rows[0]["judge"]
     where = provenance()
-    text = f"{table(rows)}\n\nJudging, second row to first: {growth - 1:+.1%}; target at most +5 %. {sentence(where)}\n"
+    text = (
+        f"{table(rows)}\n\nJudging, second row to first: {growth - 1:+.1%}; target at most +5 %. {as_sentence(where)}\n"
+    )
     print(text)
     write_json(arguments.output, {"rows": rows, "growth": growth, "seed": 0, "provenance": where})
     arguments.output.with_suffix(".md").write_text(text, encoding="utf-8")

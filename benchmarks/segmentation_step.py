@@ -26,7 +26,7 @@ import numpy as np
 from cplus1_keras.configs import segmentation as parts
 from cplus1_keras.labels import IGNORE
 from cplus1_keras.metrics.report import aligned
-from cplus1_keras.provenance import provenance, sentence, write_json
+from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 CLASSES = 20
 VARIANTS = {
@@ -107,7 +107,7 @@ def main():
     given = {name: getattr(arguments, name) for name in ("size", "batch", "depth", "stride")}
     size, where = f"{arguments.size} x {arguments.size}", provenance()
     told = f"DeepLabV3+ ResNet-{arguments.depth}, {size}, output stride {arguments.stride}, batch {arguments.batch}"
-    text = f"{table(seconds, memory)}\n\n{told}. {sentence(where)}\n"
+    text = f"{table(seconds, memory)}\n\n{told}. {as_sentence(where)}\n"
     print("\n" + text)
     if arguments.output:
         write_json(arguments.output, {**given, "seconds": seconds, "peak_bytes": memory, "provenance": where})

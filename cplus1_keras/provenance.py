@@ -31,7 +31,7 @@ def provenance():
     }
 
 
-def sentence(origin):
+def as_sentence(origin):
     """What `provenance` gave, for a line below a table.
 
     Args:
@@ -41,7 +41,7 @@ def sentence(origin):
         Text.
 
     >>> where = {"machine": "EPYC", "cpus": 2, "packages": {"keras": "3.15.1"}, "commit": "ab12", "date": "2026-11-20"}
-    >>> sentence(where)
+    >>> as_sentence(where)
     'EPYC, 2 CPUs; keras 3.15.1; commit ab12, 2026-11-20.'
     """
     versions = ", ".join(f"{name} {version}" for name, version in origin["packages"].items())

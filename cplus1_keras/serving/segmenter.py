@@ -159,7 +159,7 @@ class Segmenter:
         if logits.shape[1:3] != size:
             raise ValueError(
                 f"The model must give logits of its images' size, {tuple(size)}. Received: {tuple(logits.shape[1:3])}. "
-                "`tasks.segmentation.segmenter` builds such models."
+                "`tasks.segmentation.segmentation_model` builds such models."
             )
         return logits
 

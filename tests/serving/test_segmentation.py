@@ -17,7 +17,7 @@ from cplus1_keras import heads, palettes, scores  # noqa: E402
 from cplus1_keras.rejection import Reject  # noqa: E402
 from cplus1_keras.serving import Segmenter  # noqa: E402
 from cplus1_keras.serving import segmentation as serving  # noqa: E402  needs TensorFlow
-from cplus1_keras.tasks.segmentation import segmenter  # noqa: E402
+from cplus1_keras.tasks.segmentation import segmentation_model  # noqa: E402
 
 NAMES = ["cat", "dög", "eel"]
 
@@ -29,7 +29,7 @@ def built(background=True, num_classes=3):
     x = keras.layers.Rescaling(1 / 64, -2)(images)
     x = keras.layers.GaussianNoise(1.0)(x)
     x = keras.layers.Conv2D(8, 5, 4, "same", activation="tanh")(x)
-    return segmenter(images, x, heads.LinearHead(num_classes, use_bias=True, background=background))
+    return segmentation_model(images, x, heads.LinearHead(num_classes, use_bias=True, background=background))
 
 
 def pictures(*shape, seed=0):

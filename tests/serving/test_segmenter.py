@@ -15,7 +15,7 @@ from cplus1_keras.backbones.dilated import dilated_resnet
 from cplus1_keras.rejection import Reject
 from cplus1_keras.serving import Segmenter
 from cplus1_keras.serving.segmenter import _starts
-from cplus1_keras.tasks.segmentation import deeplab_v3_plus, segmenter
+from cplus1_keras.tasks.segmentation import deeplab_v3_plus, segmentation_model
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ def built(kernel_size, strides=1, background=True, num_classes=3):
     images = keras.Input((None, None, 3))
     x = keras.layers.Rescaling(1 / 64, -2)(images)
     x = keras.layers.Conv2D(5, kernel_size, strides, "same", activation="tanh")(x)
-    return segmenter(images, x, heads.LinearHead(num_classes, use_bias=True, background=background))
+    return segmentation_model(images, x, heads.LinearHead(num_classes, use_bias=True, background=background))
 
 
 def accepting(num_classes=3, threshold=-np.inf, score=scores.log_odds):

@@ -8,7 +8,7 @@ from cplus1_keras.tasks.segmentation.models import (
     hrnet_fcn,
     ocrnet,
     output_stride,
-    segmenter,
+    segmentation_model,
 )
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "hrnet_fcn",
     "ocrnet",
     "output_stride",
-    "segmenter",
+    "segmentation_model",
 ]

@@ -49,7 +49,7 @@ def tile_of(experiment):
     return experiment.largest if experiment.base is None else None
 
 
-def judge(model, experiment, split, threshold=-np.inf, images=None):
+def judge_split(model, experiment, split, threshold=-np.inf, images=None):
     """All figures of a split.
 
     Args:
@@ -63,7 +63,7 @@ def judge(model, experiment, split, threshold=-np.inf, images=None):
         As `judging.judge`: plain values, with `experiment.flip_test` also `segmentation_with_flip`, and
         `metrics.PixelScores`.
 
-    >>> figures, pixels = judge(model, experiment, splits.test)  # doctest: +SKIP
+    >>> figures, pixels = judge_split(model, experiment, splits.test)  # doctest: +SKIP
     >>> figures["segmentation"]["miou"]  # doctest: +SKIP
     """
     protocol, pairs = split.protocol, pipeline.evaluation(split).take(-1 if images is None else images)
@@ -181,7 +181,7 @@ def evaluate(model, experiment, parts, directory):
     >>> found, figures = evaluate(model, experiment, splits, directory)  # doctest: +SKIP
     """
     found = calibrate(model, experiment, parts.calibration)
-    figures, pixels = judge(model, experiment, parts.test, found.threshold)
+    figures, pixels = judge_split(model, experiment, parts.test, found.threshold)
     if figures["open_set"]:
         curves = {group: pixels.curve(group) for group in figures["open_set"]}
         plots.oscr(curves, title=f"{experiment.name}: OSCR over pixels of the test set").savefig(directory / "oscr.png")

@@ -46,7 +46,7 @@ def tiny(num_classes, centers=parts.moving_average):
     images = keras.Input((None, None, 3))
     x = keras.layers.Rescaling(1 / 127.5, -1)(images)
     x = keras.layers.Conv2D(8, 5, 4, padding="same", activation="relu")(x)
-    return segmentation.segmenter(images, x, parts.classifier(num_classes, centers))
+    return segmentation.segmentation_model(images, x, parts.classifier(num_classes, centers))
 
 
 def data(seed, folder, protocol=None):
@@ -185,7 +185,7 @@ def test_validation_is_judged_as_the_test_is(folder, tmp_path):
     splits = dataclasses.replace(splits, validation=dataclasses.replace(splits.calibration, name="validation"))
     model = task.build(experiment, splits.num_classes)
     logs = task.fit(model, experiment, splits, tmp_path, verbose=0).history
-    figures, _ = evaluation.judge(model, experiment, splits.validation)
+    figures, _ = evaluation.judge_split(model, experiment, splits.validation)
     assert len(logs["val_logits_mean_iou"]) == 2
     assert logs["val_logits_mean_iou"][-1] == pytest.approx(figures["segmentation"]["miou"])
     assert logs["val_logits_auroc_negative"][-1] == pytest.approx(figures["open_set"]["negative"]["auroc"])

@@ -12,7 +12,7 @@ from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.metrics.pixels import edge_of
 from cplus1_keras.rejection import Reject
 from cplus1_keras.serving import Segmenter
-from cplus1_keras.tasks.segmentation import segmenter
+from cplus1_keras.tasks.segmentation import segmentation_model
 from cplus1_keras.tasks.segmentation.calibration import threshold_at_pixel_fpr
 from cplus1_keras.tasks.segmentation.judging import judge, scored
 
@@ -22,7 +22,7 @@ def built(kernel_size):
     images = keras.Input((None, None, 3))
     x = keras.layers.Rescaling(1 / 64, -2)(images)
     x = keras.layers.Conv2D(5, kernel_size, padding="same", activation="tanh")(x)
-    return segmenter(images, x, heads.LinearHead(3, use_bias=True, background=True))
+    return segmentation_model(images, x, heads.LinearHead(3, use_bias=True, background=True))
 
 
 def accepting(threshold=-np.inf):

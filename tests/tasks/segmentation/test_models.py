@@ -57,7 +57,7 @@ def tiny():
 
     def build(head):
         images = keras.Input((None, None, 3))
-        return segmentation.segmenter(images, keras.layers.AveragePooling2D(4)(images), head)
+        return segmentation.segmentation_model(images, keras.layers.AveragePooling2D(4)(images), head)
 
     return build
 

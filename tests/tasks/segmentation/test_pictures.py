@@ -14,7 +14,7 @@ from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.palettes import palette
 from cplus1_keras.rejection import Reject
 from cplus1_keras.serving import Segmenter
-from cplus1_keras.tasks.segmentation import segmenter
+from cplus1_keras.tasks.segmentation import segmentation_model
 from cplus1_keras.tasks.segmentation.pictures import SegmentationPictures, panels, pixel_features, planar
 
 NAMES = ["road", "car", "tree"]
@@ -81,7 +81,7 @@ def test_tensorboard(tmp_path):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(4, 3, padding="same")(keras.layers.Rescaling(1 / 255)(inputs))
-    model = segmenter(inputs, x, heads.LinearHead(3, background=True))
+    model = segmentation_model(inputs, x, heads.LinearHead(3, background=True))
     model.compile("sgd", losses.BackgroundCrossEntropyLoss())
     images, labels = np.random.default_rng(0).uniform(0, 255, (2, 12, 16, 3)), np.zeros((2, 12, 16), "int32")
     watch = SegmentationPictures(Segmenter(model, Reject(3, 0.0)), [(images, labels)], NAMES, tmp_path, every=2)

@@ -7,7 +7,7 @@ from cplus1_keras.tasks.segmentation.models.builders import (
     hrnet_fcn,
     ocrnet,
     output_stride,
-    segmenter,
+    segmentation_model,
 )
 
-__all__ = ["AUXILIARY_WEIGHT", "deeplab_v3_plus", "fcn", "hrnet_fcn", "ocrnet", "output_stride", "segmenter"]
+__all__ = ["AUXILIARY_WEIGHT", "deeplab_v3_plus", "fcn", "hrnet_fcn", "ocrnet", "output_stride", "segmentation_model"]

@@ -11,7 +11,7 @@ AUXILIARY_WEIGHT = 0.4
 """The weight of an auxiliary classifier's loss, as in mmsegmentation's and OCRNet's published settings."""
 
 
-def segmenter(images, features, head, auxiliary_logits=None, name="segmenter"):
+def segmentation_model(images, features, head, auxiliary_logits=None, name="segmentation_model"):
     """The model from images to a head's outputs for each pixel.
 
     What is per class (`logits`, `cosines`, `scale`, `distances`) is resized bilinearly to the image, so cross-entropy
@@ -36,7 +36,7 @@ def segmenter(images, features, head, auxiliary_logits=None, name="segmenter"):
     Example:
         >>> images = keras.Input((None, None, 3))
         >>> features = keras.layers.Conv2D(8, 3, strides=4, padding="same")(images)
-        >>> model = segmenter(images, features, heads.LinearHead(5, background=True))
+        >>> model = segmentation_model(images, features, heads.LinearHead(5, background=True))
         >>> {name: tuple(output.shape) for name, output in model(np.zeros((1, 20, 24, 3), "float32")).items()}
         {'features': (1, 5, 6, 8), 'logits': (1, 20, 24, 6)}
     """
@@ -79,7 +79,7 @@ def deeplab_v3_plus(
 
     Returns:
         `OpenSetModel`: images (N, H, W, channels) of any size, 0..255 -> `features` (N, H/4, W/4, channels), `logits`
-        (N, H, W, classes), and what else the head gives; see `segmenter`.
+        (N, H, W, classes), and what else the head gives; see `segmentation_model`.
 
     Example:
         >>> backbone = backbones.dilated_resnet(18, 16, widths=(64, 64, 96, 128))
@@ -91,7 +91,7 @@ def deeplab_v3_plus(
     if rates is None:
         rates = [96 * step // output_stride(backbone) for step in (1, 2, 3)]
     features = decoders.deeplab_features(maps, rates, channels, low_level_channels, dropout)
-    return segmenter(backbone.input, features, head, _auxiliary(maps, auxiliary, dropout), name)
+    return segmentation_model(backbone.input, features, head, _auxiliary(maps, auxiliary, dropout), name)
 
 
 def fcn(backbone, head, auxiliary=None, channels=512, convolutions=2, dropout=0.1, name="fcn"):
@@ -106,7 +106,7 @@ def fcn(backbone, head, auxiliary=None, channels=512, convolutions=2, dropout=0.
 
     Returns:
         `OpenSetModel`: images of any size, 0..255 -> `features` at the last map's size, `logits` (N, H, W, classes),
-        and what else the head gives; see `segmenter`.
+        and what else the head gives; see `segmentation_model`.
 
     Example:
         >>> model = fcn(backbones.dilated_resnet(18, 8), heads.LinearHead(10), channels=64)
@@ -115,7 +115,7 @@ def fcn(backbone, head, auxiliary=None, channels=512, convolutions=2, dropout=0.
     """
     maps = backbone.outputs
     features = decoders.fcn_features(maps[-1], channels, convolutions, dropout=dropout)
-    return segmenter(backbone.input, features, head, _auxiliary(maps, auxiliary, dropout), name)
+    return segmentation_model(backbone.input, features, head, _auxiliary(maps, auxiliary, dropout), name)
 
 
 def hrnet_fcn(backbone, head, dropout=0.0, name="hrnet_fcn"):
@@ -132,7 +132,7 @@ def hrnet_fcn(backbone, head, dropout=0.0, name="hrnet_fcn"):
 
     Returns:
         `OpenSetModel`: images of any size, 0..255 -> `features` (N, H/4, W/4, K), K the channels of all branches,
-        `logits` (N, H, W, classes), and what else the head gives; see `segmenter`.
+        `logits` (N, H, W, classes), and what else the head gives; see `segmentation_model`.
 
     Example:
         >>> head = heads.LinearHead(20, use_bias=True, background=True)
@@ -142,7 +142,7 @@ def hrnet_fcn(backbone, head, dropout=0.0, name="hrnet_fcn"):
     """
     x = decoders.joined_maps(backbone.outputs)
     features = decoders.fcn_features(x, x.shape[-1], 1, kernel_size=1, concatenate=False, dropout=dropout)
-    return segmenter(backbone.input, features, head, name=name)
+    return segmentation_model(backbone.input, features, head, name=name)
 
 
 def ocrnet(backbone, head, auxiliary, channels=512, key_channels=256, name="ocrnet"):
@@ -162,7 +162,7 @@ def ocrnet(backbone, head, auxiliary, channels=512, key_channels=256, name="ocrn
 
     Returns:
         `OpenSetModel`: images of any size, 0..255 -> `features` (N, H/4, W/4, channels), `logits` and
-        `auxiliary_logits` (N, H, W, classes), and what else the head gives; see `segmenter`.
+        `auxiliary_logits` (N, H, W, classes), and what else the head gives; see `segmentation_model`.
 
     Example:
         >>> model = ocrnet(backbones.hrnet(48), heads.LinearHead(20), heads.LinearHead(20))  # doctest: +SKIP
@@ -173,7 +173,7 @@ def ocrnet(backbone, head, auxiliary, channels=512, key_channels=256, name="ocrn
     first = decoders.fcn_features(x, x.shape[-1], 1, 1, concatenate=False, dropout=0.0, name="auxiliary")
     region_logits = auxiliary(first)["logits"]
     features = decoders.ocr_features(x, region_logits, channels, key_channels)
-    return segmenter(backbone.input, features, head, region_logits, name)
+    return segmentation_model(backbone.input, features, head, region_logits, name)
 
 
 def output_stride(backbone):
