@@ -1,0 +1,68 @@
+"""What the benchmarks conclude from seeds: intervals and marks against scipy's t-test on the paired differences."""
+
+import importlib
+import pathlib
+import re
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+
+FOLDER = pathlib.Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """`benchmark(name)` imports a script of the folder, which is no package."""
+    monkeypatch.syspath_prepend(FOLDER)
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and pathlib.Path(sys.modules[name].__file__).parent == FOLDER:
+            del sys.modules[name]
+
+
+def test_spread_is_the_mean_with_students_interval(benchmark):
+    spread = benchmark("comparison").spread
+    values = [0.31, 0.36, 0.33, 0.29]
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    mean, half = (float(part) for part in spread(values, ".6f").split(" ± "))
+    assert (mean, mean + half) == (pytest.approx(np.mean(values), abs=1e-6), pytest.approx(interval.high, abs=2e-6))
+    assert spread([0.5]) == "0.500"
+    assert spread([0.5, None]) == ""
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.01, 0.02, 0.03, 0.05, -0.05])
+def test_differences_are_paired_by_seed_and_marked_where_a_t_test_would(benchmark, effect):
+    segmentation = benchmark("segmentation")
+    generator = np.random.default_rng(0)
+    first = generator.uniform(0.3, 0.5, 4)
+    second = first + effect + 0.02 * generator.normal(size=4)
+
+    def by_seed(values, seeds):
+        return {str(seed): {"segmentation": {"miou": values[seed]}} for seed in seeds}
+
+    # Seeds in another order, and one that the other row lacks.
+    results = {"softmax": by_seed(first, [3, 1, 0]), "compactness": by_seed(second, [0, 1, 2, 3])}
+    cell = segmentation.difference(results, "compactness", "softmax", "mIoU")
+    test = stats.ttest_rel(second[[0, 1, 3]], first[[0, 1, 3]])
+    assert cell.endswith("*") == (test.pvalue < 0.05)
+    mean, half = map(float, re.fullmatch(r"(\S+) ± ([\d.]+)\*?", cell).groups())
+    assert mean == pytest.approx(100 * np.mean((second - first)[[0, 1, 3]]), abs=0.006)
+    assert mean + half == pytest.approx(100 * test.confidence_interval(0.95).high, abs=0.011)
+    assert segmentation.difference({"a": by_seed(first, [0]), "b": by_seed(second, [0])}, "b", "a", "mIoU")[-1] != "*"
+
+
+def test_tables_compare_with_their_first_row(benchmark):
+    segmentation = benchmark("segmentation")
+    figures = {"segmentation": {"miou": 0.5, "macc": 0.5, "aacc": 0.5}, "open_set": {}}
+    better = {**figures, "segmentation": {"miou": 0.75, "macc": 0.5, "aacc": 0.5}, "gradient_ratio/compactness": 0.25}
+    text = segmentation.tables(
+        {"softmax": {"0": figures}, "compactness": {"0": better}, "background 1": {"0": figures}}
+    )
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    found = {row[0]: row[1] for row in rows}
+    assert found["minus 0, paired by seed"] == "mIoU"
+    assert (found["+ L_compact"], found["1"]) == ("25.00", "-25.00")  # to softmax, and to weight 0
+    assert ["compactness", "0.25"] in rows
