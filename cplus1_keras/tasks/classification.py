@@ -233,6 +233,31 @@ def strategy():
     return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
 
 
+def per_replica(batch_size, strategy):
+    """How many images of a batch each replica gets.
+
+    Args:
+        batch_size: Images in a global batch.
+        strategy: A `tf.distribute.Strategy`.
+
+    Returns:
+        int.
+
+    Raises:
+        ValueError: If they cannot all get as many: one without an image fails in its layers.
+
+    >>> per_replica(16, strategy())
+    16
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ValueError(
+            f"`batch_size` must be a multiple of the {replicas} replicas (GPUs) that share a batch. "
+            f"Received: batch_size={batch_size}"
+        )
+    return batch_size // replicas
+
+
 def fit(model, experiment, splits, directory):
     """Train a compiled model on the splits of an experiment.
 
@@ -259,7 +284,8 @@ def fit(model, experiment, splits, directory):
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
     ]
     images = training_images(model, experiment, splits)
-    watched = _divisible(splits.validation, experiment.batch_size, model.distribute_strategy.num_replicas_in_sync)
+    replicas = experiment.batch_size // per_replica(experiment.batch_size, model.distribute_strategy)
+    watched = _divisible(splits.validation, replicas)
     validation = data.evaluation(watched, experiment.batch_size, **_image_format(model))
     # The data set shuffles by itself, in an order that the seed and the epoch decide.
     return model.fit(images, validation_data=validation, epochs=experiment.epochs, callbacks=watchers, shuffle=False)
@@ -271,13 +297,8 @@ def _image_format(model):
     return {"image_size": (height, width), "channels": channels}
 
 
-def _divisible(split, batch_size, replicas):
+def _divisible(split, replicas):
     """The split without its last images, fewer than `replicas`: a replica without an image fails in its layers."""
-    if batch_size % replicas:
-        raise ValueError(
-            f"`batch_size` must be a multiple of the {replicas} replicas (GPUs) that share a batch. "
-            f"Received: batch_size={batch_size}"
-        )
     count = len(split) - len(split) % replicas
     return dataclasses.replace(split, source=split.source.subset(np.arange(count)), labels=split.labels[:count])
 

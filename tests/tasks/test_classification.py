@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import json
+import types
 
 import keras
 import numpy as np
@@ -71,6 +72,14 @@ def test_the_config_is_written_as_text_that_tells_the_loss(run):
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     assert config["epochs"] == 4
     assert "EntropicOpenSetLoss" in json.dumps(config["loss"])
+
+
+def test_a_batch_is_shared_equally_or_not_at_all():
+    two = types.SimpleNamespace(num_replicas_in_sync=2)
+    assert classification.per_replica(6, two) == 3
+    for batch_size in (5, 1):
+        with pytest.raises(ValueError, match=rf"multiple of the 2 replicas .*Received: batch_size={batch_size}"):
+            classification.per_replica(batch_size, two)
 
 
 def test_a_training_is_kept_when_its_judging_fails(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.models import OpenSetModel
 from cplus1_keras.provenance import write_json
 from cplus1_keras.tasks import report
-from cplus1_keras.tasks.classification import strategy
+from cplus1_keras.tasks.classification import per_replica, strategy
 from cplus1_keras.tasks.directory import CHECKPOINT, new_directory
 from cplus1_keras.tasks.segmentation import calibration, pictures, reporting
 from cplus1_keras.tasks.segmentation.evaluation import answering, evaluate, spaced, tile_of
@@ -171,11 +171,13 @@ def fit(model, experiment, parts, directory, verbose="auto"):
 
     Raises:
         FloatingPointError: If the loss becomes NaN; the last good checkpoint stays.
+        ValueError: If the batch cannot be shared equally by the replicas.
 
     >>> history = fit(model, experiment, parts, directory)  # doctest: +SKIP
     """
     batches = training_images(experiment, parts)
-    first = [tensor[: _replica_batch(model, experiment)] for tensor in next(iter(batches))]
+    share = per_replica(experiment.batch_size, model.distribute_strategy)
+    first = [tensor[:share] for tensor in next(iter(batches))]
     checkpoint = directory / CHECKPOINT
     segmenter = answering(model, experiment, parts.class_names)
     shown = parts.validation if len(parts.validation) else parts.train
@@ -253,10 +255,6 @@ def _epochs(steps, interval):
             f"steps={steps}. Take {interval * max(1, round(steps / interval))}."
         )
     return best
-
-
-def _replica_batch(model, experiment):
-    return max(1, experiment.batch_size // model.distribute_strategy.num_replicas_in_sync)
 
 
 def _check(experiment, parts):

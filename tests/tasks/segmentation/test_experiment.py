@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import types
 
 import keras
 import numpy as np
@@ -160,6 +161,16 @@ def test_training_takes_the_stated_steps_with_poly_rate_and_logs_the_terms(folde
     kept = keras.saving.load_model(tmp_path / "last_good.keras", compile=False)
     for one, other in zip(kept.weights, model.weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_batch_that_replicas_cannot_share_is_told_before_training(folder, tmp_path, monkeypatch):
+    experiment = small(folder, batch_size=3)
+    splits = experiment.data(0)
+    model = task.build(experiment, splits.num_classes)
+    two = types.SimpleNamespace(num_replicas_in_sync=2)
+    monkeypatch.setattr(type(model), "distribute_strategy", two, raising=False)
+    with pytest.raises(ValueError, match="multiple of the 2 replicas"):
+        task.fit(model, experiment, splits, tmp_path)
 
 
 def test_a_training_is_kept_when_its_judging_fails(folder, tmp_path, monkeypatch):
