@@ -25,7 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cplus1_keras import heads, losses
+from cplus1_keras import heads, layers, losses
 from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 MEGABYTE = 1e6
@@ -76,7 +76,7 @@ def with_background(classes):
 def with_centers(kind):
     def layers(classes):
         head = heads.LinearHead(classes - 1, background=True)
-        return [head, heads.SharedCenters(head) if kind is heads.SharedCenters else kind(classes - 1)]
+        return [head, layers.SharedCenters(head) if kind is layers.SharedCenters else kind(classes - 1)]
 
     return layers
 
@@ -113,9 +113,9 @@ C2AM = {
     "C2AM, knowns only": Variant(cosine(30.0), cross_entropy(losses.C2AM(0.5))),
 }
 CPLUS1 = {
-    "C+1, moving average": Variant(with_centers(heads.MovingAverageCenters), losses.cplus1, 0.7),
-    "C+1, learnable": Variant(with_centers(heads.LearnableCenters), losses.cplus1, 0.7),
-    "C+1, shared": Variant(with_centers(heads.SharedCenters), losses.cplus1, 0.7),
+    "C+1, moving average": Variant(with_centers(layers.MovingAverageCenters), losses.cplus1, 0.7),
+    "C+1, learnable": Variant(with_centers(layers.LearnableCenters), losses.cplus1, 0.7),
+    "C+1, shared": Variant(with_centers(layers.SharedCenters), losses.cplus1, 0.7),
 }
 
 

@@ -45,9 +45,9 @@ def worker(what, folder, count):
 
     from cplus1_keras import heads
     from cplus1_keras.data import segmentation as masks
-    from cplus1_keras.rejection import Reject
+    from cplus1_keras.layers import Reject
+    from cplus1_keras.models import segmentation_model
     from cplus1_keras.serving import Segmenter
-    from cplus1_keras.tasks.segmentation import segmentation_model
     from cplus1_keras.tasks.segmentation.calibration import threshold_at_pixel_fpr
     from cplus1_keras.tasks.segmentation.judging import judge, scored
 

@@ -3,9 +3,9 @@
 What needs TensorFlow (`data`, `serving`, `tasks`, `configs`) is imported by name; the rest runs on any Keras backend.
 """
 
-from cplus1_keras import anchors, calibration, heads, labels, losses, metrics, scale, scores
+from cplus1_keras import anchors, calibration, heads, labels, layers, losses, metrics, models, scale, scores
+from cplus1_keras.layers import Reject
 from cplus1_keras.models import OpenSetModel
-from cplus1_keras.rejection import Reject
 
 __all__ = [
     "OpenSetModel",
@@ -14,9 +14,11 @@ __all__ = [
     "calibration",
     "heads",
     "labels",
+    "layers",
     "load",
     "losses",
     "metrics",
+    "models",
     "scale",
     "scores",
 ]

@@ -112,12 +112,12 @@ def fit():
     """Losses of a short training with state, which on JAX runs without assignments."""
     import keras
 
-    from cplus1_keras import OpenSetModel, heads, losses
+    from cplus1_keras import OpenSetModel, heads, layers, losses
 
     inputs = keras.Input((5,))
     dense = keras.layers.Dense(5, kernel_initializer="identity")
     head = heads.AdaCosHead(4)
-    model = OpenSetModel(inputs, heads.MarginWarmup(4)(head(dense(inputs))))
+    model = OpenSetModel(inputs, layers.MarginWarmup(4)(head(dense(inputs))))
     head.kernel.assign(np.random.default_rng(1).normal(size=(5, 4)).astype("float32"))
     loss = losses.CrossEntropyLoss(losses.GrowingMargin(losses.ArcFace(0.3))) + 0.01 * losses.RingLoss(4.0)
     model.compile(keras.optimizers.SGD(0.1), loss)

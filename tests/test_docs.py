@@ -24,7 +24,6 @@ from cplus1_keras import (
     labels,
     losses,
     metrics,
-    rejection,
     scale,
     scores,
     serving,
@@ -47,7 +46,8 @@ GLOBALS = {
     "metrics": metrics,
     "np": np,
     "ops": ops,
-    "rejection": rejection,
+    "layers": layers,
+    "models": models,
     "scores": scores,
     "tf": tf,
 }

@@ -29,7 +29,7 @@ def settings():
 def train(name, strategy, data):
     import keras
 
-    from cplus1_keras import OpenSetModel, heads
+    from cplus1_keras import OpenSetModel, layers
 
     with strategy.scope():
         keras.utils.set_random_seed(0)
@@ -38,7 +38,7 @@ def train(name, strategy, data):
         outputs = head(keras.layers.Dense(5, activation="tanh", kernel_initializer="identity")(inputs))
         columns = head.kernel.shape[1]
         head.kernel.assign(np.eye(5, columns) * np.arange(1, columns + 1))  # close to the data, norms that differ
-        model = OpenSetModel(inputs, heads.MarginWarmup(20)(outputs) if name == "adacos" else outputs)
+        model = OpenSetModel(inputs, layers.MarginWarmup(20)(outputs) if name == "adacos" else outputs)
         # At large rates rounding alone grows to 1e-4.
         model.compile(keras.optimizers.SGD(0.01), loss)
     history = model.fit(data, epochs=2, verbose=0).history

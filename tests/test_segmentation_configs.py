@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import pytest
 
-from cplus1_keras import configs, heads
+from cplus1_keras import configs, layers
 from cplus1_keras.configs import segmentation as parts
 from cplus1_keras.data.segmentation import sources
 from cplus1_keras.tasks.segmentation import experiment as task
 
-MEANS, LEARNED, SHARED = heads.MovingAverageCenters, heads.LearnableCenters, heads.SharedCenters
+MEANS, LEARNED, SHARED = layers.MovingAverageCenters, layers.LearnableCenters, layers.SharedCenters
 R50, R101, W48 = 43_572_186, 62_564_314, 65_860_101
 """Parameters of the networks with 21 outputs, as ../shared/VISION.md has them; a layer of centres adds its own."""
 

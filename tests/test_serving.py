@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from cplus1_keras import calibration, rejection, scores
+from cplus1_keras import calibration, scores
+from cplus1_keras.layers import rejection
 
 tf = pytest.importorskip("tensorflow", reason="serving is TensorFlow's part")
 if keras.backend.backend() != "tensorflow":

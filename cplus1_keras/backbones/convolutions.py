@@ -1,7 +1,6 @@
-"""The blocks of dense nets: convolutions with normalisation, and resizing to the size of another map."""
+"""The blocks of dense nets: convolutions with normalisation."""
 
-import keras
-from keras import layers, ops
+from keras import layers
 
 
 def convolution(x, filters, kernel_size, name, strides=1, activation=True):
@@ -73,36 +72,3 @@ def separable_convolution(x, filters, name, rate=1):
 def _normalized(x, name, activation):
     x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if activation else x
-
-
-@keras.saving.register_keras_serializable("cplus1_keras")
-class ResizeLike(layers.Layer):
-    """Resizes a map bilinearly, with half-pixel centres (`align_corners=False`), to the height and width of another.
-
-    Args:
-        **kwargs: Keras's `name`, `dtype`.
-
-    >>> ResizeLike()([np.ones((1, 2, 2, 5), "float32"), np.ones((1, 9, 8, 3), "float32")]).shape.as_list()
-    [1, 9, 8, 5]
-    """
-
-    def __init__(self, **kwargs):
-        # The map keeps its type, and the other is read for its shape only: neither must be cast.
-        super().__init__(autocast=False, **kwargs)
-
-    def call(self, inputs):
-        x, like = inputs
-        if None not in x.shape[1:3] and tuple(x.shape[1:3]) == tuple(like.shape[1:3]):
-            return x
-        size = ops.shape(like)[1:3]
-        if all(isinstance(n, int) for n in size):
-            return ops.cast(ops.image.resize(x, size, "bilinear"), x.dtype)
-        # A graph for images of any size, which only TensorFlow has: Keras 3.15 compares sizes with 0 in Python, so that
-        # `ops.image.resize` refuses one that is a tensor.
-        import tensorflow as tf
-
-        return ops.cast(tf.image.resize(x, size), x.dtype)
-
-    def compute_output_spec(self, inputs):
-        x, like = inputs
-        return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[-1]), dtype=x.dtype)

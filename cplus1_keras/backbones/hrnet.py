@@ -3,8 +3,9 @@
 import keras
 from keras import layers
 
-from cplus1_keras.backbones.convolutions import ResizeLike, convolution
+from cplus1_keras.backbones.convolutions import convolution
 from cplus1_keras.backbones.outputs import check_image_shape
+from cplus1_keras.layers.resizing import ResizeLike
 
 MODULES = (1, 4, 3)
 """Modules of the stages 2, 3 and 4, which have 2, 3 and 4 branches."""

@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Callable
 
-from cplus1_keras import anchors, heads, losses, scores
+from cplus1_keras import anchors, heads, layers, losses, scores
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.scale import simplex_bound
 
@@ -83,16 +83,16 @@ def families(num_classes, features):
 
 
 def _moving_average(num_classes):
-    head, centers = heads.LinearHead(num_classes, background=True), heads.MovingAverageCenters(num_classes)
+    head, centers = heads.LinearHead(num_classes, background=True), layers.MovingAverageCenters(num_classes)
     return lambda features: centers(head(features))
 
 
 def _learnable(num_classes):
-    head, centers = heads.LinearHead(num_classes, background=True), heads.LearnableCenters(num_classes)
+    head, centers = heads.LinearHead(num_classes, background=True), layers.LearnableCenters(num_classes)
     return lambda features: centers(head(features))
 
 
 def _shared(num_classes):
     head = heads.LinearHead(num_classes, background=True)
-    centers = heads.SharedCenters(head)
+    centers = layers.SharedCenters(head)
     return lambda features: centers(head(features))

@@ -6,24 +6,23 @@ import pathlib
 import tempfile
 import zipfile
 
-from cplus1_keras import backbones, heads, losses
-from cplus1_keras.tasks import segmentation
-from cplus1_keras.tasks.segmentation.optimization import SGDWithL2
+from cplus1_keras import backbones, heads, layers, losses, models
+from cplus1_keras.optimizers import SGDWithL2
 
 
 def moving_average(head):
     """Centres that are moving averages of L2-normalised features: the paper's choice."""
-    return heads.MovingAverageCenters(head.num_classes)
+    return layers.MovingAverageCenters(head.num_classes)
 
 
 def learnable(head):
     """Centres that are learned with the net."""
-    return heads.LearnableCenters(head.num_classes, name="centers")
+    return layers.LearnableCenters(head.num_classes, name="centers")
 
 
 def shared(head):
     """Centres that are the classifier's own weights."""
-    return heads.SharedCenters(head)
+    return layers.SharedCenters(head)
 
 
 CENTERS = {"moving_average": moving_average, "learnable": learnable, "shared": shared}
@@ -76,7 +75,7 @@ def pixel_loss(compactness=0.0, background=0.0, auxiliary=False, margin=1.0, cla
         loss = loss + background * losses.BackgroundMarginLoss(margin, class_reduction=class_reduction)
     if auxiliary:
         own = losses.BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})
-        loss = loss + segmentation.AUXILIARY_WEIGHT * own
+        loss = loss + models.AUXILIARY_WEIGHT * own
     return loss
 
 
@@ -110,7 +109,7 @@ def deeplab(num_classes, centers=None, depth=50, output_stride=8, weights=None):
     >>> model = deeplab(20, moving_average, weights="resnet50_imagenet")  # doctest: +SKIP
     """
     backbone = backbones.dilated_resnet(depth, output_stride, weights=weights)
-    return segmentation.deeplab_v3_plus(backbone, classifier(num_classes, centers), classifier(num_classes))
+    return models.deeplab_v3_plus(backbone, classifier(num_classes, centers), classifier(num_classes))
 
 
 def hrnet(num_classes, centers=None, width=48, weights=None):
@@ -118,7 +117,7 @@ def hrnet(num_classes, centers=None, width=48, weights=None):
 
     >>> model = hrnet(20, moving_average, width=18)  # doctest: +SKIP
     """
-    return segmentation.hrnet_fcn(_hrnet(width, weights), classifier(num_classes, centers))
+    return models.hrnet_fcn(_hrnet(width, weights), classifier(num_classes, centers))
 
 
 def ocrnet(num_classes, centers=None, width=48, weights=None):
@@ -127,7 +126,7 @@ def ocrnet(num_classes, centers=None, width=48, weights=None):
     >>> model = ocrnet(20, moving_average, width=18)  # doctest: +SKIP
     """
     backbone = _hrnet(width, weights)
-    return segmentation.ocrnet(backbone, classifier(num_classes, centers), classifier(num_classes))
+    return models.ocrnet(backbone, classifier(num_classes, centers), classifier(num_classes))
 
 
 def small_deeplab(num_classes, centers=None):
@@ -137,7 +136,7 @@ def small_deeplab(num_classes, centers=None):
     True
     """
     backbone = backbones.dilated_resnet(18, 16, widths=(64, 64, 96, 128))
-    return segmentation.deeplab_v3_plus(backbone, classifier(num_classes, centers), channels=96)
+    return models.deeplab_v3_plus(backbone, classifier(num_classes, centers), channels=96)
 
 
 def sgd(l2=5e-4):

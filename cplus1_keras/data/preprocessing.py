@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from cplus1_keras.layers.resizing import size_pair
+
 
 def decode(contents, channels=3):
     """Decode one JPEG, PNG, BMP or GIF (its first frame) as PIL does.
@@ -74,23 +76,6 @@ def preprocess(image, size=None, channels=None):
     if image.shape[-3:-1].as_list() == [height, width]:
         return image
     return tf.image.resize(image, (height, width), antialias=True)
-
-
-def size_pair(size):
-    """`size` as (height, width): an int is a square.
-
-    Raises:
-        ValueError: not a positive int nor a pair of them.
-
-    Example:
-
-    >>> size_pair(32)
-    (32, 32)
-    """
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
-        raise ValueError(f"An image size is a positive int or (height, width). Received: {size!r}")
-    return pair
 
 
 def _with_channels(image, channels):

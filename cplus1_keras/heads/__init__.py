@@ -4,10 +4,8 @@ from cplus1_keras.heads.adacos import AdaCosHead
 from cplus1_keras.heads.anchors import CosineAnchorHead, EuclideanAnchorHead
 from cplus1_keras.heads.base import Head
 from cplus1_keras.heads.cams import CAMHead
-from cplus1_keras.heads.centers import LearnableCenters, MovingAverageCenters, SharedCenters
 from cplus1_keras.heads.cosine import CosineHead
 from cplus1_keras.heads.linear import LinearHead
-from cplus1_keras.heads.warmup import MarginWarmup
 
 __all__ = [
     "AdaCosHead",
@@ -16,9 +14,5 @@ __all__ = [
     "CosineHead",
     "EuclideanAnchorHead",
     "Head",
-    "LearnableCenters",
     "LinearHead",
-    "MarginWarmup",
-    "MovingAverageCenters",
-    "SharedCenters",
 ]

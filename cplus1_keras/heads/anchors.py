@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from cplus1_keras.distances import root, squared_distances, unit
 from cplus1_keras.heads.base import Head
+from cplus1_keras.numerics.distances import root, squared_distances, unit
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")

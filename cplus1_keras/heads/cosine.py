@@ -5,10 +5,10 @@ import warnings
 import keras
 from keras import ops
 
-from cplus1_keras.distances import unit
-from cplus1_keras.gradients import product_with_units
 from cplus1_keras.heads.base import Head
 from cplus1_keras.numerics import divide, norm
+from cplus1_keras.numerics.derivatives import product_with_units
+from cplus1_keras.numerics.distances import unit
 from cplus1_keras.scale import simplex_bound
 
 

@@ -5,9 +5,9 @@ import math
 import keras
 from keras import ops
 
-from cplus1_keras.gradients import as_rows, with_kept
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.numerics import MIN_SINE, divide, sine
+from cplus1_keras.numerics.derivatives import as_rows, with_kept
 
 LEAST_NORM = 1e-30
 """Stands for the norm of a class weight that is 0, whose logarithm would be infinite."""
@@ -170,7 +170,7 @@ class GrowingMargin:
         z = z_plain + f (z_margin - z_plain),   f from 0 to 1
 
     For `CosFace` and `SMSoftmax` that is the margin f m; for `SphereFace` it is the annealing of its authors. The
-    fraction f is handed over by the layer `heads.MarginWarmup`, which counts the steps and is saved with the model.
+    fraction f is handed over by the layer `layers.MarginWarmup`, which counts the steps and is saved with the model.
 
     Args:
         margin: A margin of this package.
@@ -181,7 +181,7 @@ class GrowingMargin:
     Reference: Liu et al. (2017), SphereFace, whose published code blends by f = 1 / (1 + λ) and lets λ fall.
 
     >>> features = keras.Input((8,))
-    >>> outputs = heads.MarginWarmup(steps=1000)(heads.CosineHead(10, scale=16.0)(features))
+    >>> outputs = layers.MarginWarmup(steps=1000)(heads.CosineHead(10, scale=16.0)(features))
     >>> model = OpenSetModel(features, outputs)
     >>> model.compile("sgd", losses.CrossEntropyLoss(margin=losses.GrowingMargin(losses.ArcFace(0.5))))
     """

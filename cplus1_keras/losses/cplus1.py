@@ -5,11 +5,11 @@ import math
 import keras
 from keras import ops
 
-from cplus1_keras.distances import own_squared_distance, root, squared_distances, unit
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.losses.base import OpenSetLoss
 from cplus1_keras.losses.cross_entropy import BackgroundCrossEntropyLoss
 from cplus1_keras.numerics import divide
+from cplus1_keras.numerics.distances import own_squared_distance, root, squared_distances, unit
 
 DISTANCES = ("euclidean", "squared_euclidean", "cosine")
 CLASS_REDUCTIONS = ("mean", "sum")

@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from cplus1_keras.gradients import add_at, as_rows, take_at, with_kept
 from cplus1_keras.labels import is_known, is_negative, is_seen
 from cplus1_keras.losses.base import OpenSetLoss
+from cplus1_keras.numerics.derivatives import add_at, as_rows, take_at, with_kept
 
 
 def cross_entropy(labels, logits):

@@ -5,9 +5,9 @@ import math
 import keras
 from keras import ops
 
-from cplus1_keras.gradients import add_at, as_rows, with_taken
 from cplus1_keras.labels import is_known
 from cplus1_keras.numerics import angle, divide, sine
+from cplus1_keras.numerics.derivatives import add_at, as_rows, with_taken
 
 
 def add_at_target(logits, labels, offset):

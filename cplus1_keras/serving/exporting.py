@@ -38,7 +38,7 @@ def export(model, path, reject, class_names, samples=None):
     Args:
         model: a functional `keras.Model`, images (N, H, W, channels), 0..255 -> dict with `features` and `logits`.
         path: folder to write, which must not exist yet. TF Serving wants its last part to be a version number.
-        reject: a `cplus1_keras.rejection.Reject` with the calibrated threshold.
+        reject: a `cplus1_keras.layers.Reject` with the calibrated threshold.
         class_names: names of the known classes, in the order of the logits.
         samples: images (N, H, W, channels), 0..255, on which the SavedModel must agree with `model.predict`. None takes
             four images of noise.
@@ -50,7 +50,7 @@ def export(model, path, reject, class_names, samples=None):
     Example:
         >>> images, folder = keras.Input((8, 8, 1)), pathlib.Path(tempfile.mkdtemp())
         >>> model = keras.Model(images, heads.LinearHead(3)(keras.layers.Flatten()(images)))
-        >>> export(model, folder / "1", rejection.Reject(3, threshold=0.5), ["cat", "dog", "eel"])
+        >>> export(model, folder / "1", layers.Reject(3, threshold=0.5), ["cat", "dog", "eel"])
         >>> served = tf.saved_model.load(str(folder / "1")).signatures["serving_default"]
         >>> sorted(served(images=tf.zeros((2, 8, 8, 1))))
         ['class_id', 'class_name', 'known', 'probabilities', 'score']

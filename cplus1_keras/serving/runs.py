@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.calibration import Calibration
-from cplus1_keras.rejection import Reject
+from cplus1_keras.layers import Reject
 from cplus1_keras.serving.exporting import export
 from cplus1_keras.serving.segmenter import Segmenter
 from cplus1_keras.serving.signatures import Signatures, warn_if_scaled
@@ -21,7 +21,7 @@ CALIBRATION_FILE = "calibration.json"
 """The threshold with its evidence, the score it belongs to, names of the classes, shape of an image, and sizes that
 `Segmenter` takes."""
 
-LAYERS = ("heads", "models", "tasks.segmentation")
+LAYERS = ("heads", "layers", "models")
 """Modules that register the classes which a model of this package is made of, when they are imported."""
 
 SAVED_MODEL_FOLDER = "saved_model"
@@ -33,7 +33,7 @@ class Classifier:
 
     Args:
         model: a functional `keras.Model`, images (N, H, W, channels), 0..255 -> dict with `features` and `logits`.
-        reject: a `cplus1_keras.rejection.Reject`.
+        reject: a `cplus1_keras.layers.Reject`.
         class_names: names of the known classes, in the order of the logits.
         calibration: the `Calibration` of the threshold, kept as evidence; None if there is none.
 
@@ -44,7 +44,7 @@ class Classifier:
     Example:
         >>> images = keras.Input((8, 8, 1))
         >>> model = keras.Model(images, heads.LinearHead(3)(keras.layers.Flatten()(images)))
-        >>> classifier = Classifier(model, rejection.Reject(3, threshold=0.5), ["cat", "dog", "eel"])
+        >>> classifier = Classifier(model, layers.Reject(3, threshold=0.5), ["cat", "dog", "eel"])
         >>> classifier.predict(np.zeros((2, 8, 8, 1), "uint8"))["probabilities"].shape
         (2, 3)
     """

@@ -32,7 +32,7 @@ def export(model, path, reject, class_names, max_size, dtype="uint8", colours=No
     Args:
         model: `keras.Model`, images (N, H, W, channels) of any size, 0..255 -> dict with `logits` (N, H, W, C or C+1).
         path: folder to write, which must not exist yet. TF Serving wants its last part to be a version number.
-        reject: a `cplus1_keras.rejection.Reject` with the calibrated threshold and a score that reads the logits alone.
+        reject: a `cplus1_keras.layers.Reject` with the calibrated threshold and a score that reads the logits alone.
         class_names: names of the C known classes, in the order of the logits.
         max_size: int or (height, width): larger images are an error.
         dtype: of the pixels of a request, "uint8" or "float32"; 0..255 in any case.
@@ -48,7 +48,7 @@ def export(model, path, reject, class_names, max_size, dtype="uint8", colours=No
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> images = keras.Input((None, None, 3))
         >>> model = keras.Model(images, heads.LinearHead(2)(images))
-        >>> export(model, folder / "1", rejection.Reject(2, threshold=0.0), ["cat", "dog"], max_size=(600, 800))
+        >>> export(model, folder / "1", layers.Reject(2, threshold=0.0), ["cat", "dog"], max_size=(600, 800))
         >>> served = tf.saved_model.load(str(folder / "1")).signatures["serving_default"]
         >>> served(images=tf.zeros((1, 33, 50, 3), "uint8"))["class_id"].shape.as_list()
         [1, 33, 50]
@@ -109,7 +109,7 @@ class PixelSignatures:
     Example:
         >>> images = keras.Input((None, None, 3))
         >>> model = keras.Model(images, heads.LinearHead(2)(images))
-        >>> signatures = PixelSignatures(model, rejection.Reject(2, threshold=0.0), ["cat", "dog"], max_size=64)
+        >>> signatures = PixelSignatures(model, layers.Reject(2, threshold=0.0), ["cat", "dog"], max_size=64)
         >>> signatures.answers(tf.zeros((1, 5, 7, 3), "uint8"))["score"].shape.as_list()
         [1, 5, 7]
     """
@@ -197,7 +197,7 @@ def answered(reject, logits, finite):
     """What a threshold makes of the logits of pixels; where there is no score, they are rejected.
 
     Args:
-        reject: a `cplus1_keras.rejection.Reject`.
+        reject: a `cplus1_keras.layers.Reject`.
         logits: tensor (N, H, W, C or C+1).
         finite: bool tensor (N,), which images are valid.
 
@@ -206,7 +206,7 @@ def answered(reject, logits, finite):
         where there is one.
 
     >>> logits = tf.constant([[[[3.0, 0.0], [np.nan, 0.0]]]])
-    >>> answered(rejection.Reject(2, threshold=0.0), logits, tf.constant([True]))["class_id"].numpy()
+    >>> answered(layers.Reject(2, threshold=0.0), logits, tf.constant([True]))["class_id"].numpy()
     array([[[ 0, -1]]], dtype=int32)
     """
     answer = reject({"logits": tf.cast(logits, tf.float32)})

@@ -14,7 +14,7 @@ class Segmenter:
 
     Args:
         model: `keras.Model`, images (N, H, W, channels), 0..255 -> dict with `logits` (N, H, W, C or C+1).
-        reject: A `cplus1_keras.rejection.Reject` with a score that reads the logits alone, such as `log_odds`; features
+        reject: A `cplus1_keras.layers.Reject` with a score that reads the logits alone, such as `log_odds`; features
             are coarser than pixels. A threshold of -inf accepts every pixel.
         class_names: Names of the known classes, in the order of the logits; "0", "1", ... where None.
         calibration: The `Calibration` of the threshold, kept as evidence; None if there is none.
@@ -33,7 +33,7 @@ class Segmenter:
 
     >>> images = keras.Input((None, None, 3))
     >>> model = keras.Model(images, heads.LinearHead(2)(images))
-    >>> segmenter = Segmenter(model, rejection.Reject(2, threshold=0.0), tile=512, overlap=0.25, mirror=(0, 1))
+    >>> segmenter = Segmenter(model, layers.Reject(2, threshold=0.0), tile=512, overlap=0.25, mirror=(0, 1))
     >>> segmenter.predict(np.zeros((1, 20, 24, 3)))["class_id"].shape
     (1, 20, 24)
 
@@ -159,7 +159,7 @@ class Segmenter:
         if logits.shape[1:3] != size:
             raise ValueError(
                 f"The model must give logits of its images' size, {tuple(size)}. Received: {tuple(logits.shape[1:3])}. "
-                "`tasks.segmentation.segmentation_model` builds such models."
+                "`models.segmentation_model` builds such models."
             )
         return logits
 

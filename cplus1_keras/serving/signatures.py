@@ -24,7 +24,7 @@ class Signatures:
 
     Args:
         model: a `keras.Model`, images (N, H, W, channels), 0..255 -> dict with at least `features` and `logits`.
-        reject: a `cplus1_keras.rejection.Reject`.
+        reject: a `cplus1_keras.layers.Reject`.
         class_names: the C names of the known classes, in the order of the logits; strings, none of them "unknown".
 
     Raises:
@@ -34,7 +34,7 @@ class Signatures:
     Example:
         >>> images = keras.Input((8, 8, 1))
         >>> model = keras.Model(images, heads.LinearHead(2)(keras.layers.Flatten()(images)))
-        >>> signatures = Signatures(model, rejection.Reject(2, threshold=0.5), ["cat", "dog"])
+        >>> signatures = Signatures(model, layers.Reject(2, threshold=0.5), ["cat", "dog"])
         >>> signatures.answers(tf.zeros((1, 8, 8, 1)))["class_name"].numpy()
         array([b'unknown'], dtype=object)
     """

@@ -11,10 +11,10 @@ import tensorflow as tf
 from cplus1_keras import backbones, calibration, data, metrics, scores, serving
 from cplus1_keras.callbacks import StopOnNaN
 from cplus1_keras.labels import is_known, is_negative
+from cplus1_keras.layers import Reject
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.models import OpenSetModel
 from cplus1_keras.provenance import write_json
-from cplus1_keras.rejection import Reject
 from cplus1_keras.tasks import report
 from cplus1_keras.tasks.directory import CHECKPOINT, new_directory
 

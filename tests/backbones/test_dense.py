@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from cplus1_keras.backbones import dilated_resnet, hrnet, resnet, synchronize_batch_norm
-from cplus1_keras.backbones.convolutions import ResizeLike, convolution
+from cplus1_keras.backbones.convolutions import convolution
+from cplus1_keras.layers.resizing import ResizeLike
 
 SLIM = (8, 8, 8, 8)
 

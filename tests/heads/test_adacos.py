@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cplus1_keras import OpenSetModel, heads, losses
+from cplus1_keras import OpenSetModel, heads, layers, losses
 from cplus1_keras.heads.adacos import adacos_scale
 from cplus1_keras.labels import IGNORE, NEGATIVE
 
@@ -80,7 +80,7 @@ def test_both_layers_survive_save_and_load(tmp_path):
     random = np.random.default_rng(0)
     x, y = random.normal(size=(32, 6)).astype("float32"), random.integers(-1, 4, 32)
     inputs = keras.Input((6,))
-    model = OpenSetModel(inputs, heads.MarginWarmup(10)(heads.AdaCosHead(4)(keras.layers.Dense(5)(inputs))))
+    model = OpenSetModel(inputs, layers.MarginWarmup(10)(heads.AdaCosHead(4)(keras.layers.Dense(5)(inputs))))
     model.compile("sgd", losses.CrossEntropyLoss(losses.GrowingMargin(losses.CosFace(0.3))))
     model.fit(x, y, batch_size=8, epochs=1, verbose=0)
     warmup, head = model.layers[-1], model.layers[-2]
@@ -108,4 +108,4 @@ def test_a_growing_margin_without_its_layer_is_named():
 @pytest.mark.parametrize("steps", [0, 1.5, True])
 def test_steps(steps):
     with pytest.raises(ValueError, match="`steps` must be an integer >= 1"):
-        heads.MarginWarmup(steps)
+        layers.MarginWarmup(steps)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from cplus1_keras import OpenSetModel, heads, losses
+from cplus1_keras import OpenSetModel, heads, layers, losses
 from cplus1_keras.labels import NEGATIVE
 
 
@@ -59,7 +59,7 @@ def test_config_round_trip():
 
 def test_shared_centers_work_on_it():
     head = heads.CAMHead(3)
-    centers = heads.SharedCenters(head)
+    centers = layers.SharedCenters(head)
     outputs = centers(head(np.ones((2, 4, 4, 5), "float32")))
     assert centers.handed(outputs)["centers"].shape == (3, 5)
     assert outputs["embeddings"].shape == (2, 5)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cplus1_keras import distances, heads, losses
+from cplus1_keras import heads, layers, losses
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
+from cplus1_keras.numerics import distances
 
 module = importlib.import_module("cplus1_keras.losses.cplus1")  # the package's attribute of that name is the function
 CLASSES, FEATURES = 3, 5
@@ -141,7 +142,7 @@ def test_golden_cplus1_with_moving_averages(golden):
     head(features)
     head.kernel.assign(case["W"])
     head.bias.assign(case["b"])
-    centers = heads.MovingAverageCenters(4, dtype="float64")
+    centers = layers.MovingAverageCenters(4, dtype="float64")
     centers(head(features))
     centers.centers.assign(case["centers_before"])
     centers.seen.assign(np.ones(4))

@@ -14,7 +14,8 @@ SCRIPT = """
 import json
 import keras, numpy as np
 from keras import ops
-from cplus1_keras import OpenSetModel, anchors, distances, heads, losses
+from cplus1_keras import OpenSetModel, anchors, heads, layers, losses
+from cplus1_keras.numerics import distances
 
 backend = keras.backend.backend()
 if backend == "jax":
@@ -77,8 +78,8 @@ given = random.integers(-1, 3, size=16)
 for kind in ("moving_average", "learnable", "shared"):
     inputs = keras.Input((4,))
     head = heads.LinearHead(3, background=True)
-    layer = {"moving_average": lambda: heads.MovingAverageCenters(3), "learnable": lambda: heads.LearnableCenters(3),
-             "shared": lambda: heads.SharedCenters(head)}[kind]()
+    layer = {"moving_average": lambda: layers.MovingAverageCenters(3), "learnable": lambda: layers.LearnableCenters(3),
+             "shared": lambda: layers.SharedCenters(head)}[kind]()
     model = OpenSetModel(inputs, layer(head(keras.layers.Dense(5)(inputs))))
     fixed = np.random.default_rng(1)
     model.set_weights([fixed.normal(size=w.shape) if w.trainable else np.zeros(w.shape) for w in model.weights])

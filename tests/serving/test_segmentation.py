@@ -14,10 +14,10 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("serving runs on Keras's TensorFlow backend", allow_module_level=True)
 
 from cplus1_keras import heads, palettes, scores  # noqa: E402
-from cplus1_keras.rejection import Reject  # noqa: E402
+from cplus1_keras.layers import Reject  # noqa: E402
+from cplus1_keras.models import segmentation_model  # noqa: E402
 from cplus1_keras.serving import Segmenter  # noqa: E402
 from cplus1_keras.serving import segmentation as serving  # noqa: E402  needs TensorFlow
-from cplus1_keras.tasks.segmentation import segmentation_model  # noqa: E402
 
 NAMES = ["cat", "dög", "eel"]
 

@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from cplus1_keras import calibration, heads, scores, serving
 from cplus1_keras.backbones.dilated import dilated_resnet
-from cplus1_keras.rejection import Reject
+from cplus1_keras.layers import Reject
+from cplus1_keras.models import deeplab_v3_plus, segmentation_model
 from cplus1_keras.serving import Segmenter
 from cplus1_keras.serving.segmenter import _starts
-from cplus1_keras.tasks.segmentation import deeplab_v3_plus, segmentation_model
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -9,8 +9,8 @@ Reference: open-mmlab/mmsegmentation, mmseg/datasets/transforms; the photometric
 
 import tensorflow as tf
 
-from cplus1_keras.data.preprocessing import size_pair
 from cplus1_keras.labels import IGNORE, NEGATIVE
+from cplus1_keras.layers.resizing import scaled_size, size_pair
 
 MEAN_COLOUR = (123.675, 116.28, 103.53)
 """ImageNet's mean, in 0..255: what an image is padded with, 0 after the usual normalisation."""
@@ -72,29 +72,6 @@ def random_scale(low=0.5, high=2.0, base=None, keep_ratio=True):
         return resize(image, labels, scaled_size(tf.shape(labels), base, keep_ratio, factor))
 
     return augment
-
-
-def scaled_size(size, base=None, keep_ratio=True, factor=1.0):
-    """The size, times a factor, of an image that is scaled within a base.
-
-    Args:
-        size: int tensor (2,), height and width.
-        base, keep_ratio: as `random_scale` has them.
-        factor: > 0.
-
-    Returns:
-        int32 tensor (2,), rounded, at least 1.
-
-    >>> scaled_size([6, 8], (12, 40)).numpy(), scaled_size([6, 8], (12, 40), keep_ratio=False, factor=0.5).numpy()
-    (array([12, 16], dtype=int32), array([ 6, 20], dtype=int32))
-    """
-    size = tf.cast(size, tf.float32)
-    if base is not None and keep_ratio:
-        short, long = sorted(size_pair(base))
-        factor *= tf.minimum(short / tf.reduce_min(size), long / tf.reduce_max(size))
-    elif base is not None:
-        size = tf.constant(size_pair(base), tf.float32)
-    return tf.maximum(tf.cast(tf.floor(size * factor + 0.5), tf.int32), 1)
 
 
 def random_crop(size, max_share=1.0):

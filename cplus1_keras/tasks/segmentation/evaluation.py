@@ -10,11 +10,11 @@ import tensorflow as tf
 from cplus1_keras import metrics, plots
 from cplus1_keras.data.segmentation import pipeline
 from cplus1_keras.labels import UNKNOWN
-from cplus1_keras.rejection import Reject
+from cplus1_keras.layers import Reject
+from cplus1_keras.models import scaled
 from cplus1_keras.serving import Segmenter
 from cplus1_keras.tasks import report
 from cplus1_keras.tasks.segmentation import calibration, judging, pictures
-from cplus1_keras.tasks.segmentation.scaling import scaled
 
 
 def answering(model, experiment, class_names, threshold=-np.inf, mirror=None):

@@ -13,7 +13,8 @@ from cplus1_keras.data.preprocessing import size_pair
 from cplus1_keras.data.segmentation import augment, pipeline, splits, weights
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.losses import OpenSetLoss
-from cplus1_keras.models import OpenSetModel
+from cplus1_keras.models import OpenSetModel, scaled
+from cplus1_keras.optimizers import poly
 from cplus1_keras.provenance import write_json
 from cplus1_keras.tasks import report
 from cplus1_keras.tasks.classification import per_replica, strategy
@@ -21,8 +22,6 @@ from cplus1_keras.tasks.directory import CHECKPOINT, new_directory
 from cplus1_keras.tasks.segmentation import calibration, pictures, reporting
 from cplus1_keras.tasks.segmentation.evaluation import answering, evaluate, spaced, tile_of
 from cplus1_keras.tasks.segmentation.gradients import TermGradients
-from cplus1_keras.tasks.segmentation.optimization import poly
-from cplus1_keras.tasks.segmentation.scaling import scaled
 from cplus1_keras.tasks.segmentation.validation import Validation
 
 SMALLEST_CROP = 32

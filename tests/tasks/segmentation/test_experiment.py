@@ -16,12 +16,13 @@ from cplus1_keras import losses
 from cplus1_keras.configs import segmentation as parts
 from cplus1_keras.data.segmentation import augment, pipeline, protocols, sources
 from cplus1_keras.data.segmentation.splits import split
+from cplus1_keras.layers import ScaleWithin
+from cplus1_keras.models import scaled
+from cplus1_keras.optimizers import SGDWithL2, poly
 from cplus1_keras.tasks import segmentation
 from cplus1_keras.tasks.segmentation import evaluation
 from cplus1_keras.tasks.segmentation import experiment as task
 from cplus1_keras.tasks.segmentation.gradients import TermGradients
-from cplus1_keras.tasks.segmentation.optimization import SGDWithL2, poly
-from cplus1_keras.tasks.segmentation.scaling import ScaleWithin, scaled
 
 FILES = {
     "model.keras",

@@ -9,10 +9,10 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from cplus1_keras import heads, metrics, scores
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
+from cplus1_keras.layers import Reject
 from cplus1_keras.metrics.pixels import edge_of
-from cplus1_keras.rejection import Reject
+from cplus1_keras.models import segmentation_model
 from cplus1_keras.serving import Segmenter
-from cplus1_keras.tasks.segmentation import segmentation_model
 from cplus1_keras.tasks.segmentation.calibration import threshold_at_pixel_fpr
 from cplus1_keras.tasks.segmentation.judging import judge, scored
 

@@ -11,10 +11,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cplus1_keras import heads, losses
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
+from cplus1_keras.layers import Reject
+from cplus1_keras.models import segmentation_model
 from cplus1_keras.palettes import palette
-from cplus1_keras.rejection import Reject
 from cplus1_keras.serving import Segmenter
-from cplus1_keras.tasks.segmentation import segmentation_model
 from cplus1_keras.tasks.segmentation.pictures import SegmentationPictures, panels, pixel_features, planar
 
 NAMES = ["road", "car", "tree"]

@@ -3,7 +3,8 @@
 import keras
 from keras import layers, ops
 
-from cplus1_keras.backbones.convolutions import ResizeLike, convolution, separable_convolution
+from cplus1_keras.backbones.convolutions import convolution, separable_convolution
+from cplus1_keras.layers.resizing import ResizeLike
 from cplus1_keras.numerics import at_least_float32
 
 

@@ -7,7 +7,7 @@ from keras import ops
 
 from cplus1_keras import scores
 from cplus1_keras.calibration import threshold_at_coverage, threshold_at_fpr
-from cplus1_keras.rejection import Reject
+from cplus1_keras.layers import Reject
 
 
 def numpy(answer):

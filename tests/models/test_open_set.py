@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cplus1_keras import OpenSetModel, heads, losses
+from cplus1_keras import OpenSetModel, heads, layers, losses
 from cplus1_keras.labels import NEGATIVE
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -153,7 +153,7 @@ def margin_model():
     inputs = keras.Input((6,))
     # A bias would have no gradient before the batch norm but rounding, which Adam blows up to steps of full length.
     features = keras.layers.BatchNormalization()(keras.layers.Dense(5, use_bias=False)(inputs))
-    model = OpenSetModel(inputs, heads.MarginWarmup(50)(heads.AdaCosHead(3)(features)))
+    model = OpenSetModel(inputs, layers.MarginWarmup(50)(heads.AdaCosHead(3)(features)))
     loss = losses.CrossEntropyLoss(losses.GrowingMargin(losses.ArcFace(0.3))) + 0.01 * losses.RingLoss(4.0)
     model.compile(keras.optimizers.Adam(0.01), loss, metrics={"logits": [Right(name="right")]})
     return model

@@ -20,7 +20,7 @@ class MarginWarmup(keras.layers.Layer):
         ValueError: If `steps` is no positive integer.
 
     >>> features = keras.Input((8,))
-    >>> outputs = heads.MarginWarmup(steps=1000)(heads.CosineHead(10, scale=16.0)(features))
+    >>> outputs = layers.MarginWarmup(steps=1000)(heads.CosineHead(10, scale=16.0)(features))
     """
 
     def __init__(self, steps, **kwargs):

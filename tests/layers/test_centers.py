@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from cplus1_keras import OpenSetModel, heads, losses
+from cplus1_keras import OpenSetModel, heads, layers, losses
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 
 CLASSES, FEATURES = 3, 5
@@ -20,10 +20,10 @@ KINDS = ["moving_average", "learnable", "shared"]
 
 def make_centers(kind, head, **settings):
     if kind == "moving_average":
-        return heads.MovingAverageCenters(head.num_classes, name="centers", **settings)
+        return layers.MovingAverageCenters(head.num_classes, name="centers", **settings)
     if kind == "learnable":
-        return heads.LearnableCenters(head.num_classes, name="centers", **settings)
-    return heads.SharedCenters(head, name="centers", **settings)
+        return layers.LearnableCenters(head.num_classes, name="centers", **settings)
+    return layers.SharedCenters(head, name="centers", **settings)
 
 
 def make_model(kind, optimizer=None, num_classes=6, margin=1.2):
@@ -63,7 +63,7 @@ def in_a_process(script, *arguments):
 
 def test_golden_updates(golden):
     case = golden("derived_center_updates_f64")
-    centers = heads.MovingAverageCenters(3, normalize=False, dtype="float64")
+    centers = layers.MovingAverageCenters(3, normalize=False, dtype="float64")
     outputs = centers({"features": tf.constant(case["features"])})
     centers.centers.assign(case["centers"])
     centers.update(case["labels"], outputs)
@@ -76,7 +76,7 @@ def test_golden_updates(golden):
 
 
 def test_updates_by_hand():
-    centers = heads.MovingAverageCenters(3, momentum=0.75)
+    centers = layers.MovingAverageCenters(3, momentum=0.75)
     features = tf.constant([[3.0, 4.0], [0.0, 2.0], [5.0, 0.0], [9.0, 9.0], [9.0, 9.0], [9.0, 9.0]])
     labels = np.array([0, 0, 2, NEGATIVE, UNKNOWN, IGNORE])
     outputs = centers({"features": features})
@@ -95,7 +95,7 @@ def test_dense_labels_update_as_flat_ones():
     labels = np.random.default_rng(1).integers(-1, 3, size=(2, 3, 4))
     results = []
     for shape in ((2, 3, 4), (24,)):
-        centers = heads.MovingAverageCenters(CLASSES)
+        centers = layers.MovingAverageCenters(CLASSES)
         outputs = centers({"features": features.reshape(*shape, FEATURES)})
         centers.update(labels.reshape(shape), outputs)
         results.append(np.array(centers.centers))
@@ -104,7 +104,7 @@ def test_dense_labels_update_as_flat_ones():
 
 
 def test_labels_of_another_shape_are_refused():
-    centers = heads.MovingAverageCenters(CLASSES)
+    centers = layers.MovingAverageCenters(CLASSES)
     outputs = centers({"features": np.ones((2, 3, 4, FEATURES), "float32")})
     for wrong in (np.zeros((2,), int), np.zeros((2, 2, 4), int)):
         with pytest.raises(ValueError, match=r"Received"):
@@ -112,7 +112,7 @@ def test_labels_of_another_shape_are_refused():
 
 
 def test_moving_averages_are_constants_for_the_gradient():
-    centers = heads.MovingAverageCenters(CLASSES)
+    centers = layers.MovingAverageCenters(CLASSES)
     features = tf.constant(np.random.default_rng(0).normal(size=(4, FEATURES)), tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(features)
@@ -126,7 +126,7 @@ def test_moving_averages_are_constants_for_the_gradient():
 def test_shared_centers_are_the_knowns_columns():
     head = heads.LinearHead(CLASSES, background=True)
     for normalize in (True, False):
-        centers = heads.SharedCenters(head, normalize=normalize)
+        centers = layers.SharedCenters(head, normalize=normalize)
         outputs = centers(head(np.ones((2, FEATURES), "float32")))
         columns = np.array(head.kernel)[:, :CLASSES].T
         if normalize:
@@ -280,9 +280,9 @@ def test_two_replicas_equal_one_device():
 @pytest.mark.parametrize(
     "layer",
     [
-        heads.MovingAverageCenters(3, momentum=0.5, normalize=False),
-        heads.LearnableCenters(3, normalize=False),
-        heads.SharedCenters(heads.LinearHead(3, background=True), normalize=False),
+        layers.MovingAverageCenters(3, momentum=0.5, normalize=False),
+        layers.LearnableCenters(3, normalize=False),
+        layers.SharedCenters(heads.LinearHead(3, background=True), normalize=False),
     ],
     ids=KINDS,
 )
@@ -293,12 +293,12 @@ def test_config_round_trip(layer):
 
 def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match="`momentum`"):
-        heads.MovingAverageCenters(3, momentum=1.0)
+        layers.MovingAverageCenters(3, momentum=1.0)
     with pytest.raises(ValueError, match="`num_classes`"):
-        heads.LearnableCenters(0)
+        layers.LearnableCenters(0)
     with pytest.raises(ValueError, match="`head` must be the head"):
-        heads.SharedCenters(keras.layers.Dense(3))
+        layers.SharedCenters(keras.layers.Dense(3))
     with pytest.raises(ValueError, match=r"`centers\(head\(features\)\)`"):
-        heads.LearnableCenters(3)(np.ones((2, 5), "float32"))
+        layers.LearnableCenters(3)(np.ones((2, 5), "float32"))
     with pytest.raises(ValueError, match="must have a `kernel`"):
-        heads.SharedCenters(heads.LinearHead(3))({"features": np.ones((2, 5), "float32")})
+        layers.SharedCenters(heads.LinearHead(3))({"features": np.ones((2, 5), "float32")})

@@ -27,9 +27,9 @@ def pairs():
     """Name -> fast form, plain form (maps from one tensor to one), and where to compare them."""
     from keras import ops
 
-    from cplus1_keras import gradients
     from cplus1_keras.losses import adaptive_margins as am
     from cplus1_keras.losses import cross_entropy as ce
+    from cplus1_keras.numerics import derivatives as gradients
 
     def replaced(rows):
         rows, taken = gradients.with_taken(rows, ops.convert_to_tensor(ROW_INDEX))
@@ -158,7 +158,7 @@ def test_fast_is_plain_on_other_backends(backend):
 
 
 def test_a_product_with_a_zero_weight_is_zero():
-    from cplus1_keras.gradients import product_with_units
+    from cplus1_keras.numerics.derivatives import product_with_units
 
     product = np.asarray(product_with_units(X, KERNEL))
     np.testing.assert_array_equal(product[..., 3], 0)

@@ -1,8 +1,10 @@
 """Segmentation models: a backbone, a decoder, any head of the package, and outputs at the image's size."""
 
-from cplus1_keras.backbones.convolutions import ResizeLike
-from cplus1_keras.models import OpenSetModel
-from cplus1_keras.tasks.segmentation.models import decoders
+import keras
+
+from cplus1_keras.layers.resizing import ResizeLike, ScaleWithin
+from cplus1_keras.models import decoders
+from cplus1_keras.models.open_set import OpenSetModel
 
 PER_CLASS = ("logits", "cosines", "scale", "distances")
 """The outputs of a head that are resized to the image: few channels, and read together by scores and margins."""
@@ -201,3 +203,27 @@ def _auxiliary(maps, head, dropout):
         return None
     x = decoders.fcn_features(maps[-2], 256, 1, concatenate=False, dropout=dropout, name="auxiliary")
     return head(x)["logits"]
+
+
+def scaled(model, base, keep_ratio=True):
+    """A trained model behind `ScaleWithin`, with logits at the size of the images it was given.
+
+    Args:
+        model: `keras.Model`, images (N, H, W, channels) -> dict with `features` and `logits` (N, H, W, ...).
+        base, keep_ratio: As `ScaleWithin` has them; a base of None gives `model` itself.
+
+    Returns:
+        `keras.Model`: images of any size -> dict of `features`, at the size that the model gives, and `logits`.
+
+    >>> images = keras.Input((None, None, 3))
+    >>> logits = keras.layers.Conv2D(2, 1)(images)
+    >>> model = keras.Model(images, {"features": images, "logits": logits})
+    >>> scaled(model, (40, 12))(np.ones((1, 6, 8, 3), "float32"))["features"].shape.as_list()
+    [1, 12, 16, 3]
+    """
+    if base is None:
+        return model
+    images = keras.Input((None, None, model.input_shape[-1]), name="images")
+    outputs = model(ScaleWithin(base, keep_ratio, name="scale_within")(images))
+    logits = ResizeLike(name="logits_at_image_size")([outputs["logits"], images])
+    return keras.Model(images, {"features": outputs["features"], "logits": logits}, name=model.name)

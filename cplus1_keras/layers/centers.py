@@ -4,11 +4,11 @@ import keras
 from keras import ops
 
 from cplus1_keras import replicas
-from cplus1_keras.distances import class_sums, squared_distances, unit, unit_squared_distances
 from cplus1_keras.heads.base import Head
 from cplus1_keras.labels import is_known
 from cplus1_keras.losses.base import integer_labels
 from cplus1_keras.numerics import at_least_float32, divide
+from cplus1_keras.numerics.distances import class_sums, squared_distances, unit, unit_squared_distances
 
 
 class Centers(keras.layers.Layer):
@@ -26,7 +26,7 @@ class Centers(keras.layers.Layer):
     Raises:
         ValueError: When called on anything but a dict with `features`.
 
-    >>> class FixedCenters(heads.centers.Centers):
+    >>> class FixedCenters(layers.centers.Centers):
     ...     def handed(self, outputs):
     ...         return {"centers": ops.eye(outputs["features"].shape[-1])}
     >>> outputs = FixedCenters(normalize=True)({"features": np.array([[3.0, 4.0]], "float32")})
@@ -80,7 +80,7 @@ class MovingAverageCenters(Centers):
     Reference: C+1 loss (2022), section 3.2; the paper gives no momentum.
 
     >>> outputs = heads.LinearHead(3, background=True)(np.ones((2, 5), "float32"))
-    >>> centers = heads.MovingAverageCenters(3)
+    >>> centers = layers.MovingAverageCenters(3)
     >>> outputs = centers(outputs)
     >>> centers.update(np.array([0, -1]), outputs)
     >>> np.array(centers.handed(outputs)["centers_seen"]).tolist()
@@ -157,7 +157,7 @@ class LearnableCenters(Centers):
 
     Reference: C+1 loss (2022), section 3.2.
 
-    >>> outputs = heads.LearnableCenters(3)(heads.LinearHead(3, background=True)(np.ones((2, 5), "float32")))
+    >>> outputs = layers.LearnableCenters(3)(heads.LinearHead(3, background=True)(np.ones((2, 5), "float32")))
     >>> {name: tuple(tensor.shape) for name, tensor in outputs.items()}
     {'features': (2, 5), 'logits': (2, 4), 'embeddings': (2, 5)}
     """
@@ -197,7 +197,7 @@ class SharedCenters(Centers):
     Reference: C+1 loss (2022), section 3.2.
 
     >>> head = heads.LinearHead(3, background=True)
-    >>> centers = heads.SharedCenters(head)
+    >>> centers = layers.SharedCenters(head)
     >>> outputs = centers(head(np.ones((2, 5), "float32")))
     >>> tuple(centers.handed(outputs)["centers"].shape)
     (3, 5)

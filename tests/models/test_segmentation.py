@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cplus1_keras import heads, losses
+from cplus1_keras import heads, layers, losses, models
 from cplus1_keras.backbones import dilated_resnet, hrnet, synchronize_batch_norm
 from cplus1_keras.grids import nearest
 from cplus1_keras.labels import IGNORE, NEGATIVE
-from cplus1_keras.tasks import segmentation
-from cplus1_keras.tasks.segmentation.models import decoders
+from cplus1_keras.models import decoders
 
 AUXILIARY = 0.4 * losses.BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})
 
@@ -37,8 +36,8 @@ def light():
     """The net for small machines, with centres and an auxiliary classifier."""
     keras.utils.set_random_seed(0)
     backbone = dilated_resnet(18, 16, widths=(64, 64, 96, 128))
-    head = lambda features: heads.MovingAverageCenters(4, name="centers")(classifier(4)(features))  # noqa: E731
-    return segmentation.deeplab_v3_plus(backbone, head, classifier(4), channels=32)
+    head = lambda features: layers.MovingAverageCenters(4, name="centers")(classifier(4)(features))  # noqa: E731
+    return models.deeplab_v3_plus(backbone, head, classifier(4), channels=32)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +45,8 @@ def hrnets():
     """Both decoders of HRNet on one backbone."""
     backbone = hrnet(18)
     return {
-        "hrnet_fcn": segmentation.hrnet_fcn(backbone, classifier()),
-        "ocrnet": segmentation.ocrnet(backbone, classifier(), classifier()),
+        "hrnet_fcn": models.hrnet_fcn(backbone, classifier()),
+        "ocrnet": models.ocrnet(backbone, classifier(), classifier()),
     }
 
 
@@ -57,7 +56,7 @@ def tiny():
 
     def build(head):
         images = keras.Input((None, None, 3))
-        return segmentation.segmentation_model(images, keras.layers.AveragePooling2D(4)(images), head)
+        return models.segmentation_model(images, keras.layers.AveragePooling2D(4)(images), head)
 
     return build
 
@@ -75,7 +74,7 @@ def batch(seed=0, size=(16, 24), num_classes=4):
 
 def test_deeplab_resnet50_has_the_published_size():
     # mmsegmentation publishes 43.59M: 19,232 more, in its V1c stem.
-    model = segmentation.deeplab_v3_plus(dilated_resnet(50), classifier(), auxiliary=classifier())
+    model = models.deeplab_v3_plus(dilated_resnet(50), classifier(), auxiliary=classifier())
     assert trainable(model) == 43_572_186
     assert trainable(only_logits(model)) == 41_206_981  # the auxiliary classifier is not part of prediction
     assert rates(model) == [12, 24, 36]
@@ -88,12 +87,12 @@ def test_hrnet18_has_the_published_sizes(hrnets):
 
 @pytest.mark.slow
 def test_the_large_nets_have_the_published_sizes():
-    model = segmentation.deeplab_v3_plus(dilated_resnet(101), classifier(), auxiliary=classifier())
+    model = models.deeplab_v3_plus(dilated_resnet(101), classifier(), auxiliary=classifier())
     assert trainable(model) == 62_564_314
     backbone = hrnet(48)
     assert trainable(backbone) == 65_325_120
-    assert trainable(segmentation.hrnet_fcn(backbone, classifier())) == 65_860_101
-    assert trainable(segmentation.ocrnet(backbone, classifier(), classifier())) == 70_373_914
+    assert trainable(models.hrnet_fcn(backbone, classifier())) == 65_860_101
+    assert trainable(models.ocrnet(backbone, classifier(), classifier())) == 70_373_914
 
 
 # Outputs
@@ -114,8 +113,8 @@ def test_deeplab_gives_pixels_and_cells_of_any_size(light):
 
 def test_fcn_keeps_the_stride_of_its_backbone():
     backbone = dilated_resnet(18, 8, widths=(64, 8, 8, 8))
-    assert segmentation.output_stride(backbone) == 8
-    model = segmentation.fcn(backbone, classifier(3), auxiliary=classifier(3), channels=16)
+    assert models.output_stride(backbone) == 8
+    model = models.fcn(backbone, classifier(3), auxiliary=classifier(3), channels=16)
     shapes = model.compute_output_shape((1, 64, 96, 3))
     assert shapes["features"] == (1, 8, 12, 16)
     assert shapes["logits"] == shapes["auxiliary_logits"] == (1, 64, 96, 4)
@@ -158,7 +157,7 @@ def bilinear(x, factor):
 
 
 def test_separability_reads_pixels_and_compactness_reads_cells(tiny):
-    head, centers = classifier(4), heads.MovingAverageCenters(4)
+    head, centers = classifier(4), layers.MovingAverageCenters(4)
     model = tiny(lambda features: centers(head(features)))
     model.compile("sgd", losses.cplus1(compactness=0.5, background=2.0, margin=1.5))
     images, labels = batch()
@@ -183,7 +182,7 @@ def test_separability_reads_pixels_and_compactness_reads_cells(tiny):
 @pytest.mark.parametrize("kind", ["learnable", "shared"])
 def test_other_centres_train_on_cells(tiny, kind):
     head = classifier(4)
-    centers = heads.LearnableCenters(4) if kind == "learnable" else heads.SharedCenters(head)
+    centers = layers.LearnableCenters(4) if kind == "learnable" else layers.SharedCenters(head)
     model = tiny(lambda features: centers(head(features)))
     model.compile(keras.optimizers.SGD(1e-6), losses.cplus1(background=0.1))
     images, labels = batch()
@@ -225,7 +224,7 @@ def test_deeplab_learns_with_the_cplus1_loss_and_an_auxiliary_loss(light, tmp_pa
 def test_half_precision_computes_the_outputs_in_float32():
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        model = segmentation.ocrnet(hrnet(4), classifier(3), classifier(3), channels=16, key_channels=8)
+        model = models.ocrnet(hrnet(4), classifier(3), classifier(3), channels=16, key_channels=8)
     finally:
         keras.config.set_dtype_policy("float32")
     assert model.get_layer("attention").compute_dtype == "float16"

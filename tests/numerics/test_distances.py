@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cplus1_keras import distances
+from cplus1_keras.numerics import distances
 
 RNG = np.random.default_rng(0)
 X, CENTERS, INDEX = RNG.normal(size=(7, 5)), RNG.normal(size=(3, 5)), np.array([0, 2, 1, 1, 0, 2, 2])

@@ -1,0 +1,16 @@
+"""Layers with state or rules of their own: class centres, the threshold, warm-up, resizing."""
+
+from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
+from cplus1_keras.layers.rejection import Reject
+from cplus1_keras.layers.resizing import ResizeLike, ScaleWithin
+from cplus1_keras.layers.warmup import MarginWarmup
+
+__all__ = [
+    "LearnableCenters",
+    "MarginWarmup",
+    "MovingAverageCenters",
+    "Reject",
+    "ResizeLike",
+    "ScaleWithin",
+    "SharedCenters",
+]

@@ -1,0 +1,116 @@
+"""Resizing to the size of another map, and to the scale of training."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class ScaleWithin(keras.layers.Layer):
+    """Resizes images bilinearly to the scale that training starts from, `scaled_size`.
+
+        factor = min(short / smaller side, long / larger side)
+
+    On the TensorFlow backend, for images of any size.
+
+    Args:
+        base: (long, short), pixels, in any order: the result is the largest size within it, either way up.
+        keep_ratio: False stretches to `base`, then (height, width).
+        **kwargs: Keras's `name`, `dtype`.
+
+    >>> ScaleWithin((40, 12))(np.ones((1, 6, 8, 3), "float32")).shape.as_list()
+    [1, 12, 16, 3]
+
+    Reference: the test images of mmsegmentation, `Resize(scale=(2048, 512), keep_ratio=True)`.
+    """
+
+    def __init__(self, base, keep_ratio=True, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.base = size_pair(base)
+        self.keep_ratio = keep_ratio
+
+    def call(self, images):
+        import tensorflow as tf
+
+        # The size is a tensor, for it depends on the image's own; `keras.ops.image.resize` refuses that.
+        return tf.image.resize(images, scaled_size(tf.shape(images)[1:3], self.base, self.keep_ratio))
+
+    def compute_output_spec(self, images):
+        return keras.KerasTensor((images.shape[0], None, None, images.shape[-1]), dtype=images.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "base": list(self.base), "keep_ratio": self.keep_ratio}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class ResizeLike(keras.layers.Layer):
+    """Resizes a map bilinearly, with half-pixel centres (`align_corners=False`), to the height and width of another.
+
+    Args:
+        **kwargs: Keras's `name`, `dtype`.
+
+    >>> ResizeLike()([np.ones((1, 2, 2, 5), "float32"), np.ones((1, 9, 8, 3), "float32")]).shape.as_list()
+    [1, 9, 8, 5]
+    """
+
+    def __init__(self, **kwargs):
+        # The map keeps its type, and the other is read for its shape only: neither must be cast.
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, inputs):
+        x, like = inputs
+        if None not in x.shape[1:3] and tuple(x.shape[1:3]) == tuple(like.shape[1:3]):
+            return x
+        size = ops.shape(like)[1:3]
+        if all(isinstance(n, int) for n in size):
+            return ops.cast(ops.image.resize(x, size, "bilinear"), x.dtype)
+        # A graph for images of any size, which only TensorFlow has: Keras 3.15 compares sizes with 0 in Python, so that
+        # `ops.image.resize` refuses one that is a tensor.
+        import tensorflow as tf
+
+        return ops.cast(tf.image.resize(x, size), x.dtype)
+
+    def compute_output_spec(self, inputs):
+        x, like = inputs
+        return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[-1]), dtype=x.dtype)
+
+
+def scaled_size(size, base=None, keep_ratio=True, factor=1.0):
+    """The size, times a factor, of an image that is scaled within a base.
+
+    Args:
+        size: int tensor (2,), height and width.
+        base, keep_ratio: as `random_scale` has them.
+        factor: > 0.
+
+    Returns:
+        int32 tensor (2,), rounded, at least 1.
+
+    >>> scaled_size([6, 8], (12, 40)).numpy(), scaled_size([6, 8], (12, 40), keep_ratio=False, factor=0.5).numpy()
+    (array([12, 16], dtype=int32), array([ 6, 20], dtype=int32))
+    """
+    import tensorflow as tf
+
+    size = tf.cast(size, tf.float32)
+    if base is not None and keep_ratio:
+        short, long = sorted(size_pair(base))
+        factor *= tf.minimum(short / tf.reduce_min(size), long / tf.reduce_max(size))
+    elif base is not None:
+        size = tf.constant(size_pair(base), tf.float32)
+    return tf.maximum(tf.cast(tf.floor(size * factor + 0.5), tf.int32), 1)
+
+
+def size_pair(size):
+    """`size` as (height, width): an int is a square.
+
+    Raises:
+        ValueError: not a positive int nor a pair of them.
+
+    Example:
+
+    >>> size_pair(32)
+    (32, 32)
+    """
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
+        raise ValueError(f"An image size is a positive int or (height, width). Received: {size!r}")
+    return pair

@@ -1,0 +1,25 @@
+"""Models: the class that trains with open-set losses, and segmentation models on the package's backbones and heads."""
+
+from cplus1_keras.models.open_set import OpenSetModel
+from cplus1_keras.models.segmentation import (
+    AUXILIARY_WEIGHT,
+    deeplab_v3_plus,
+    fcn,
+    hrnet_fcn,
+    ocrnet,
+    output_stride,
+    scaled,
+    segmentation_model,
+)
+
+__all__ = [
+    "AUXILIARY_WEIGHT",
+    "OpenSetModel",
+    "deeplab_v3_plus",
+    "fcn",
+    "hrnet_fcn",
+    "ocrnet",
+    "output_stride",
+    "scaled",
+    "segmentation_model",
+]
