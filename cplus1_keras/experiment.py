@@ -10,11 +10,13 @@ from collections.abc import Callable
 import keras
 
 from cplus1_keras import backbones, distribution, scores, serving
-from cplus1_keras.callbacks import Checkpoint, StopOnNaN, TermGradients
+from cplus1_keras.callbacks import StopOnNaN, TermGradients
+from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.data import Splits
 from cplus1_keras.directory import CHECKPOINTS, new_directory
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.models import OpenSetModel
+from cplus1_keras.progress import Progress
 from cplus1_keras.provenance import write_json
 from cplus1_keras.report import describe, epilogue
 from cplus1_keras.tasks.task import Task
@@ -192,7 +194,7 @@ def length(experiment, splits):
 
     >>> experiment = configs.resolve("digits")
     >>> length(experiment, experiment.data(0))
-    (25, 22)
+    (25, 20)
     """
     if experiment.steps is None:
         return experiment.epochs, experiment.task.steps_per_epoch(splits.train, experiment)
@@ -200,7 +202,7 @@ def length(experiment, splits):
     return epochs, experiment.steps // epochs
 
 
-def fit(model, experiment, splits, directory, verbose="auto"):
+def fit(model, experiment, splits, directory):
     """Train a compiled model, with checkpoints and TensorBoard logs in a directory; goes on from a checkpoint there.
 
     The log shows each term of the loss and, as `gradient_ratio/<term>`, how much it pulls beside the first.
@@ -210,7 +212,6 @@ def fit(model, experiment, splits, directory, verbose="auto"):
         experiment: An `Experiment`.
         splits: Its `data.Splits`.
         directory: Directory of the run.
-        verbose: As for Keras's `fit`.
 
     Returns:
         Keras's `History`.
@@ -231,6 +232,7 @@ def fit(model, experiment, splits, directory, verbose="auto"):
         TermGradients(*sample),
         *task.callbacks(model, experiment, splits, directory / "logs"),
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
+        *([Progress(experiment.batch_size, task.headline)] if keras.config.is_interactive_logging_enabled() else []),
     ]
     return model.fit(
         batches,
@@ -239,7 +241,7 @@ def fit(model, experiment, splits, directory, verbose="auto"):
         steps_per_epoch=steps,
         validation_data=task.validation(model, splits.validation, experiment),
         callbacks=watchers,
-        verbose=verbose,
+        verbose=0,
         shuffle=False,  # the data set shuffles by itself, in an order that the seed and the step decide
     )
 

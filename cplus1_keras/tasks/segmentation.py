@@ -1,6 +1,7 @@
 """Semantic segmentation and human parsing: a label for each pixel."""
 
 import dataclasses
+import types
 from collections.abc import Callable
 
 import keras
@@ -51,6 +52,7 @@ class Segmentation(Task):
 
     scores = metrics.BinnedScores
     unit = "pixel"
+    headline = types.MappingProxyType({"mIoU": "logits_mean_iou", "AUROC": "val_auroc_negative"})
 
     def __post_init__(self):
         if min(size_pair(self.crop_size)) < SMALLEST_CROP:

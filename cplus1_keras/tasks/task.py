@@ -1,6 +1,7 @@
 """What a run asks of a task. The answers here are those of any model with one label for each position of its logits."""
 
 import dataclasses
+import types
 
 import keras
 import numpy as np
@@ -26,6 +27,9 @@ class Task:
 
     unit = "image"
     """What a label is of, in words."""
+
+    headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_logits_auroc_negative"})
+    """Figures for the line of progress: the name to show, and that in the logs of `fit`."""
 
     def check(self, experiment, splits):
         """Raises ValueError for what a run would otherwise find out after its training."""
