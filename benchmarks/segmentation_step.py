@@ -25,7 +25,7 @@ import numpy as np
 
 from cplus1_keras.configs import segmentation as parts
 from cplus1_keras.labels import IGNORE
-from cplus1_keras.metrics.report import aligned
+from cplus1_keras.metrics import aligned
 from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 CLASSES = 20

@@ -151,7 +151,7 @@ def resume(directory):
     config = directory / "config.json"
     if not config.is_file():
         raise FileNotFoundError(f"{directory} is no run: it lacks config.json. `python train.py` makes one.")
-    if (directory / "metrics.json").is_file():
+    if (directory / "metrics.json").is_file() and not (directory / CHECKPOINTS).is_dir():
         raise ValueError(
             f"The run {directory} is finished. `python -m cplus1_keras.judge {directory}` judges it again."
         )
@@ -267,9 +267,9 @@ def finish(model, experiment, splits, directory, start):
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
     saved_model = serving.next_version(directory)
+    print("\n" + epilogue(task, figures, found, directory, saved_model), flush=True)
     serving.load(directory).export(saved_model, samples=task.samples(every, splits.test, experiment))
-    Checkpoint(directory / CHECKPOINTS).remove()  # `model.keras` takes their place
-    print("\n" + epilogue(task, figures, found, directory, saved_model))
+    Checkpoint(directory / CHECKPOINTS).remove()  # what is finished needs none
 
 
 def _epochs(steps, interval):
