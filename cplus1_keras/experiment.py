@@ -262,7 +262,7 @@ def finish(model, experiment, splits, directory, start):
     predictor = task.with_calibration(every, found)
     serving.save(directory, predictor)
     figures, judged = task.judge(every, splits.test, experiment, found)
-    task.write(directory, predictor, splits.test, experiment, judged)
+    task.write(directory, predictor, splits.test, experiment, figures, judged)
     figures = {**describe(experiment), **figures, "calibration": found.to_dict()}
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)

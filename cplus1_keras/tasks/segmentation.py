@@ -14,7 +14,7 @@ from cplus1_keras.labels import UNKNOWN, is_known, is_negative
 from cplus1_keras.layers import Reject
 from cplus1_keras.layers.resizing import size_pair
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task, present
+from cplus1_keras.tasks.task import Task
 
 SMALLEST_CROP = 32
 
@@ -152,12 +152,12 @@ class Segmentation(Task):
             figures["segmentation_with_flip"] = matrix.result()
         return figures, scores
 
-    def write(self, directory, predictor, split, experiment, judged, number=8):
-        """`oscr.png`, and in `pictures/` some images and the features of their pixels in two dimensions.
+    def write(self, directory, predictor, split, experiment, figures, judged, number=8):
+        """`oscr.png`, `classes.md`, and in `pictures/` some images and the features of their pixels in two dimensions.
 
         Half of the images are evenly spaced over the split, the others have the most unknown pixels of 64.
         """
-        files = super().write(directory, predictor, split, experiment, judged)
+        files = super().write(directory, predictor, split, experiment, figures, judged)
         folder = directory / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         indices = telling(split, number)
@@ -165,7 +165,9 @@ class Segmentation(Task):
         for index, figure in zip(indices, self.draw(predictor, chosen, experiment).values(), strict=True):
             figure.savefig(folder / f"{index:05d}.png")
         self.draw_features(predictor, chosen, experiment).savefig(folder / "features.png")
-        return [*files, "pictures"]
+        table = metrics.segmentation.class_table({experiment.name: figures["segmentation"]})
+        (directory / "classes.md").write_text(table + "\n", encoding="utf-8")
+        return [*files, "pictures", "classes.md"]
 
     def draw(self, predictor, split, experiment):
         """Input, truth, prediction and the map of the unknown of each image of a split, by name."""
@@ -193,7 +195,7 @@ class Segmentation(Task):
         rows = {"single scale": figures["segmentation"]}
         if "segmentation_with_flip" in figures:
             rows["with flip test"] = figures["segmentation_with_flip"]
-        return [metrics.segmentation.table(rows), metrics.segmentation.class_table({"": figures["segmentation"]})]
+        return [metrics.segmentation.iou_table(rows)]
 
 
 class MeanIoU:
@@ -217,10 +219,10 @@ class WithoutEdges:
         self.width, self.scores = width, metrics.BinnedScores()
 
     def update(self, record):
-        self.scores.update(metrics.without_edges(record.labels, self.width), record.predictions, record.scores)
+        self.scores.update(metrics.ignore_edges(record.labels, self.width), record.predictions, record.scores)
 
     def result(self):
-        return {"edge_width": self.width, **present(self.scores)}
+        return {"edge_width": self.width, **self.scores.summary()}
 
 
 def telling(split, number):

@@ -10,9 +10,6 @@ from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.layers import Reject
 from cplus1_keras.tasks.records import Record
 
-FPRS = (0.01, 0.05, 0.1, 0.3)
-"""False positive rates at which figures state the CCR."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -136,17 +133,16 @@ class Task:
             for accumulator in own.values():
                 accumulator.update(record)
             number += 1
-        figures = {"images": number, "open_set": present(common)}
+        figures = {"images": number, "open_set": common.summary()}
         if found is not None:
             figures["at_threshold"] = common.at_threshold()
         return figures | {name: accumulator.result() for name, accumulator in own.items()}, common
 
-    def write(self, directory, predictor, split, experiment, judged):
+    def write(self, directory, predictor, split, experiment, figures, judged):
         """Write pictures and tables of a judged split into a run's directory; returns the files' names."""
-        groups = [group for group, figures in present(judged).items()]
-        if not groups:
+        curves = {group: judged.curve(group) for group in judged.groups}
+        if not curves:
             return []
-        curves = {group: judged.curve(group) for group in groups}
         title = f"{experiment.name}: OSCR over the test's {self.unit}s"
         plots.oscr(curves, title=title).savefig(directory / "oscr.png")
         return ["oscr.png"]
@@ -154,11 +150,6 @@ class Task:
     def tables(self, figures):
         """Markdown tables of this task's own figures, for the last words of a run."""
         return []
-
-
-def present(scores):
-    """The open-set figures of the groups that occur."""
-    return {group: figures for group, figures in scores.summary(FPRS).items() if figures["members"]}
 
 
 def image_format(model):

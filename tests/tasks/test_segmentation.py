@@ -113,7 +113,7 @@ def miou(labels, logits):
 
 
 def test_the_directory_is_complete(run):
-    wanted = "model.keras config.json metrics.json calibration.json oscr.png pictures logs saved_model"
+    wanted = "model.keras config.json metrics.json calibration.json oscr.png classes.md pictures logs saved_model"
     assert {path.name for path in run.iterdir()} == set(wanted.split())
     assert {path.name for path in (run / "pictures").iterdir()} >= {"00000.png", "features.png"}
     config = read(run, "config.json")
@@ -152,7 +152,7 @@ def test_figures_are_those_of_the_test_split(run, pixels):
 
 def test_edges_and_flips_are_judged_as_asked(run, pixels, experiment):
     report, (by_split, parts) = read(run, "metrics.json"), pixels
-    inner = [(metrics.without_edges(labels, 1), logits) for labels, logits in by_split["test"]]
+    inner = [(metrics.ignore_edges(labels, 1), logits) for labels, logits in by_split["test"]]
     labels, logits = flat(inner)
     figures = report["open_set_without_edges"]["unknown"]
     assert report["open_set_without_edges"]["edge_width"] == 1
