@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cplus1_keras import calibration, data, metrics, models, plots, serving
+from cplus1_keras import data, metrics, models, plots, serving
 from cplus1_keras.callbacks import Pictures, Validation
-from cplus1_keras.labels import UNKNOWN, is_known, is_negative
+from cplus1_keras.labels import UNKNOWN
 from cplus1_keras.layers import Reject
 from cplus1_keras.layers.resizing import size_pair
 from cplus1_keras.tasks.records import Record
@@ -66,19 +66,6 @@ class Segmentation(Task):
     def check(self, experiment, splits):
         """Reads all images that calibrate, watch or judge, too."""
         super().check(experiment, splits)
-        kind, is_kind, rate = "known", is_known, 1 - experiment.coverage
-        if splits.protocol.negative:
-            kind, is_kind, rate = "negative", is_negative, experiment.fpr
-        needed = calibration.images_needed(rate, experiment.confidence, single=False)
-        examples = splits.calibration.dataset().as_numpy_iterator()
-        pairs = zip(splits.calibration.groups, examples, strict=True)
-        there = len({group for group, example in pairs if is_kind(example["labels"]).any()})
-        if there < needed:
-            raise ValueError(
-                f"A threshold at a rate of {rate:g} and {experiment.confidence:.0%} confidence needs at least "
-                f"{needed:,} calibration images with {kind} pixels; the split has {there:,}. Give it more "
-                "(`calibration_fraction` of `split`), or ask for a larger `fpr` or a smaller `coverage`."
-            )
         for split in (splits.validation, splits.test):
             for _ in split.dataset():
                 pass

@@ -1,5 +1,6 @@
 """What a run asks of a task. The answers here are those of any model with one label for each position of its logits."""
 
+import collections
 import dataclasses
 import types
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 
 from cplus1_keras import calibration, data, metrics, plots, serving
+from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
 from cplus1_keras.tasks.records import Record
 
@@ -37,6 +39,33 @@ class Task:
                 f"{splits.protocol.name!r}. Name negative classes in it, or take a loss without them, like "
                 "CrossEntropyLoss()."
             )
+        if not len(splits.test):
+            raise ValueError("The test split is empty, so nothing would judge the run. Give it `test_fraction` > 0.")
+        self.check_rate(experiment, splits.calibration)
+
+    def check_rate(self, experiment, split):
+        """Raises ValueError where a calibration split has too few images to prove the rate asked for."""
+        counts = {"negative": collections.Counter(), "known": collections.Counter()}
+        for group, labels in zip(split.groups, self.labels(split), strict=True):
+            for kind, is_kind in (("negative", is_negative), ("known", is_known)):
+                number = int(np.count_nonzero(is_kind(labels)))
+                counts[kind] += collections.Counter({group: number} if number else {})
+        kind, rate = ("negative", experiment.fpr) if counts["negative"] else ("known", 1 - experiment.coverage)
+        single = max(counts[kind].values(), default=1) == 1
+        needed, there = calibration.images_needed(rate, experiment.confidence, single), len(counts[kind])
+        if there < needed:
+            pixels = "" if self.unit == "image" else f" {self.unit}s"
+            raise ValueError(
+                f"A threshold at a rate of {rate:g} and {experiment.confidence:.0%} confidence needs at least "
+                f"{needed:,} calibration images with {kind}{pixels or ' labels'}; the split has {there:,}. Give it "
+                "more (`calibration_fraction` of `split`), or ask for a larger `fpr` or a smaller `coverage`."
+            )
+
+    def labels(self, split):
+        """The labels of each image of a split, in its order."""
+        if split.labels is not None:
+            return split.labels
+        return (example["labels"] for example in split.dataset().as_numpy_iterator())
 
     def metrics(self, model, experiment, num_classes):
         """Metrics for `compile`, a dict by output."""
