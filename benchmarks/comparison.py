@@ -21,7 +21,7 @@ import numpy as np
 from scipy import stats
 
 from cplus1_keras import configs
-from cplus1_keras.experiment import build, fit
+from cplus1_keras.run import build, fit
 from cplus1_keras.metrics import cell
 from cplus1_keras.provenance import provenance, write_json
 

@@ -31,6 +31,12 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.folder = pathlib.Path(folder)
 
+    @property
+    def epoch(self):
+        """Number of epochs that the newest checkpoint has seen; 0 without one."""
+        saved = self._saved()
+        return int(saved[-1].name.split("-")[1]) if saved else 0
+
     def restore(self, model):
         """Give a compiled model the state of the newest checkpoint that can be read.
 
