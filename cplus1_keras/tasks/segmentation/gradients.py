@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from cplus1_keras.layers.hooks import complete, named
+
 
 class TermGradients(keras.callbacks.Callback):
     """Logs, at the end of each epoch, the norm of each term's gradient over that of the first term's.
@@ -49,15 +51,12 @@ class TermGradients(keras.callbacks.Callback):
 
 
 def _norm_of(model, weight, term):
-    handing = [layer for layer in model._flatten_layers(include_self=False) if hasattr(layer, "handed")]
-
     @tf.function(autograph=False)
     def norm(images, labels, sample_weight):
         with tf.GradientTape() as tape:
-            outputs = dict(model(images, training=False))
-            for layer in handing:
-                outputs.update(layer.handed(outputs))
-            value = weight * term(labels, outputs, sample_weight)
+            outputs = model(images, training=False)
+            tensors = complete(model.layers, {**outputs, **named(labels)}, training=False)
+            value = weight * term(tensors, tensors, sample_weight)
         gradients = tape.gradient(value, [variable.value for variable in model.trainable_variables])
         return tf.linalg.global_norm([gradient for gradient in gradients if gradient is not None])
 
