@@ -1,6 +1,7 @@
-"""Layers with state or rules of their own: class centres, the threshold, warm-up, resizing."""
+"""Layers with state or rules of their own: hooks, class centres, the threshold, warm-up, resizing."""
 
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
+from cplus1_keras.layers.hooks import OpenSetLayer, complete, labels_for, named
 from cplus1_keras.layers.rejection import Reject
 from cplus1_keras.layers.resizing import ResizeLike, ScaleWithin
 from cplus1_keras.layers.warmup import MarginWarmup
@@ -9,8 +10,12 @@ __all__ = [
     "LearnableCenters",
     "MarginWarmup",
     "MovingAverageCenters",
+    "OpenSetLayer",
     "Reject",
     "ResizeLike",
     "ScaleWithin",
     "SharedCenters",
+    "complete",
+    "labels_for",
+    "named",
 ]
