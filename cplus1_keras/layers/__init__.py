@@ -2,6 +2,7 @@
 
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
 from cplus1_keras.layers.hooks import OpenSetLayer, complete, labels_for, named
+from cplus1_keras.layers.presence import Presence
 from cplus1_keras.layers.rejection import Reject
 from cplus1_keras.layers.resizing import ResizeLike, ScaleWithin
 from cplus1_keras.layers.warmup import MarginWarmup
@@ -11,6 +12,7 @@ __all__ = [
     "MarginWarmup",
     "MovingAverageCenters",
     "OpenSetLayer",
+    "Presence",
     "Reject",
     "ResizeLike",
     "ScaleWithin",
