@@ -21,7 +21,7 @@ from scipy import stats
 
 from cplus1_keras import configs, metrics
 from cplus1_keras.labels import UNKNOWN, is_negative
-from cplus1_keras.metrics.report import cell
+from cplus1_keras.metrics import cell
 from cplus1_keras.provenance import provenance, write_json
 from cplus1_keras.tasks import classification
 

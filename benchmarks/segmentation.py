@@ -27,7 +27,7 @@ from comparison import spread
 from scipy import stats
 
 from cplus1_keras import configs
-from cplus1_keras.metrics.report import aligned
+from cplus1_keras.metrics import align
 from cplus1_keras.provenance import as_sentence, provenance, write_json
 from cplus1_keras.tasks.segmentation import evaluation
 from cplus1_keras.tasks.segmentation import experiment as task
@@ -142,12 +142,12 @@ def tables(results):
             lines.append(
                 [label, *(spread([100 * figure(r, name) for r in results[row].values()], ".2f") for name in FIGURES)]
             )
-        text += ["", aligned(lines), ""]
+        text += ["", align(lines), ""]
         (first, reference), *others = rows.items()
         lines = [[f"minus {first}, paired by seed", *FIGURES]]
         for label, row in others:
             lines.append([label, *(difference(results, row, reference, name) for name in FIGURES)])
-        text.append(aligned(lines))
+        text.append(align(lines))
     return "\n".join([*text, "", ratios(results)])
 
 
@@ -170,7 +170,7 @@ def ratios(results):
         values = [[r[term] for r in by_seed.values() if term in r] for term in terms]
         if any(values):
             lines.append([row, *(f"{np.mean(v):.2g}" if v else "" for v in values)])
-    return aligned(lines)
+    return align(lines)
 
 
 def main():

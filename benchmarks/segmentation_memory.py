@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from PIL import Image
 
-from cplus1_keras.metrics.report import aligned
+from cplus1_keras.metrics import align
 from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 
@@ -107,7 +107,7 @@ def table(rows):
     for row in rows:
         figures = [f"{row[what]:.0f}" for what in ("judge", "calibrate")]
         lines.append([f"{row['images']:,}", f"{row['sizes']:,}", "yes" if row["onednn"] else "no", *figures])
-    return aligned(lines)
+    return align(lines)
 
 
 if __name__ == "__main__":
