@@ -47,7 +47,7 @@ def worker(what, folder, count):
     from cplus1_keras.data import segmentation as masks
     from cplus1_keras.layers import Reject
     from cplus1_keras.models import segmentation_model
-    from cplus1_keras.serving import Segmenter
+    from cplus1_keras.serving import PixelSpec, Predictor
     from cplus1_keras.tasks.segmentation.calibration import threshold_at_pixel_fpr
     from cplus1_keras.tasks.segmentation.judging import judge, scored
 
@@ -55,7 +55,7 @@ def worker(what, folder, count):
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(16, 5, 4, "same", activation="relu")(keras.layers.Rescaling(1 / 255)(inputs))
     model = segmentation_model(inputs, x, heads.LinearHead(5, use_bias=True, background=True))
-    found = Segmenter(model, Reject(5, 0.0), tile=224)
+    found = Predictor(model, Reject(5, 0.0), spec=PixelSpec(tile=224))
     protocol = masks.SegmentationProtocol({str(k): k for k in range(6)}, background=(6,), unknown=("5",))
     source = masks.sources.folder(folder / "images", folder / "masks").subset(range(count))
     split = masks.SegmentationSplit("test", source, protocol.evaluation_labels(), protocol)

@@ -187,7 +187,8 @@ def run(experiment, workdir="runs"):
     found, figures = evaluate(model, experiment, splits, directory)
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
-    serving.save(directory, model, found, experiment.score, splits.class_names)
+    reject = Reject(splits.num_classes, found.threshold, experiment.score)
+    serving.save(directory, serving.Predictor(model, reject, splits.class_names, calibration=found))
     (directory / CHECKPOINT).unlink()  # `model.keras` takes its place
     images, _ = next(iter(data.evaluation(splits.test, experiment.batch_size, **_image_format(model))))
     saved_model = serving.next_version(directory)

@@ -12,7 +12,7 @@ from cplus1_keras.data.segmentation import pipeline
 from cplus1_keras.labels import UNKNOWN
 from cplus1_keras.layers import Reject
 from cplus1_keras.models import scaled
-from cplus1_keras.serving import Segmenter
+from cplus1_keras.serving import PixelSpec, Predictor
 from cplus1_keras.tasks import report
 from cplus1_keras.tasks.segmentation import calibration, judging, pictures
 
@@ -28,7 +28,7 @@ def answering(model, experiment, class_names, threshold=-np.inf, mirror=None):
         mirror: `protocol.mirror()` for the flip test, or None.
 
     Returns:
-        `serving.Segmenter`.
+        `serving.Predictor`.
 
     >>> experiment = configs.resolve("camvid")
     >>> answering(experiment.model(8), experiment, "abcdefgh").predict(np.zeros((1, 96, 128, 3)))["class_id"].shape
@@ -37,7 +37,7 @@ def answering(model, experiment, class_names, threshold=-np.inf, mirror=None):
     reject = Reject(len(class_names), threshold, experiment.score)
     tile = tile_of(experiment)
     served = scaled(model, experiment.base, experiment.keep_ratio)
-    return Segmenter(served, reject, class_names, tile=tile, mirror=mirror)
+    return Predictor(served, reject, class_names, PixelSpec(tile=tile, mirror=mirror))
 
 
 def tile_of(experiment):

@@ -12,6 +12,7 @@ from cplus1_keras.callbacks import StopOnNaN
 from cplus1_keras.data.preprocessing import size_pair
 from cplus1_keras.data.segmentation import augment, pipeline, splits, weights
 from cplus1_keras.labels import is_known, is_negative
+from cplus1_keras.layers import Reject
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.models import OpenSetModel, scaled
 from cplus1_keras.optimizers import poly
@@ -234,7 +235,8 @@ def run(experiment, workdir="runs"):
     write_json(directory / "metrics.json", figures)
     served = scaled(model, experiment.base, experiment.keep_ratio)
     tile, largest = tile_of(experiment), experiment.largest
-    serving.save(directory, served, found, experiment.score, parts.class_names, tile, largest)
+    reject, spec = Reject(parts.num_classes, found.threshold, experiment.score), serving.PixelSpec(largest, tile)
+    serving.save(directory, serving.Predictor(served, reject, parts.class_names, spec, found))
     (directory / CHECKPOINT).unlink()  # `model.keras` takes its place
     image, _ = next(iter(pipeline.evaluation(parts.test)))
     sample = image[:, :largest, :largest].numpy()

@@ -13,7 +13,7 @@ def judge(segmenter, images, fprs=(0.01, 0.05, 0.1, 0.3), edge_width=None):
     it (Tables 1 to 9 of the C+1 paper). The open-set figures look at the knowns and the score.
 
     Args:
-        segmenter: A `serving.Segmenter`.
+        segmenter: A `serving.Predictor`.
         images: Iterable of (images (N, H, W, channels), labels (N, H, W)), for example
             `data.segmentation.pipeline.evaluation(splits.test)`.
         fprs: False positive rates at which to state the CCR.
@@ -60,7 +60,7 @@ def scored(segmenter, images):
     """Labels and scores image by image, for `calibration.threshold_at_pixel_fpr`.
 
     Args:
-        segmenter: A `serving.Segmenter`.
+        segmenter: A `serving.Predictor`.
         images: As for `judge`.
 
     Yields:

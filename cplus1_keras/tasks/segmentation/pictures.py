@@ -34,7 +34,7 @@ def panels(image, labels, answer, class_names, threshold=None, score_name="log_o
     Args:
         image: (H, W, 1 or 3), pixels 0..255.
         labels: Integers (H, W) in the package's convention, or None if nobody knows.
-        answer: Dict of arrays (H, W), `argmax`, `known_argmax` and `score`, as `Segmenter.predict` gives them, without
+        answer: Dict of arrays (H, W), `argmax`, `known_argmax` and `score`, as `Predictor.predict` gives them, without
             the batch axis.
         class_names: Names of the known classes.
         threshold: Accept where score >= threshold, or None: the prediction is the largest logit's class then.
@@ -216,7 +216,7 @@ class SegmentationPictures(keras.callbacks.Callback):
     """Draws `panels` of the same images after every epoch, for TensorBoard's page of images.
 
     Args:
-        segmenter: A `Segmenter` on the model in training.
+        segmenter: A `Predictor` on the model in training.
         images: Iterable of (images (N, H, W, channels), labels (N, H, W)): a few of them, kept in memory.
         class_names: Names of the known classes.
         directory: Folder of the logs.

@@ -13,7 +13,7 @@ class Validation(keras.callbacks.Callback):
     TensorBoard draws them beside those of training. Put it before TensorBoard's callback.
 
     Args:
-        segmenter: A `serving.Segmenter` on the model in training.
+        segmenter: A `serving.Predictor` on the model in training.
         images: Iterable of (images (N, H, W, channels), labels (N, H, W)), read anew each time.
 
     >>> watchers = [Validation(segmenter, pipeline.evaluation(splits.validation))]  # doctest: +SKIP

@@ -12,7 +12,7 @@ from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.layers import Reject
 from cplus1_keras.metrics.pixels import edge_of
 from cplus1_keras.models import segmentation_model
-from cplus1_keras.serving import Segmenter
+from cplus1_keras.serving import Predictor
 from cplus1_keras.tasks.segmentation.calibration import threshold_at_pixel_fpr
 from cplus1_keras.tasks.segmentation.judging import judge, scored
 
@@ -44,7 +44,7 @@ def split(count=12, seed=0):
 
 def test_judge_equals_figures_of_all_pixels():
     model, images = built(3), split()
-    found = Segmenter(model, accepting(threshold=0.1))
+    found = Predictor(model, accepting(threshold=0.1))
     figures, pixels = judge(found, images, fprs=(0.1,), edge_width=0)
     json.dumps(figures, allow_nan=False)
     answers = [found.predict(image) for image, _ in images]
@@ -65,7 +65,7 @@ def test_judge_equals_figures_of_all_pixels():
     assert figures["at_threshold"]["ccr"] == pytest.approx(np.mean(right))
     assert figures["images"] == 12
     assert pixels.summary(fprs=(0.1,))["unknown"] == figures["open_set"]["unknown"]
-    assert "at_threshold" not in judge(Segmenter(model, accepting()), images[:1])[0]
+    assert "at_threshold" not in judge(Predictor(model, accepting()), images[:1])[0]
     narrow, _ = judge(found, images, fprs=(0.1,), edge_width=1)
     assert narrow["open_set"] == figures["open_set"]
     assert narrow["open_set_without_edges"] != figures["open_set"]
@@ -74,17 +74,17 @@ def test_judge_equals_figures_of_all_pixels():
 def test_threshold_of_a_split():
     """From model to calibrated threshold, which `judge` then finds again on the same images."""
     model, images = built(3), split(60)
-    found = threshold_at_pixel_fpr(scored(Segmenter(model, accepting()), images), 0.2, score="log_odds")
+    found = threshold_at_pixel_fpr(scored(Predictor(model, accepting()), images), 0.2, score="log_odds")
     assert found.samples == 60
     assert 0 < found.rate < found.bound <= 0.2
-    figures, _ = judge(Segmenter(model, accepting(threshold=found.threshold)), images)
+    figures, _ = judge(Predictor(model, accepting(threshold=found.threshold)), images)
     assert figures["at_threshold"]["fpr_negative"] == pytest.approx(found.accepted / found.pixels)
     assert found.threshold == edge_of(metrics.pixels.bins_of(found.threshold))
 
 
 def test_labels_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"Labels must have the size.*\(1, 4, 5\).*\(1, 4, 4, 3\)"):
-        judge(Segmenter(built(1), accepting()), [(pictures(1, 4, 4), np.zeros((1, 4, 5), int))])
+        judge(Predictor(built(1), accepting()), [(pictures(1, 4, 4), np.zeros((1, 4, 5), int))])
 
 
 def test_nan_never_becomes_a_figure():
@@ -92,6 +92,6 @@ def test_nan_never_becomes_a_figure():
     image[0, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="16 of 16 pixels in batch 1 have no score"):
         judge(
-            Segmenter(built(1), accepting()),
+            Predictor(built(1), accepting()),
             [(pictures(1, 4, 4), np.zeros((1, 4, 4), int)), (image, np.zeros((1, 4, 4), int))],
         )
