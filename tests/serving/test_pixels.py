@@ -161,7 +161,9 @@ def test_what_does_not_fit_is_explained():
         (r"2 known classes need .*Received: \(None, None, None, 4\)", lambda: Predictor(model, accepting(2))),
         (
             r"Received: \['features'\]",
-            lambda: Predictor(keras.Model(model.input, {"features": model.output["features"]}), accepting()),
+            lambda: Predictor(
+                keras.Model(model.input, {"features": model.output["features"]}), accepting(), spec=PixelSpec()
+            ),
         ),
         ("overlap", lambda: PixelSpec(tile=8, overlap=1.0)),
         ("image size is a positive int", lambda: PixelSpec(tile=0)),
@@ -176,7 +178,10 @@ def test_what_does_not_fit_is_explained():
             lambda: Predictor(model, accepting(score="probability_times_magnitude")).predict(pictures(1, 4, 4)),
         ),
         ("of its images' size", lambda: Predictor(coarse, accepting()).predict(pictures(1, 4, 4))),
-        ("of its images' size", lambda: Predictor(coarse, accepting(), spec=PixelSpec(4)).predict(pictures(1, 6, 6))),
+        (
+            "of its images' size",
+            lambda: Predictor(coarse, accepting(), spec=PixelSpec(tile=4)).predict(pictures(1, 6, 6)),
+        ),
         ("gives no `features`", lambda: Predictor(coarse, accepting()).features(pictures(1, 4, 4))),
     ):
         with pytest.raises(ValueError, match=message):
