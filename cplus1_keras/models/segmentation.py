@@ -19,7 +19,7 @@ def segmentation_model(images, features, head, auxiliary_logits=None, name="segm
     What is per class (`logits`, `cosines`, `scale`, `distances`) is resized bilinearly to the image, so cross-entropy
     reads logits of each pixel. `features`, `embeddings` and all else stay at the features' own size, so that the C+1
     loss never holds a vector for each pixel; losses and centres take the labels of pixels there by nearest neighbour
-    (`grids.nearest`).
+    (`labels.nearest`).
 
     `predict` concatenates every output that a model has: predict through `keras.Model(model.input, {"logits":
     model.output["logits"]})`.
@@ -74,7 +74,7 @@ def deeplab_v3_plus(
         head: A head, or any function from features to named outputs. The framework's own classifier is
             `LinearHead(num_classes, use_bias=True, background=True)`.
         auxiliary: A head for the FCN on the last map but one, or None. It gives `auxiliary_logits`, for a term
-            `0.4 * BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})`.
+            `0.4 * BackgroundCrossEntropyLoss().of("auxiliary_", name="auxiliary")`.
         channels, low_level_channels, dropout: As in `deeplab_features`.
         rates: Dilations of the context; None takes (12, 24, 36) at stride 8, (6, 12, 18) at stride 16, and so on.
         name: The model's name.
@@ -89,7 +89,7 @@ def deeplab_v3_plus(
 
     Reference: L.-C. Chen et al., "Encoder-decoder with atrous separable convolution", ECCV 2018.
     """
-    maps = backbone.outputs
+    maps = _maps(backbone)
     if rates is None:
         rates = [96 * step // output_stride(backbone) for step in (1, 2, 3)]
     features = decoders.deeplab_features(maps, rates, channels, low_level_channels, dropout)
@@ -115,7 +115,7 @@ def fcn(backbone, head, auxiliary=None, channels=512, convolutions=2, dropout=0.
 
     Reference: J. Long et al., "Fully convolutional networks for semantic segmentation", CVPR 2015.
     """
-    maps = backbone.outputs
+    maps = _maps(backbone)
     features = decoders.fcn_features(maps[-1], channels, convolutions, dropout=dropout)
     return segmentation_model(backbone.input, features, head, _auxiliary(maps, auxiliary, dropout), name)
 
@@ -137,12 +137,11 @@ def hrnet_fcn(backbone, head, dropout=0.0, name="hrnet_fcn"):
         `logits` (N, H, W, classes), and what else the head gives; see `segmentation_model`.
 
     Example:
-        >>> head = heads.LinearHead(20, use_bias=True, background=True)
-        >>> model = hrnet_fcn(backbones.hrnet(48), head)  # doctest: +SKIP
+        >>> model = hrnet_fcn(backbones.hrnet(4), heads.LinearHead(20, use_bias=True, background=True))
 
     Reference: K. Sun et al., "High-resolution representations for labeling pixels and regions", 2019.
     """
-    x = decoders.joined_maps(backbone.outputs)
+    x = decoders.join_maps(_maps(backbone))
     features = decoders.fcn_features(x, x.shape[-1], 1, kernel_size=1, concatenate=False, dropout=dropout)
     return segmentation_model(backbone.input, features, head, name=name)
 
@@ -158,7 +157,7 @@ def ocrnet(backbone, head, auxiliary, channels=512, key_channels=256, name="ocrn
         backbone: `keras.Model` from images to a list of maps, fine to coarse, such as `backbones.hrnet`.
         head: A head, or any function from features to named outputs.
         auxiliary: The head of the first classifier, with the same classes. It gives `auxiliary_logits`, for a term
-            `0.4 * BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})`.
+            `0.4 * BackgroundCrossEntropyLoss().of("auxiliary_", name="auxiliary")`.
         channels, key_channels: As in `ocr_features`.
         name: The model's name.
 
@@ -167,11 +166,11 @@ def ocrnet(backbone, head, auxiliary, channels=512, key_channels=256, name="ocrn
         `auxiliary_logits` (N, H, W, classes), and what else the head gives; see `segmentation_model`.
 
     Example:
-        >>> model = ocrnet(backbones.hrnet(48), heads.LinearHead(20), heads.LinearHead(20))  # doctest: +SKIP
+        >>> model = ocrnet(backbones.hrnet(4), heads.LinearHead(20), heads.LinearHead(20), channels=16, key_channels=8)
 
     Reference: Y. Yuan et al., "Object-contextual representations for semantic segmentation", ECCV 2020.
     """
-    x = decoders.joined_maps(backbone.outputs)
+    x = decoders.join_maps(_maps(backbone))
     first = decoders.fcn_features(x, x.shape[-1], 1, 1, concatenate=False, dropout=0.0, name="auxiliary")
     region_logits = auxiliary(first)["logits"]
     features = decoders.ocr_features(x, region_logits, channels, key_channels)
@@ -197,6 +196,16 @@ def output_stride(backbone):
     return round(height / last[1])
 
 
+def _maps(backbone):
+    maps = backbone.output
+    if not isinstance(maps, list) or len(maps) < 2 or any(len(x.shape) != 4 for x in maps):
+        raise ValueError(
+            "Segmentation needs a backbone that gives a list of maps (N, h, w, K), fine to coarse, such as "
+            f"backbones.dilated_resnet or backbones.hrnet. Received: {backbone.name!r} with output {maps}"
+        )
+    return maps
+
+
 def _auxiliary(maps, head, dropout):
     """Logits of the FCN on the last map but one: half as many channels as are usual there, 256."""
     if head is None:
@@ -205,7 +214,7 @@ def _auxiliary(maps, head, dropout):
     return head(x)["logits"]
 
 
-def scaled(model, base, keep_ratio=True):
+def scale(model, base, keep_ratio=True):
     """A trained model behind `ScaleWithin`, with logits at the size of the images it was given.
 
     Args:
@@ -218,7 +227,7 @@ def scaled(model, base, keep_ratio=True):
     >>> images = keras.Input((None, None, 3))
     >>> logits = keras.layers.Conv2D(2, 1)(images)
     >>> model = keras.Model(images, {"features": images, "logits": logits})
-    >>> scaled(model, (40, 12))(np.ones((1, 6, 8, 3), "float32"))["features"].shape.as_list()
+    >>> scale(model, (40, 12))(np.ones((1, 6, 8, 3), "float32"))["features"].shape.as_list()
     [1, 12, 16, 3]
     """
     if base is None:

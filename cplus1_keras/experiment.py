@@ -1,0 +1,113 @@
+"""An `Experiment` says what to train, for every task; `run` does it."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import keras
+
+from cplus1_keras import scores
+from cplus1_keras.data import Splits
+from cplus1_keras.losses import OpenSetLoss
+from cplus1_keras.models import OpenSetModel
+from cplus1_keras.run import run
+from cplus1_keras.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """All that a run depends on. What has weights or state is given as a factory, so that each run gets its own.
+
+    Args:
+        name: Names the run's directory.
+        task: What a label is of: `tasks.Classification()`, `tasks.Segmentation()`, `tasks.MultiLabel()`, with their
+            own settings.
+        data: Function from a seed to `data.Splits`.
+        model: Function from the number of known classes to an `OpenSetModel`, not compiled; pixels are 0..255.
+        loss: A loss of `cplus1_keras.losses`. Where it has no use for negatives, training leaves them out.
+        optimizer: Function from a learning rate, or a schedule, to a Keras optimizer.
+        learning_rate: The first one, above 0.
+        schedule: Function from the first rate and the number of all steps to a Keras schedule, like
+            `optimizers.poly`; None keeps the rate.
+        epochs: Passes over the training images (over the knowns, where negatives are sampled), or None.
+        steps: Training batches, in place of `epochs`.
+        interval: With `steps`, how many there are from one checkpoint and line of the log to the next, about: the
+            divisor of `steps` next to it.
+        batch_size: Images in a global batch, over all replicas.
+        score: A score of `cplus1_keras.scores`; the run judges, calibrates and serves with it.
+        fpr: False positive rate that the threshold is calibrated for, in (0, 1).
+        coverage: Share of knowns that the threshold accepts where the protocol has no negatives, in (0, 1).
+        confidence: Confidence of the calibration, in (0, 1).
+        seed: Of the weights, the splits, the order of images and their augmentation.
+
+    Raises:
+        ValueError: For both or none of `epochs` and `steps`, a number that is not above 0, a rate outside (0, 1), or a
+            number of steps without a divisor near `interval`.
+
+    >>> faster = dataclasses.replace(configs.resolve("digits"), epochs=3)
+    """
+
+    name: str
+    task: Task
+    data: Callable[[int], Splits]
+    model: Callable[[int], OpenSetModel]
+    loss: OpenSetLoss
+    optimizer: Callable[..., keras.optimizers.Optimizer]
+    learning_rate: float = 1e-3
+    schedule: Callable | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    interval: int = 1000
+    batch_size: int = 64
+    score: Callable = scores.log_odds
+    fpr: float = 0.1
+    coverage: float = 0.95
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self):
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(
+                "Training is counted in `epochs` or in `steps`: give one of them. "
+                f"Received: epochs={self.epochs}, steps={self.steps}"
+            )
+        for field in ("epochs", "steps", "interval", "batch_size", "learning_rate"):
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise ValueError(f"`{field}` must be above 0. Received: {field}={value}")
+        for field in ("fpr", "coverage", "confidence"):
+            if not 0 < getattr(self, field) < 1:
+                raise ValueError(f"`{field}` is a rate in (0, 1). Received: {field}={getattr(self, field)}")
+        if self.steps is not None:
+            _epochs(self.steps, self.interval)
+
+    def run(self, workdir="runs", **options):
+        """Train, calibrate, judge and export; see `run`."""
+        return run(self, workdir, **options)
+
+    def length(self, splits):
+        """How long training is.
+
+        Returns:
+            Pair of ints: Keras's epochs, each of which ends with a checkpoint, and steps in each.
+
+        >>> experiment = configs.resolve("digits")
+        >>> experiment.length(experiment.data(0))
+        (25, 20)
+        """
+        if self.steps is None:
+            return self.epochs, self.task.steps_per_epoch(splits.train, self)
+        epochs = _epochs(self.steps, self.interval)
+        return epochs, self.steps // epochs
+
+
+def _epochs(steps, interval):
+    """The divisor of `steps` that makes epochs of about `interval` steps."""
+    divisors = [epochs for epochs in range(1, steps + 1) if steps % epochs == 0]
+    best = min(divisors, key=lambda epochs: abs(math.log(steps / epochs / interval)))
+    if steps / best > 4 * interval or (best > 1 and steps / best < interval / 4):
+        raise ValueError(
+            f"`steps` must be a multiple of a number near `interval`, {interval}, so that epochs are equal. Received: "
+            f"steps={steps}. Take {interval * max(1, round(steps / interval))}."
+        )
+    return best
