@@ -1,6 +1,8 @@
-"""Layers with state or rules of their own: class centres, the threshold, warm-up, resizing."""
+"""Layers with state or rules of their own: hooks, class centres, the threshold, warm-up, resizing."""
 
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
+from cplus1_keras.layers.hooks import OpenSetLayer, complete, labels_for, named
+from cplus1_keras.layers.presence import Presence
 from cplus1_keras.layers.rejection import Reject
 from cplus1_keras.layers.resizing import ResizeLike, ScaleWithin
 from cplus1_keras.layers.warmup import MarginWarmup
@@ -9,8 +11,13 @@ __all__ = [
     "LearnableCenters",
     "MarginWarmup",
     "MovingAverageCenters",
+    "OpenSetLayer",
+    "Presence",
     "Reject",
     "ResizeLike",
     "ScaleWithin",
     "SharedCenters",
+    "complete",
+    "labels_for",
+    "named",
 ]

