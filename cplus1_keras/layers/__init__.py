@@ -3,6 +3,7 @@
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
 from cplus1_keras.layers.rejection import Reject
 from cplus1_keras.layers.resizing import ResizeLike, ScaleWithin
+from cplus1_keras.layers.views import Views
 from cplus1_keras.layers.warmup import MarginWarmup
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "ResizeLike",
     "ScaleWithin",
     "SharedCenters",
+    "Views",
 ]
