@@ -1,22 +1,29 @@
-"""Callbacks for training."""
+"""Callbacks of a run: stop at NaN, checkpoints that resume exactly, how much each term pulls, pictures."""
+
+import json
+import pathlib
+import shutil
 
 import keras
 import numpy as np
+import tensorflow as tf
+
+from cplus1_keras import plots
+from cplus1_keras.layers.hooks import complete, name_tensors
 
 
 class StopOnNaN(keras.callbacks.Callback):
     """Stops with an error as soon as the loss is NaN or infinite, so that no later checkpoint replaces a good one.
 
-    Put it before `ModelCheckpoint` in the list of callbacks: an epoch that ends without a finite loss is not saved.
+    Put it before `Checkpoint` in the list of callbacks: an epoch that ends without a finite loss is not saved.
 
     Args:
-        checkpoint: Path of the last good checkpoint, named in the error.
+        checkpoint: Path of the checkpoints, named in the error.
 
     Raises:
         FloatingPointError: In training, naming the epoch, the batch and the step.
 
-    >>> watchers = [StopOnNaN("best.keras"), keras.callbacks.ModelCheckpoint("best.keras")]
-    >>> model.fit(images, labels, callbacks=watchers)  # doctest: +SKIP
+    >>> StopOnNaN("checkpoint").on_epoch_end(0, {"loss": 0.5})
     """
 
     def __init__(self, checkpoint=None):
@@ -48,3 +55,172 @@ class StopOnNaN(keras.callbacks.Callback):
                 "learning rate that is too high, NaN or infinite pixels, or a label that is no class of the head. "
                 + (kept if self.checkpoint else "")
             )
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves at the end of each epoch all that the next epoch depends on; `restore` brings it back to the bit.
+
+    Weights, the optimizer's state, the states of layers, of seed generators (dropout) and of the random numbers of
+    Keras go into one folder, written beside and renamed; the one before is kept until the next is complete.
+
+    Args:
+        folder: Holds `epoch-000001` and so on; made if it is absent.
+
+    >>> import tempfile
+    >>> Checkpoint(tempfile.mkdtemp()).epoch
+    0
+    """
+
+    KEPT = 2
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+
+    @property
+    def epoch(self):
+        """Number of epochs that the newest checkpoint has seen; 0 without one."""
+        saved = self._saved()
+        return int(saved[-1].name.split("-")[1]) if saved else 0
+
+    def restore(self, model):
+        """Give a compiled model the state of the newest checkpoint; returns its number of epochs."""
+        if not self.epoch:
+            return 0
+        newest = self._saved()[-1]
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(newest / "model.weights.h5")
+        with np.load(newest / "seeds.npz") as seeds:
+            for name, generator in _seed_generators(model).items():
+                generator.state.assign(seeds[name])
+        return self.epoch
+
+    def remove(self):
+        """Delete all checkpoints, once the training is kept in another way."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f".epoch-{epoch + 1:06d}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        self.model.save_weights(partial / "model.weights.h5")
+        states = {name: keras.ops.convert_to_numpy(g.state) for name, g in _seed_generators(self.model).items()}
+        np.savez(partial / "seeds.npz", **states)
+        (partial / "logs.json").write_text(json.dumps({name: float(value) for name, value in (logs or {}).items()}))
+        partial.rename(self.folder / partial.name[1:])
+        for old in self._saved()[: -self.KEPT]:
+            shutil.rmtree(old)
+
+    def _saved(self):
+        return sorted(self.folder.glob("epoch-*"))
+
+
+def _seed_generators(model):
+    """By the place of their layer in the model, which is the same when the model is built again."""
+    layers = [model, *model._flatten_layers(include_self=False)]
+    found = (getattr(layer, "_seed_generators", None) or [] for layer in layers)
+    return {f"{i}_{j}": generator for i, own in enumerate(found) for j, generator in enumerate(own)}
+
+
+class TermGradients(keras.callbacks.Callback):
+    """Logs, at the end of each epoch, the norm of each term's gradient over that of the first term's.
+
+        ratio = ‖ weight · grad term ‖ / ‖ weight_1 · grad term_1 ‖
+
+    as `gradient_ratio/<term>`, for all trainable weights together, on one fixed batch, in inference mode (moving
+    averages of batch normalisation and centres as they are). With the mean over the classes, a background margin of
+    weight 1e-4 shows here what it does: close to nothing. Put it before TensorBoard's callback. It costs a forward and
+    a backward pass for each term and epoch.
+
+    Args:
+        images: Batch (N, H, W, channels), pixels 0..255.
+        y: Labels, or named tensors, as for `fit`.
+        sample_weight: Weights of the labels, or None.
+
+    >>> images, labels = np.zeros((4, 8, 8, 1), "float32"), np.zeros(4, "int32")
+    >>> TermGradients(images, labels).on_epoch_end(0, logs={})  # nothing for a loss of one term
+    """
+
+    def __init__(self, images, y, sample_weight=None):
+        super().__init__()
+        self.batch = images, y, sample_weight
+        self._functions = []
+
+    def on_train_begin(self, logs=None):
+        # One function for each term: in one graph all backward passes could hold their activations at once.
+        terms = self.model.loss.terms()
+        if len(terms) > 1:
+            self._functions = [(term.name, _gradient_norm(self.model, weight, term)) for weight, term in terms]
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is None or not self._functions:
+            return
+        norms = {name: float(norm(*self.batch)) for name, norm in self._functions}
+        first, *others = norms
+        if norms[first]:
+            logs.update({f"gradient_ratio/{name}": norms[name] / norms[first] for name in others})
+
+
+def _gradient_norm(model, weight, term):
+    @tf.function(autograph=False)
+    def norm(images, y, sample_weight):
+        with tf.GradientTape() as tape:
+            outputs = dict(model(images, training=False))
+            tensors = complete(model.layers, {**outputs, **name_tensors(y)}, training=False)
+            value = weight * term(y, tensors, sample_weight)
+        gradients = tape.gradient(value, [variable.value for variable in model.trainable_variables])
+        return tf.linalg.global_norm([gradient for gradient in gradients if gradient is not None])
+
+    return norm
+
+
+class Validation(keras.callbacks.Callback):
+    """Logs figures of a validation split at the end of each epoch, made as the test's will be.
+
+    For images of any size, which `fit(validation_data=...)` cannot share among replicas. Put it before TensorBoard's
+    callback.
+
+    Args:
+        judge: Function of no argument that gives figures by name, floats or None; None is left out.
+
+    >>> logs = {}
+    >>> Validation(lambda: {"mean_iou": 0.5, "auroc_negative": None}).on_epoch_end(0, logs)
+    >>> logs
+    {'val_mean_iou': 0.5}
+    """
+
+    def __init__(self, judge):
+        super().__init__()
+        self.judge = judge
+
+    def on_epoch_end(self, epoch, logs=None):
+        figures = {f"val_{name}": value for name, value in self.judge().items() if value is not None}
+        if logs is not None:
+            logs.update(figures)
+
+
+class Pictures(keras.callbacks.Callback):
+    """Draws figures after every epoch, for TensorBoard's page of images.
+
+    Args:
+        draw: Function of no argument that gives `matplotlib` figures by name.
+        directory: Folder of the logs.
+
+    >>> import tempfile
+    >>> Pictures(dict, tempfile.mkdtemp()).on_epoch_end(0)
+    """
+
+    def __init__(self, draw, directory):
+        super().__init__()
+        self.draw = draw
+        self._writer = tf.summary.create_file_writer(str(directory))
+
+    def on_epoch_end(self, epoch, logs=None):
+        with self._writer.as_default(step=epoch):
+            for name, figure in self.draw().items():
+                tf.summary.image(name, tf.io.decode_png(plots.to_png(figure), channels=3)[None])
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        self._writer.close()

@@ -3,8 +3,8 @@
 import itertools
 import pathlib
 
-CHECKPOINT = "last_good.keras"
-"""In a run's directory until `model.keras` is there: what a training leaves that stopped, or could not be judged."""
+CHECKPOINTS = "checkpoints"
+"""In a run's directory until `model.keras` is there: what a training leaves that was stopped, to go on from."""
 
 
 def new_directory(parent, name):

@@ -1,21 +1,16 @@
-"""Figures for reports and TensorBoard, as matplotlib `Figure` objects: no display, no global state.
-
-Save one with `figure.savefig(path)`.
-"""
+"""Figures of open-set decisions: OSCR curves, histograms of scores, the unknowns that were accepted."""
 
 import itertools
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
+from cplus1_keras.plots.style import COLOURS, INK, PALE, canvas
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f")
 DASHES = ("-", "--", ":", "-.")
-INK, PALE = "#333333", "#e4e4e4"
 
 
 def oscr(curves, title=None):
@@ -185,17 +180,6 @@ def points(name, curve):
     order = np.argsort(fpr, kind="stable")
     order = order[fpr[order] > 0]
     return fpr[order], ccr[order]
-
-
-def canvas(width, height):
-    """A figure with one axes, in this module's plain style."""
-    with rc_context({"axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}):
-        figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_axisbelow(True)
-    return figure, axes
 
 
 def swallowed(true, predicted, length=16):

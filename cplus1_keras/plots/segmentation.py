@@ -1,10 +1,7 @@
 """Pictures of segmentation: what the model sees, what it should say, what it says, and how sure it is."""
 
-import io
-
 import keras
 import numpy as np
-import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -12,7 +9,7 @@ from matplotlib.patches import Patch
 from cplus1_keras.grids import nearest
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.palettes import palette
-from cplus1_keras.plots import INK, canvas
+from cplus1_keras.plots.style import INK, canvas
 
 UNKNOWN_COLOUR = (255, 0, 255)
 """Of unknown pixels in the truth, and of rejected ones in the prediction: they should coincide."""
@@ -159,7 +156,7 @@ def pixel_features(features, labels, class_names, limit=300, seed=0, title=None)
         raise ValueError("There is no pixel with a label to draw.")
     cells = [np.flatnonzero(labels == value) for value in values]
     chosen = [generator.choice(places, min(limit, len(places)), replace=False) for places in cells]
-    points, names = planar(features[np.concatenate(chosen)])
+    points, names = plane(features[np.concatenate(chosen)])
     figure, axes = canvas(6.4, 5.0)
     colours = coloured(values, len(class_names)) / 255
     ends = np.cumsum([len(places) for places in chosen])[:-1]
@@ -171,90 +168,26 @@ def pixel_features(features, labels, class_names, limit=300, seed=0, title=None)
     return figure
 
 
-def planar(features):
-    """Features in two dimensions.
-
-    Args:
-        features: (M, K), K at least 2.
+def plane(features):
+    """Features (M, K) in two dimensions, K >= 2: as they are, or along the two directions of most variance (PCA).
 
     Returns:
-        Pair of the points (M, 2) and the names of their axes. With K = 2 the features; else their deviations from the
-        mean along the two directions of most variance, each with its largest component positive.
+        Pair of the points (M, 2) and the names of their axes.
 
-    Example:
-
-    >>> points, names = planar(np.diag([4.0, 2.0, 0.0]))
+    >>> points, names = plane(np.diag([4.0, 2.0, 0.0]))
     >>> points.shape, names
     ((3, 2), ('principal direction 1 (86 % of the variance)', 'principal direction 2 (14 % of the variance)'))
-
-    Reference: Pearson, "On lines and planes of closest fit to systems of points in space", 1901.
     """
-    features = np.asarray(features, "float64")
     if features.shape[-1] == 2:
         return features, ("feature 1", "feature 2")
-    centred = features - features.mean(axis=0)
-    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
-    directions = np.resize(directions, (max(2, len(directions)), features.shape[-1]))[:2]
-    largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, None], axis=1)
-    shares = np.append(lengths**2, [0, 0])[:2] / max(np.sum(lengths**2), np.finfo("float64").tiny)
-    names = tuple(f"principal direction {i} ({share:.0%} of the variance)" for i, share in enumerate(shares, 1))
-    return centred @ (directions * np.sign(largest)).T, tuple(name.replace("%", " %") for name in names)
+    from sklearn.decomposition import PCA  # a second to import
 
-
-def to_png(figure):
-    """A figure as the bytes of a PNG file.
-
-    >>> to_png(Figure(figsize=(1, 1)))[1:4]
-    b'PNG'
-    """
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
-
-
-class SegmentationPictures(keras.callbacks.Callback):
-    """Draws `panels` of the same images after every epoch, for TensorBoard's page of images.
-
-    Args:
-        segmenter: A `Segmenter` on the model in training.
-        images: Iterable of (images (N, H, W, channels), labels (N, H, W)): a few of them, kept in memory.
-        class_names: Names of the known classes.
-        directory: Folder of the logs.
-        threshold: As for `panels`.
-        every: Epochs from one drawing to the next.
-
-    Raises:
-        ValueError: for no image.
-
-    >>> some = pipeline.evaluation(splits.validation).take(4)  # doctest: +SKIP
-    >>> watch = SegmentationPictures(segmenter, some, splits.class_names, "logs")  # doctest: +SKIP
-    >>> model.fit(batches, steps_per_epoch=100, epochs=20, callbacks=[watch])  # doctest: +SKIP
-    """
-
-    def __init__(self, segmenter, images, class_names, directory, threshold=None, every=1):
-        super().__init__()
-        self.segmenter = segmenter
-        self.images = [(image, label) for batch in images for image, label in zip(*map(np.asarray, batch), strict=True)]
-        if not self.images:
-            raise ValueError("There is no image to draw.")
-        self.class_names = class_names
-        self.threshold = threshold
-        self.every = every
-        self._writer = tf.summary.create_file_writer(str(directory))
-
-    def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self.every:
-            return
-        with self._writer.as_default(step=epoch):
-            for number, (image, labels) in enumerate(self.images):
-                answer = {name: value[0] for name, value in self.segmenter.predict(image[None]).items()}
-                name = self.segmenter.reject.score.__name__
-                drawn = to_png(panels(image, labels, answer, self.class_names, self.threshold, name))
-                tf.summary.image(f"segmentation/{number}", tf.io.decode_png(drawn, channels=3)[None])
-        self._writer.flush()
-
-    def on_train_end(self, logs=None):
-        self._writer.close()
+    analysis = PCA(min(2, *features.shape)).fit(features)
+    points, shares = analysis.transform(features), np.nan_to_num(analysis.explained_variance_ratio_)
+    if points.shape[1] < 2:
+        points, shares = np.pad(points, ((0, 0), (0, 1))), np.append(shares, 0)
+    names = tuple(f"principal direction {i} ({100 * share:.0f} % of the variance)" for i, share in enumerate(shares, 1))
+    return points, names
 
 
 def _grey_as_colour(image):

@@ -1,0 +1,111 @@
+"""Judge a finished run again: at other rates, on other data.
+
+    python -m cplus1_keras.judge RUN                                  its own figures once more
+    python -m cplus1_keras.judge RUN --set fpr=0.05                   calibrated anew for another rate
+    python -m cplus1_keras.judge RUN --data my_module.my_splits       on the splits that a function of a seed gives
+    python -m cplus1_keras.judge RUN --set fpr=0.05 --adopt           and keep the new threshold in the run
+
+Writes `metrics.json`, tables and pictures to RUN/judge, RUN/judge-2 and so on. `--adopt` replaces the run's
+calibration.json and exports a SavedModel with the new threshold, as its next version.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+import time
+
+from absl import app, flags, logging
+
+RATES = ("fpr", "coverage", "confidence")
+"""Settings that ask for a new calibration."""
+
+SET = flags.DEFINE_multi_string(
+    "set", [], f"name=value: {', '.join(RATES)}, or a setting of the task. May be repeated."
+)
+DATA = flags.DEFINE_string("data", None, "Dotted name of a function from a seed to data.Splits; default: the run's.")
+CONFIG = flags.DEFINE_string("config", None, "Config of the run, where its config.json does not tell.")
+ADOPT = flags.DEFINE_bool("adopt", False, "Keep the new threshold in the run, and export it.")
+
+
+def judge(run, settings=(), data=None, config=None, adopt=False):
+    """Calibrate, if other rates are asked for, and judge a finished run.
+
+    Args:
+        run: Directory of a finished run.
+        settings: Strings `name=value`: rates, or settings of the task.
+        data: Function from a seed to `data.Splits`, or its dotted name; None takes the run's own.
+        config: Name of the run's config, where its `config.json` does not tell.
+        adopt: Whether to keep the new calibration in the run and export it.
+
+    Returns:
+        Path of the folder that it wrote.
+
+    Raises:
+        FileNotFoundError: There is no finished run.
+        ValueError: The run does not tell its config, or rates and data do not fit.
+
+    >>> judge("runs/digits", ["fpr=0.2"]).name  # doctest: +SKIP
+    'judge'
+    """
+    from cplus1_keras import configs, serving
+    from cplus1_keras.directory import new_directory
+    from cplus1_keras.provenance import write_json
+    from cplus1_keras.report import describe, epilogue
+
+    start, run = time.monotonic(), pathlib.Path(run)
+    predictor = serving.load(run)
+    experiment = configs.resolve(*_command(run, config, settings))
+    if data is not None:
+        given = configs.find(data) if isinstance(data, str) else data
+        experiment = dataclasses.replace(experiment, data=given)
+    task, splits = experiment.task, experiment.data(experiment.seed)
+    if [*splits.class_names] != [*predictor.class_names]:
+        raise ValueError(
+            f"{run} answers with {list(predictor.class_names)}; these splits know {list(splits.class_names)}. Give "
+            "splits with the same known classes in the same order."
+        )
+    every, found = task.with_calibration(predictor), predictor.calibration
+    if adopt or any(text.partition("=")[0] in RATES for text in settings):
+        found = task.calibrate(every, splits.calibration, experiment)
+    directory = new_directory(run, "judge")
+    figures, judged = task.judge(every, splits.test, experiment, found)
+    calibrated = task.with_calibration(predictor, found)
+    task.write(directory, calibrated, splits.test, experiment, judged)
+    figures = {**describe(experiment), **figures, "calibration": found.to_dict()}
+    figures["seconds"] = round(time.monotonic() - start, 1)
+    write_json(directory / "metrics.json", figures)
+    saved_model = run / serving.SAVED_MODEL_FOLDER
+    if adopt:
+        serving.save(run, calibrated)
+        saved_model = serving.next_version(run)
+        calibrated.export(saved_model, samples=task.samples(every, splits.test, experiment))
+    print(epilogue(task, figures, found, directory, saved_model))
+    return directory
+
+
+def _command(run, config, settings):
+    """Name of a run's config and all settings, those of the run first."""
+    file = run / "config.json"
+    told = json.loads(file.read_text(encoding="utf-8")).get("command") if file.is_file() else None
+    if config is None and not told:
+        raise ValueError(
+            f"{file} does not tell by which config the run was made, as `train.py` writes it. Name it: "
+            "--config my_module.my_function"
+        )
+    return (config, settings) if config else (told["config"], [*told["set"], *settings])
+
+
+def main(argv):
+    """Do what the command line says."""
+    if len(argv) != 2:
+        raise app.UsageError("Name one run: python -m cplus1_keras.judge RUN [--set fpr=0.05] [--data function]")
+    logging.set_verbosity(logging.WARNING)
+    try:
+        judge(argv[1], SET.value, DATA.value, CONFIG.value, ADOPT.value)
+    except (OSError, ValueError) as error:
+        sys.exit(f"Not judged. {error}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,239 @@
+"""Semantic segmentation and human parsing: a label for each pixel."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cplus1_keras import calibration, data, metrics, models, plots, serving
+from cplus1_keras.callbacks import Pictures, Validation
+from cplus1_keras.labels import UNKNOWN, is_known, is_negative
+from cplus1_keras.layers import Reject
+from cplus1_keras.layers.resizing import size_pair
+from cplus1_keras.tasks.records import Record
+from cplus1_keras.tasks.task import Task, present
+
+SMALLEST_CROP = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation(Task):
+    """Images of any size, each pixel of a known class, background, or of none.
+
+    Args:
+        crop_size: Pixels of a training image, int or (height, width).
+        base: None, or the size (long, short) within which images are scaled before they are judged, and before the
+            random scale in training; answers are scaled back to the image's own size.
+        keep_ratio: False stretches images to `base`, then (height, width).
+        scales: Smallest and largest random scale in training.
+        class_weights: Function from the pixels of each class in training, (C + 1,), to their weights, or None.
+        flip_test: Whether to judge also the mean over each image and its mirror image.
+        edge_width: Pixels beside an edge between labels that a second set of open-set figures leaves out, or None.
+        largest: Largest side in pixels of an image that the exported model takes, and of a tile in judging.
+
+    Raises:
+        ValueError: For crops below 32 pixels, or stretching without a size.
+
+    >>> Segmentation(crop_size=(192, 256), base=(256, 192)).scales
+    (0.5, 2.0)
+    """
+
+    crop_size: int | tuple = 512
+    base: tuple | None = None
+    keep_ratio: bool = True
+    scales: tuple = (0.5, 2.0)
+    class_weights: Callable | None = None
+    flip_test: bool = False
+    edge_width: int | None = 3
+    largest: int = 2048
+
+    scores = metrics.BinnedScores
+    unit = "pixel"
+
+    def __post_init__(self):
+        if min(size_pair(self.crop_size)) < SMALLEST_CROP:
+            raise ValueError(
+                f"`crop_size` must be at least {SMALLEST_CROP} pixels a side, one cell of the coarsest map of a ResNet "
+                f"or HRNet. Received: crop_size={self.crop_size}"
+            )
+        if self.base is None and not self.keep_ratio:
+            raise ValueError("`keep_ratio=False` stretches images to `base`. Received: base=None")
+
+    def check(self, experiment, splits):
+        """Reads all images that calibrate, watch or judge, too."""
+        super().check(experiment, splits)
+        kind, is_kind, rate = "known", is_known, 1 - experiment.coverage
+        if splits.protocol.negative:
+            kind, is_kind, rate = "negative", is_negative, experiment.fpr
+        needed = calibration.images_needed(rate, experiment.confidence, single=False)
+        examples = splits.calibration.dataset().as_numpy_iterator()
+        pairs = zip(splits.calibration.groups, examples, strict=True)
+        there = len({group for group, example in pairs if is_kind(example["labels"]).any()})
+        if there < needed:
+            raise ValueError(
+                f"A threshold at a rate of {rate:g} and {experiment.confidence:.0%} confidence needs at least "
+                f"{needed:,} calibration images with {kind} pixels; the split has {there:,}. Give it more "
+                "(`calibration_fraction` of `split`), or ask for a larger `fpr` or a smaller `coverage`."
+            )
+        for split in (splits.validation, splits.test):
+            for _ in split.dataset():
+                pass
+
+    def metrics(self, model, experiment, num_classes):
+        background = model.output["logits"].shape[-1] > num_classes
+        return {"logits": [metrics.KnownMeanIoU(num_classes, background)]}
+
+    def training(self, model, split, experiment, first_step=0):
+        mirror = split.protocol.mirror(split.source.mirrored)
+        change = data.augment.standard(
+            self.crop_size, self.scales, mirror=mirror, base=self.base, keep_ratio=self.keep_ratio
+        )
+        weights = None if self.class_weights is None else self.class_weights(data.pixel_counts(split))
+        return data.training(
+            split,
+            experiment.batch_size,
+            image_size=self.crop_size,
+            channels=model.input_shape[-1],
+            augment=change,
+            class_weights=weights,
+            seed=experiment.seed,
+            first_step=first_step,
+        )
+
+    def validation(self, model, split, experiment):
+        return None
+
+    def callbacks(self, model, experiment, splits, logs):
+        every = self.predictor(model, experiment.score, splits)
+        shown = splits.validation if len(splits.validation) else splits.train
+        shown = shown.subset(spaced(len(shown), 4))
+        pictures = Pictures(lambda: self.draw(every, shown, experiment), logs / "pictures")
+        if not len(splits.validation):
+            return [pictures]
+
+        def judge():
+            figures, _ = Task.judge(self, every, splits.validation, experiment)
+            negative = figures["open_set"].get("negative", {})
+            return {"mean_iou": figures["segmentation"]["miou"], "auroc_negative": negative.get("auroc")}
+
+        return [Validation(judge), pictures]
+
+    def predictor(self, model, score, splits):
+        served = models.scale(model, self.base, self.keep_ratio)
+        spec = serving.PixelSpec(max_size=self.largest, tile=self.largest if self.base is None else None)
+        return serving.Predictor(served, Reject(splits.num_classes, -np.inf, score), splits.class_names, spec)
+
+    def samples(self, predictor, split, experiment):
+        return super().samples(predictor, split, experiment)[:, : self.largest, : self.largest]
+
+    def records(self, predictor, split, experiment):
+        answers = self.answers(predictor, split, experiment)
+        for group, (labels, answer) in zip(split.groups, answers, strict=True):
+            yield Record(labels, answer["known_argmax"], answer["score"], group, answer)
+
+    def figures(self, predictor, split):
+        figures = {"segmentation": MeanIoU(predictor)}
+        if self.edge_width is not None:
+            figures["open_set_without_edges"] = WithoutEdges(self.edge_width)
+        return figures
+
+    def judge(self, predictor, split, experiment, found=None):
+        figures, scores = super().judge(predictor, split, experiment, found)
+        if self.flip_test:
+            spec = dataclasses.replace(predictor.spec, mirror=split.protocol.mirror(split.source.mirrored))
+            both = serving.Predictor(predictor.model, predictor.reject, predictor.class_names, spec)
+            matrix = MeanIoU(both)
+            for record in self.records(both, split, experiment):
+                matrix.update(record)
+            figures["segmentation_with_flip"] = matrix.result()
+        return figures, scores
+
+    def write(self, directory, predictor, split, experiment, judged, number=8):
+        """`oscr.png`, and in `pictures/` some images and the features of their pixels in two dimensions.
+
+        Half of the images are evenly spaced over the split, the others have the most unknown pixels of 64.
+        """
+        files = super().write(directory, predictor, split, experiment, judged)
+        folder = directory / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        indices = telling(split, number)
+        chosen = split.subset(indices)
+        for index, figure in zip(indices, self.draw(predictor, chosen, experiment).values(), strict=True):
+            figure.savefig(folder / f"{index:05d}.png")
+        self.draw_features(predictor, chosen, experiment).savefig(folder / "features.png")
+        return [*files, "pictures"]
+
+    def draw(self, predictor, split, experiment):
+        """Input, truth, prediction and the map of the unknown of each image of a split, by name."""
+        found, figures = predictor.calibration, {}
+        for number, (images, labels) in enumerate(self.images(predictor, split, experiment)):
+            answer = {name: value[0] for name, value in predictor.predict(images.numpy()).items()}
+            threshold = None if found is None else found.threshold
+            title, score = f"{experiment.name}: {split.describe(number)}", experiment.score.__name__
+            figures[f"segmentation/{number}"] = plots.panels(
+                images[0].numpy(), labels[0].numpy(), answer, predictor.class_names, threshold, score, title
+            )
+        return figures
+
+    def draw_features(self, predictor, split, experiment):
+        """The features of the pixels of all images of a split in two dimensions."""
+        model, cells = keras.Model(predictor.model.input, predictor.model.output["features"]), []
+        for images, labels in self.images(predictor, split, experiment):
+            features = model(images, training=False)
+            labels = tf.image.resize(labels[..., None], features.shape[1:3], "nearest")
+            cells.append((np.reshape(features, (-1, features.shape[-1])), np.ravel(labels)))
+        features, labels = (np.concatenate(values) for values in zip(*cells, strict=True))
+        return plots.pixel_features(features, labels, predictor.class_names, title=f"{experiment.name}: pixels")
+
+    def tables(self, figures):
+        rows = {"single scale": figures["segmentation"]}
+        if "segmentation_with_flip" in figures:
+            rows["with flip test"] = figures["segmentation_with_flip"]
+        return [metrics.segmentation.table(rows), metrics.segmentation.class_table({"": figures["segmentation"]})]
+
+
+class MeanIoU:
+    """mIoU, mAcc and aAcc of records, the background a class where the model has a logit for it."""
+
+    def __init__(self, predictor):
+        background = predictor.model.output["logits"].shape[-1] > len(predictor.class_names)
+        self.matrix, self.names = metrics.ConfusionMatrix(len(predictor.class_names), background), predictor.class_names
+
+    def update(self, record):
+        self.matrix.update(record.labels, record.more["argmax"])
+
+    def result(self):
+        return self.matrix.summary(self.names)
+
+
+class WithoutEdges:
+    """Open-set figures of records without the pixels beside an edge between labels."""
+
+    def __init__(self, width):
+        self.width, self.scores = width, metrics.BinnedScores()
+
+    def update(self, record):
+        self.scores.update(metrics.without_edges(record.labels, self.width), record.predictions, record.scores)
+
+    def result(self):
+        return {"edge_width": self.width, **present(self.scores)}
+
+
+def telling(split, number):
+    """Indices, ascending, of images to look at: half evenly spaced, half with the most unknown pixels of 64."""
+    some = spaced(len(split), 64)
+    examples = split.subset(some).dataset().as_numpy_iterator()
+    unknown = [np.count_nonzero(example["labels"] == UNKNOWN) for example in examples]
+    most = some[np.argsort(unknown, kind="stable")[len(some) - number // 2 :]]
+    return np.union1d(most, spaced(len(split), number - len(most)))
+
+
+def spaced(length, number):
+    """Indices, ascending and at most this many, that are evenly spaced.
+
+    >>> spaced(6, 3)
+    array([0, 2, 5])
+    """
+    return np.unique(np.linspace(0, length - 1, min(number, length)).astype(int))

@@ -1,0 +1,163 @@
+"""What a run asks of a task. The answers here are those of any model with one label for each position of its logits."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from cplus1_keras import calibration, data, metrics, plots, serving
+from cplus1_keras.layers import Reject
+from cplus1_keras.tasks.records import Record
+
+FPRS = (0.01, 0.05, 0.1, 0.3)
+"""False positive rates at which figures state the CCR."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A label for each image, or for each position of something that a model gives for it.
+
+    A subclass has its own settings as fields, and overrides what differs: most often `metrics`, `training`, `records`
+    and `figures`. All methods that take an `experiment` read its settings only.
+    """
+
+    scores = metrics.ExactScores
+    """Accumulator of labels, predictions and scores; `metrics.BinnedScores` where there are too many to hold."""
+
+    unit = "image"
+    """What a label is of, in words."""
+
+    def check(self, experiment, splits):
+        """Raises ValueError for what a run would otherwise find out after its training."""
+        if experiment.loss.needs_negatives and not splits.train.has_negatives:
+            terms = [loss.name for _, loss in experiment.loss.terms() if loss.needs_negatives]
+            raise ValueError(
+                f"The loss {terms} learns from negatives, and training has none by the protocol "
+                f"{splits.protocol.name!r}. Name negative classes in it, or take a loss without them, like "
+                "CrossEntropyLoss()."
+            )
+
+    def metrics(self, model, experiment, num_classes):
+        """Metrics for `compile`, a dict by output."""
+        return {"logits": [metrics.KnownAccuracy(num_classes)]}
+
+    def steps_per_epoch(self, split, experiment):
+        """Batches that show each training image once."""
+        return data.steps_per_epoch(split, experiment.batch_size)
+
+    def training(self, model, split, experiment, first_step=0):
+        """Training batches (images, y) or (images, y, weights) without end, beginning with the step of this number."""
+        return data.training(
+            split, experiment.batch_size, seed=experiment.seed, first_step=first_step, **image_format(model)
+        )
+
+    def validation(self, model, split, experiment):
+        """Batches for Keras's `validation_data`, or None where images have no common size."""
+        replicas = model.distribute_strategy.num_replicas_in_sync
+        # A replica without an image fails in its layers.
+        count = len(split) - len(split) % replicas
+        if not count:
+            return None
+        return data.evaluation(split.subset(np.arange(count)), experiment.batch_size, **image_format(model))
+
+    def callbacks(self, model, experiment, splits, logs):
+        """More callbacks for `fit`; `logs` is TensorBoard's folder."""
+        return []
+
+    def predictor(self, model, score, splits):
+        """A `serving.Predictor` that accepts everything."""
+        return serving.Predictor(model, Reject(splits.num_classes, -np.inf, score), splits.class_names)
+
+    def with_calibration(self, predictor, found=None):
+        """The predictor with the threshold of a calibration; without one it accepts everything."""
+        threshold = -np.inf if found is None else found.threshold
+        reject = Reject(predictor.reject.num_classes, threshold, predictor.reject.score)
+        return serving.Predictor(predictor.model, reject, predictor.class_names, predictor.spec, found)
+
+    def images(self, predictor, split, experiment):
+        """What is judged: batches (images, y) of all images of a split, in its order."""
+        height, width, channels = predictor.image_shape
+        size = None if None in (height, width) else (height, width)
+        return data.evaluation(split, experiment.batch_size if size else 1, image_size=size, channels=channels)
+
+    def samples(self, predictor, split, experiment):
+        """A batch of images on which an export must answer as the model does."""
+        return next(iter(self.images(predictor, split, experiment)))[0].numpy()
+
+    def answers(self, predictor, split, experiment):
+        """Pairs of y and the predictor's answer, for one image after the other."""
+        number = 0
+        for images, y in self.images(predictor, split, experiment):
+            answer = predictor.predict(images.numpy())
+            for i in range(len(images)):
+                own = {name: value[i] for name, value in answer.items()}
+                if not np.all(own["valid"]):
+                    raise ValueError(
+                        f"{split.describe(number)} has no score: the image has NaN or infinite pixels, or the model "
+                        "gives NaN. Repair the image or train with a smaller learning rate."
+                    )
+                yield keras.tree.map_structure(lambda value, i=i: value[i].numpy(), y), own
+                number += 1
+
+    def records(self, predictor, split, experiment):
+        """A `Record` for each image, in the split's order; the predictor accepts everything."""
+        answers = self.answers(predictor, split, experiment)
+        for group, (labels, answer) in zip(split.groups, answers, strict=True):
+            yield Record(labels, answer["class_id"], answer["score"], group, answer)
+
+    def calibrate(self, predictor, split, experiment):
+        """The threshold with its evidence, a `calibration.Calibration`."""
+        return calibration.calibrate(
+            self.records(predictor, split, experiment),
+            experiment.fpr,
+            experiment.coverage,
+            experiment.confidence,
+            score=experiment.score.__name__,
+        )
+
+    def figures(self, predictor, split):
+        """Accumulators by name, with `update(record)` and `result()`: figures that this task has beside all others."""
+        return {}
+
+    def judge(self, predictor, split, experiment, found=None):
+        """All figures of a split in one pass over its images.
+
+        Returns:
+            Pair of the figures, plain values ready for JSON: `images`, `open_set` by group, `at_threshold` where there
+            is a calibration, and those of `figures`; and the accumulator that holds the scores.
+        """
+        common, own, number = self.scores(getattr(found, "threshold", None)), self.figures(predictor, split), 0
+        for record in self.records(predictor, split, experiment):
+            common.update(record.labels, record.predictions, record.scores)
+            for accumulator in own.values():
+                accumulator.update(record)
+            number += 1
+        figures = {"images": number, "open_set": present(common)}
+        if found is not None:
+            figures["at_threshold"] = common.at_threshold()
+        return figures | {name: accumulator.result() for name, accumulator in own.items()}, common
+
+    def write(self, directory, predictor, split, experiment, judged):
+        """Write pictures and tables of a judged split into a run's directory; returns the files' names."""
+        groups = [group for group, figures in present(judged).items()]
+        if not groups:
+            return []
+        curves = {group: judged.curve(group) for group in groups}
+        title = f"{experiment.name}: OSCR over the test's {self.unit}s"
+        plots.oscr(curves, title=title).savefig(directory / "oscr.png")
+        return ["oscr.png"]
+
+    def tables(self, figures):
+        """Markdown tables of this task's own figures, for the last words of a run."""
+        return []
+
+
+def present(scores):
+    """The open-set figures of the groups that occur."""
+    return {group: figures for group, figures in scores.summary(FPRS).items() if figures["members"]}
+
+
+def image_format(model):
+    """What `data` must make of an image for a model of images of one size."""
+    height, width, channels = model.input_shape[1:]
+    return {"image_size": (height, width), "channels": channels}
