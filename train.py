@@ -12,6 +12,7 @@ pictures/.
 """
 
 import os
+import signal
 import sys
 
 from absl import app, flags, logging
@@ -22,6 +23,10 @@ SET = flags.DEFINE_multi_string(
     "set", [], "name=value: an argument of the config, or a field of its Experiment. May be repeated."
 )
 RESUME = flags.DEFINE_string("resume", None, "Directory of a run that was stopped, to go on with.")
+DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Check everything, train a few steps, say what the run will take; and stop."
+)
+DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "Equal runs to the bit on one machine; may cost time.")
 LIST = flags.DEFINE_bool("list", False, "List the configs that ship, with what each needs, and stop.")
 
 
@@ -30,27 +35,35 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"train.py takes flags only. Received: {' '.join(argv[1:])}. Did you mean --config?")
     logging.set_verbosity(logging.WARNING)
-    import tensorflow as tf
-
-    from cplus1_keras import (  # after the flags are read, so that --help does not wait for TensorFlow
-        configs,
-        experiment,
-    )
-
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if LIST.value:
-        print(configs.listing())
+        from cplus1_keras.configs import listing
+
+        print(listing())
         return
+    import tensorflow as tf  # after the flags are read, so that --help does not wait for TensorFlow
+
+    from cplus1_keras import configs, dry_run, run
+
+    sys.path.insert(0, os.getcwd())  # where a config of one's own lies
+    if DETERMINISTIC.value:
+        tf.config.experimental.enable_op_determinism()
     try:
         if RESUME.value:
-            experiment.resume(RESUME.value)
+            run.resume(RESUME.value)
             return
-        command = {"config": CONFIG.value, "set": SET.value}
-        configs.resolve(CONFIG.value, SET.value).run(WORKDIR.value, command=command)
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        found = configs.resolve(CONFIG.value, SET.value)
+        if DRY_RUN.value:
+            print(dry_run.dry_run(found))
+            return
+        run.tell_stopped(WORKDIR.value, found.name)
+        found.run(WORKDIR.value, command={"config": CONFIG.value, "set": SET.value})
+    except KeyboardInterrupt as stop:
+        sys.exit("\n".join(["train.py: stopped.", *getattr(stop, "__notes__", [])]))
+    except (ValueError, OSError, RuntimeError, FloatingPointError, tf.errors.OpError) as error:
         # What a user can mend is told in a sentence; the rest keeps its traceback.
-        sys.exit(f"train.py: {error}")
-    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:  # what tf.data says of a damaged image
-        sys.exit(f"train.py: {error.message}")
+        text = getattr(error, "message", None) or str(error)
+        sys.exit("\n".join([f"train.py: {text}", *getattr(error, "__notes__", [])]))
 
 
 if __name__ == "__main__":

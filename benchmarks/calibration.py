@@ -1,16 +1,17 @@
 """A threshold calibrated on trained negatives, and on a class that never trains: `python benchmarks/calibration.py`."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+from comparison import train
 
 from cplus1_keras import configs, data
 from cplus1_keras.provenance import provenance, write_json
-from cplus1_keras.tasks import classification, report
 
 OUTPUT = pathlib.Path(__file__).parent.parent / "docs/results/calibration.json"
 CHOICES = {"other images of the trained 6s and 7s": (), "7s, which never train": ("7",)}
@@ -18,16 +19,19 @@ CHOICES = {"other images of the trained 6s and 7s": (), "7s, which never train":
 
 def run(classes, seed):
     """What the threshold of the `digits` config does to the test set, calibrated on `classes`."""
-    keras.utils.set_random_seed(seed)
-    experiment = dataclasses.replace(configs.resolve("digits"), seed=seed)
-    splits = data.split(data.protocols.digits(), data.sources.digits(), calibration_classes=classes, seed=seed)
-    model = classification.build(experiment, splits.num_classes)
-    images = classification.training_images(model, experiment, splits)
-    model.fit(images, epochs=experiment.epochs, verbose=0, shuffle=False)
-    _, scores = classification.judge(model, experiment, splits.calibration, splits.num_classes)
-    found = classification.calibrate(experiment, splits.calibration.labels, scores)
-    predictions, scores = classification.judge(model, experiment, splits.test, splits.num_classes)
-    return report.figures(splits.test.labels, predictions, scores, found.threshold)["at_threshold"]
+    experiment = dataclasses.replace(
+        configs.resolve("digits"), data=functools.partial(splits, classes=classes), seed=seed
+    )
+    model, parts, _ = train(experiment)
+    task = experiment.task
+    every = task.predictor(model, experiment.score, parts)
+    found = task.calibrate(every, parts.calibration, experiment)
+    return task.judge(every, parts.test, experiment, found)[0]["at_threshold"]
+
+
+def splits(seed, classes):
+    """The digits, with other images or other classes to calibrate on."""
+    return data.split(data.protocols.digits(), data.sources.digits(), calibration_classes=classes, seed=seed)
 
 
 def main():

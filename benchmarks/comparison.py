@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import tempfile
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,34 +20,37 @@ import keras
 import numpy as np
 from scipy import stats
 
-from cplus1_keras import configs, metrics
-from cplus1_keras.labels import UNKNOWN, is_negative
-from cplus1_keras.metrics.report import cell
+from cplus1_keras import configs
+from cplus1_keras.run import build, fit
+from cplus1_keras.metrics import cell
 from cplus1_keras.provenance import provenance, write_json
-from cplus1_keras.tasks import classification
 
 FIGURES = ("accuracy", "ccr_at_fpr_0.01", "ccr_at_fpr_0.1", "auroc", "open_auc")
 TITLES = ("accuracy", "CCR at FPR 1e-2", "CCR at FPR 1e-1", "AUROC", "OpenAUC", "unknowns accepted at FPR 10 %")
 
 
+def train(experiment, splits=None):
+    """The trained model of an experiment, its splits and what `fit` logged."""
+    keras.utils.set_random_seed(experiment.seed)
+    splits = splits or experiment.data(experiment.seed)
+    model = build(experiment, splits)
+    with tempfile.TemporaryDirectory() as folder:
+        history = fit(model, experiment, splits, pathlib.Path(folder)).history
+    return model, splits, history
+
+
 def run(experiment, splits):
     """Figures of one training, on the unknowns of the test split."""
-    keras.utils.set_random_seed(experiment.seed)
-    model = classification.build(experiment, splits.num_classes)
     start = time.perf_counter()
-    images = classification.training_images(model, experiment, splits)
-    history = model.fit(images, epochs=experiment.epochs, verbose=0, shuffle=False)
-    seconds = time.perf_counter() - start
-    predictions, scores = classification.judge(model, experiment, splits.test, splits.num_classes)
-    figures = metrics.summary(splits.test.labels, predictions, scores, (0.01, 0.1), ("unknown",), samples=1000)
-    _, calibration_scores = classification.judge(model, experiment, splits.calibration, splits.num_classes)
-    figures["loss"] = history.history["loss"][-1]
-    figures["seconds"] = round(seconds, 1)
-    if is_negative(splits.calibration.labels).any():
-        found = classification.calibrate(experiment, splits.calibration.labels, calibration_scores)
-        figures["calibration"] = found.to_dict()
-        accepted = scores[splits.test.labels == UNKNOWN] >= found.threshold
-        figures["fpr_unknown"] = float(np.mean(accepted))
+    model, splits, history = train(experiment, splits)
+    seconds, task = time.perf_counter() - start, experiment.task
+    every, found = task.predictor(model, experiment.score, splits), None
+    if splits.protocol.negative:
+        found = task.calibrate(every, splits.calibration, experiment)
+    judged, _ = task.judge(every, splits.test, experiment, found)
+    figures = {"unknown": judged["open_set"]["unknown"], "loss": history["loss"][-1], "seconds": round(seconds, 1)}
+    if found is not None:
+        figures |= {"calibration": found.to_dict(), "fpr_unknown": judged["at_threshold"]["fpr_unknown"]}
     return figures
 
 

@@ -41,14 +41,14 @@ def run(seed, folder):
     seconds = time.perf_counter() - start
     report = json.loads((folder / f"seed{seed}" / "metrics.json").read_text(encoding="utf-8"))
     at = {**report["at_threshold"], "bound": report["calibration"]["bound"]}
-    return {"seconds": round(seconds, 1), "groups": report["groups"], "at_threshold": at}
+    return {"seconds": round(seconds, 1), "open_set": report["open_set"], "at_threshold": at}
 
 
 def tables(runs):
     """Two Markdown tables: figures by group, and the threshold; mean ± standard deviation over the seeds."""
     lines = ["| mean ± standard deviation over seeds | on negatives | on unknowns |", "|---|---|---|"]
     for name, title in FIGURES.items():
-        cells = [_cell([run["groups"][group][name] for run in runs]) for group in ("negative", "unknown")]
+        cells = [_cell([run["open_set"][group][name] for run in runs]) for group in ("negative", "unknown")]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     lines += ["", "| at the calibrated threshold | mean ± standard deviation over seeds |", "|---|---|"]
     lines += [

@@ -1,6 +1,6 @@
 """Every family of the five papers on the toy protocol, MNIST and CIFAR-10: `python benchmarks/families.py`.
 
-Needs the data of ../shared. All start from the same weights and see the same images in the same order, seed by seed;
+Needs prepared data sets: `--set data_dir=FOLDER`, for the toy protocol also `--set letters=FILE`. All start from the same weights and see the same images in the same order, seed by seed;
 `python benchmarks/families.py --config cifar10_small` does one data set, so that two can run side by side.
 """
 
@@ -43,11 +43,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", choices=CONFIGS, help="one of the data sets instead of all")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
     arguments = parser.parse_args()
     keras.utils.disable_interactive_logging()
     for config in [arguments.config] if arguments.config else CONFIGS:
         output = f"docs/results/families_{config}.json"
-        comparison.report(config, list(families(10, 10)), arguments.seeds, (), output, PAIRS)
+        comparison.report(config, list(families(10, 10)), arguments.seeds, arguments.settings, output, PAIRS)
 
 
 if __name__ == "__main__":

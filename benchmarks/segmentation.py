@@ -1,6 +1,6 @@
 """C+1 on pixels of real images: Tables 1 and 2 in shape, and a sweep of the background weight, over paired seeds.
 
-    python benchmarks/segmentation.py              half-size images, a run of about a minute on two quiet CPU cores
+    python benchmarks/segmentation.py --configs camvid --set root=FOLDER    half-size images, about a minute a run
     python benchmarks/segmentation.py --full       the configs as they ship, a run of about five minutes
     python benchmarks/segmentation.py --smoke      a few steps of each, to see that it works
 
@@ -16,21 +16,18 @@ import json
 import logging
 import os
 import pathlib
-import tempfile
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from comparison import spread
+from comparison import spread, train
 from scipy import stats
 
 from cplus1_keras import configs
-from cplus1_keras.metrics.report import aligned
+from cplus1_keras.metrics import align
 from cplus1_keras.provenance import as_sentence, provenance, write_json
-from cplus1_keras.tasks.segmentation import evaluation
-from cplus1_keras.tasks.segmentation import experiment as task
 
 ROWS = {
     "softmax": ("method=softmax",),
@@ -89,14 +86,11 @@ BASELINE = 0.3
 
 def run(experiment, images=None):
     """Figures of one training: those of the test split (or its first images), and how much each term pulled."""
-    keras.utils.set_random_seed(experiment.seed)
-    parts = experiment.data(experiment.seed)
-    model = task.build(experiment, parts.num_classes)
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        history = task.fit(model, experiment, parts, pathlib.Path(folder), verbose=0).history
-    seconds = time.perf_counter() - start
-    figures, _ = evaluation.judge_split(model, experiment, parts.test, images=images)
+    model, splits, history = train(experiment)
+    seconds, task = time.perf_counter() - start, experiment.task
+    test = splits.test if images is None else splits.test.subset(range(images))
+    figures, _ = task.judge(task.predictor(model, experiment.score, splits), test, experiment)
     ratios = {name: values[-1] for name, values in history.items() if name.startswith("gradient_ratio/")}
     return {**figures, "loss": history["loss"][-1], "seconds": round(seconds, 1), **ratios}
 
@@ -142,12 +136,12 @@ def tables(results):
             lines.append(
                 [label, *(spread([100 * figure(r, name) for r in results[row].values()], ".2f") for name in FIGURES)]
             )
-        text += ["", aligned(lines), ""]
+        text += ["", align(lines), ""]
         (first, reference), *others = rows.items()
         lines = [[f"minus {first}, paired by seed", *FIGURES]]
         for label, row in others:
             lines.append([label, *(difference(results, row, reference, name) for name in FIGURES)])
-        text.append(aligned(lines))
+        text.append(align(lines))
     return "\n".join([*text, "", ratios(results)])
 
 
@@ -170,7 +164,7 @@ def ratios(results):
         values = [[r[term] for r in by_seed.values() if term in r] for term in terms]
         if any(values):
             lines.append([row, *(f"{np.mean(v):.2g}" if v else "" for v in values)])
-    return aligned(lines)
+    return align(lines)
 
 
 def main():
@@ -183,13 +177,14 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--configs", default="camvid,coco_mini")
     parser.add_argument("--rows", help="names of ROWS, comma-separated; all for CamVid, Table 1's for COCO mini")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
     parser.add_argument("--folder", default="docs/results", type=pathlib.Path)
     arguments = parser.parse_args()
     keras.utils.disable_interactive_logging()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each run traces its own functions, on purpose
     name, smoke = arguments.size or "small", arguments.size == "smoke"
     for config in arguments.configs.split(","):
-        settings = SIZES[name][config]
+        settings = (*SIZES[name][config], *arguments.settings)
         default = list(ROWS) if config == "camvid" or name == "full" else ["softmax", "compactness", "moving average"]
         rows = arguments.rows.split(",") if arguments.rows else default
         output = arguments.folder / f"segmentation_{config}{'' if name == 'small' else '_' + name}.json"

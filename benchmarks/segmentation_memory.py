@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from PIL import Image
 
-from cplus1_keras.metrics.report import aligned
+from cplus1_keras.metrics import align
 from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 
@@ -41,28 +41,30 @@ def write(folder, count, sizes):
 
 def worker(what, folder, count):
     """Judge or calibrate, and print the peak of this process in MiB."""
+    import types
+
     import keras
 
-    from cplus1_keras import heads
-    from cplus1_keras.data import segmentation as masks
-    from cplus1_keras.layers import Reject
+    from cplus1_keras import data, heads, scores
     from cplus1_keras.models import segmentation_model
-    from cplus1_keras.serving import Segmenter
-    from cplus1_keras.tasks.segmentation.calibration import threshold_at_pixel_fpr
-    from cplus1_keras.tasks.segmentation.judging import judge, scored
+    from cplus1_keras.tasks import Segmentation
 
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(16, 5, 4, "same", activation="relu")(keras.layers.Rescaling(1 / 255)(inputs))
     model = segmentation_model(inputs, x, heads.LinearHead(5, use_bias=True, background=True))
-    found = Segmenter(model, Reject(5, 0.0), tile=224)
-    protocol = masks.SegmentationProtocol({str(k): k for k in range(6)}, background=(6,), unknown=("5",))
-    source = masks.sources.folder(folder / "images", folder / "masks").subset(range(count))
-    split = masks.SegmentationSplit("test", source, protocol.evaluation_labels(), protocol)
+    names = {value: str(value) for value in range(7)}
+    protocol = data.Protocol(known="01234", negative=("6",), unknown=("5",))
+    source = data.sources.masks(folder / "images", folder / "masks", names=names).subset(range(count))
+    splits = data.split(protocol, source.subset([0]), test=source, calibration=source)
+    task = Segmentation(crop_size=64, largest=224, edge_width=2)
+    rates = {"fpr": 0.1, "coverage": 0.9, "confidence": 0.95, "score": scores.log_odds, "batch_size": 1}
+    settings = types.SimpleNamespace(**rates)
+    every = task.predictor(model, scores.log_odds, splits)
     if what == "judge":
-        judge(found, masks.evaluation(split), edge_width=2)
+        task.judge(every, splits.test, settings)
     else:
-        threshold_at_pixel_fpr(scored(found, masks.evaluation(split)), 0.1)
+        task.calibrate(every, splits.test, settings)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # Linux counts in KiB
 
 
@@ -107,7 +109,7 @@ def table(rows):
     for row in rows:
         figures = [f"{row[what]:.0f}" for what in ("judge", "calibrate")]
         lines.append([f"{row['images']:,}", f"{row['sizes']:,}", "yes" if row["onednn"] else "no", *figures])
-    return aligned(lines)
+    return align(lines)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import numpy as np
 
 from cplus1_keras.configs import segmentation as parts
 from cplus1_keras.labels import IGNORE
-from cplus1_keras.metrics.report import aligned
+from cplus1_keras.metrics import align
 from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 CLASSES = 20
@@ -83,7 +83,7 @@ def table(seconds, memory):
         share, gigabytes = memory[variant] / memory[first], f"{memory[variant] / 2**30:.2f}"
         rows.append([variant, f"{median:.2f}", listed, f"{median / medians[first]:.3f}", gigabytes, f"{share:.3f}"])
     rows.append(["target", "", "", f"{TARGETS['time']:.2f}", "", f"{TARGETS['memory']:.2f}"])
-    return aligned(rows)
+    return align(rows)
 
 
 def main():

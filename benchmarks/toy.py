@@ -1,6 +1,6 @@
 """Softmax, entropic open-set and Objectosphere on the toy protocol and on Fashion-MNIST: `python benchmarks/toy.py`.
 
-Needs the data of ../shared. The size is one that two CPU cores finish; --full takes all of MNIST and 15 epochs.
+Needs prepared data sets: `--set data_dir=FOLDER`, for the toy protocol also `--set letters=FILE`. The size is one that two CPU cores finish; --full takes all of MNIST and 15 epochs.
 """
 
 import argparse
@@ -16,11 +16,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="all of MNIST, 15 epochs: for a GPU")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
     arguments = parser.parse_args()
     keras.utils.disable_interactive_logging()
     for config, small in SMALL.items():
         output = f"docs/results/{config}{'_full' if arguments.full else ''}.json"
-        comparison.report(config, METHODS, arguments.seeds, () if arguments.full else small, output)
+        comparison.report(
+            config, METHODS, arguments.seeds, (*(() if arguments.full else small), *arguments.settings), output
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,4 @@
-"""Callbacks of a run: stop at NaN, checkpoints that resume exactly, how much each term pulls, pictures."""
-
-import json
-import pathlib
-import shutil
+"""Callbacks of a run: stop at NaN, how much each term pulls, validation as the test will be judged, pictures."""
 
 import keras
 import numpy as np
@@ -55,72 +51,6 @@ class StopOnNaN(keras.callbacks.Callback):
                 "learning rate that is too high, NaN or infinite pixels, or a label that is no class of the head. "
                 + (kept if self.checkpoint else "")
             )
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """Saves at the end of each epoch all that the next epoch depends on; `restore` brings it back to the bit.
-
-    Weights, the optimizer's state, the states of layers, of seed generators (dropout) and of the random numbers of
-    Keras go into one folder, written beside and renamed; the one before is kept until the next is complete.
-
-    Args:
-        folder: Holds `epoch-000001` and so on; made if it is absent.
-
-    >>> import tempfile
-    >>> Checkpoint(tempfile.mkdtemp()).epoch
-    0
-    """
-
-    KEPT = 2
-
-    def __init__(self, folder):
-        super().__init__()
-        self.folder = pathlib.Path(folder)
-
-    @property
-    def epoch(self):
-        """Number of epochs that the newest checkpoint has seen; 0 without one."""
-        saved = self._saved()
-        return int(saved[-1].name.split("-")[1]) if saved else 0
-
-    def restore(self, model):
-        """Give a compiled model the state of the newest checkpoint; returns its number of epochs."""
-        if not self.epoch:
-            return 0
-        newest = self._saved()[-1]
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(newest / "model.weights.h5")
-        with np.load(newest / "seeds.npz") as seeds:
-            for name, generator in _seed_generators(model).items():
-                generator.state.assign(seeds[name])
-        return self.epoch
-
-    def remove(self):
-        """Delete all checkpoints, once the training is kept in another way."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".epoch-{epoch + 1:06d}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        self.model.save_weights(partial / "model.weights.h5")
-        states = {name: keras.ops.convert_to_numpy(g.state) for name, g in _seed_generators(self.model).items()}
-        np.savez(partial / "seeds.npz", **states)
-        (partial / "logs.json").write_text(json.dumps({name: float(value) for name, value in (logs or {}).items()}))
-        partial.rename(self.folder / partial.name[1:])
-        for old in self._saved()[: -self.KEPT]:
-            shutil.rmtree(old)
-
-    def _saved(self):
-        return sorted(self.folder.glob("epoch-*"))
-
-
-def _seed_generators(model):
-    """By the place of their layer in the model, which is the same when the model is built again."""
-    layers = [model, *model._flatten_layers(include_self=False)]
-    found = (getattr(layer, "_seed_generators", None) or [] for layer in layers)
-    return {f"{i}_{j}": generator for i, own in enumerate(found) for j, generator in enumerate(own)}
 
 
 class TermGradients(keras.callbacks.Callback):

@@ -71,7 +71,7 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     directory = new_directory(run, "judge")
     figures, judged = task.judge(every, splits.test, experiment, found)
     calibrated = task.with_calibration(predictor, found)
-    task.write(directory, calibrated, splits.test, experiment, judged)
+    task.write(directory, calibrated, splits.test, experiment, figures, judged)
     figures = {**describe(experiment), **figures, "calibration": found.to_dict()}
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)

@@ -47,11 +47,11 @@ class Classification(Task):
             **image_format(model),
         )
 
-    def write(self, directory, predictor, split, experiment, judged):
+    def write(self, directory, predictor, split, experiment, figures, judged):
         """`oscr.png`, `scores.png`, `accepted_unknowns.png` and `predictions.csv`."""
-        files = super().write(directory, predictor, split, experiment, judged)
+        files = super().write(directory, predictor, split, experiment, figures, judged)
         found, names = predictor.calibration, predictor.class_names
-        labels, predictions, scores = judged.labels, judged.predictions, judged.scores
+        labels, predictions, scores = judged.arrays
         plots.histogram(labels, scores, found.threshold, score_name=found.score).savefig(directory / "scores.png")
         sheet = accepted_unknowns(split, predictions, scores, found.threshold, names)
         sheet.savefig(directory / "accepted_unknowns.png")

@@ -1,19 +1,20 @@
 """Semantic segmentation and human parsing: a label for each pixel."""
 
 import dataclasses
+import types
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from cplus1_keras import calibration, data, metrics, models, plots, serving
+from cplus1_keras import data, metrics, models, plots, serving
 from cplus1_keras.callbacks import Pictures, Validation
-from cplus1_keras.labels import UNKNOWN, is_known, is_negative
+from cplus1_keras.labels import UNKNOWN
 from cplus1_keras.layers import Reject
 from cplus1_keras.layers.resizing import size_pair
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task, present
+from cplus1_keras.tasks.task import Task
 
 SMALLEST_CROP = 32
 
@@ -51,6 +52,7 @@ class Segmentation(Task):
 
     scores = metrics.BinnedScores
     unit = "pixel"
+    headline = types.MappingProxyType({"mIoU": "logits_mean_iou", "AUROC": "val_auroc_negative"})
 
     def __post_init__(self):
         if min(size_pair(self.crop_size)) < SMALLEST_CROP:
@@ -64,19 +66,6 @@ class Segmentation(Task):
     def check(self, experiment, splits):
         """Reads all images that calibrate, watch or judge, too."""
         super().check(experiment, splits)
-        kind, is_kind, rate = "known", is_known, 1 - experiment.coverage
-        if splits.protocol.negative:
-            kind, is_kind, rate = "negative", is_negative, experiment.fpr
-        needed = calibration.images_needed(rate, experiment.confidence, single=False)
-        examples = splits.calibration.dataset().as_numpy_iterator()
-        pairs = zip(splits.calibration.groups, examples, strict=True)
-        there = len({group for group, example in pairs if is_kind(example["labels"]).any()})
-        if there < needed:
-            raise ValueError(
-                f"A threshold at a rate of {rate:g} and {experiment.confidence:.0%} confidence needs at least "
-                f"{needed:,} calibration images with {kind} pixels; the split has {there:,}. Give it more "
-                "(`calibration_fraction` of `split`), or ask for a larger `fpr` or a smaller `coverage`."
-            )
         for split in (splits.validation, splits.test):
             for _ in split.dataset():
                 pass
@@ -150,12 +139,12 @@ class Segmentation(Task):
             figures["segmentation_with_flip"] = matrix.result()
         return figures, scores
 
-    def write(self, directory, predictor, split, experiment, judged, number=8):
-        """`oscr.png`, and in `pictures/` some images and the features of their pixels in two dimensions.
+    def write(self, directory, predictor, split, experiment, figures, judged, number=8):
+        """`oscr.png`, `classes.md`, and in `pictures/` some images and the features of their pixels in two dimensions.
 
         Half of the images are evenly spaced over the split, the others have the most unknown pixels of 64.
         """
-        files = super().write(directory, predictor, split, experiment, judged)
+        files = super().write(directory, predictor, split, experiment, figures, judged)
         folder = directory / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         indices = telling(split, number)
@@ -163,7 +152,9 @@ class Segmentation(Task):
         for index, figure in zip(indices, self.draw(predictor, chosen, experiment).values(), strict=True):
             figure.savefig(folder / f"{index:05d}.png")
         self.draw_features(predictor, chosen, experiment).savefig(folder / "features.png")
-        return [*files, "pictures"]
+        table = metrics.segmentation.class_table({experiment.name: figures["segmentation"]})
+        (directory / "classes.md").write_text(table + "\n", encoding="utf-8")
+        return [*files, "pictures", "classes.md"]
 
     def draw(self, predictor, split, experiment):
         """Input, truth, prediction and the map of the unknown of each image of a split, by name."""
@@ -191,7 +182,7 @@ class Segmentation(Task):
         rows = {"single scale": figures["segmentation"]}
         if "segmentation_with_flip" in figures:
             rows["with flip test"] = figures["segmentation_with_flip"]
-        return [metrics.segmentation.table(rows), metrics.segmentation.class_table({"": figures["segmentation"]})]
+        return [metrics.segmentation.iou_table(rows)]
 
 
 class MeanIoU:
@@ -215,10 +206,10 @@ class WithoutEdges:
         self.width, self.scores = width, metrics.BinnedScores()
 
     def update(self, record):
-        self.scores.update(metrics.without_edges(record.labels, self.width), record.predictions, record.scores)
+        self.scores.update(metrics.ignore_edges(record.labels, self.width), record.predictions, record.scores)
 
     def result(self):
-        return {"edge_width": self.width, **present(self.scores)}
+        return {"edge_width": self.width, **self.scores.summary()}
 
 
 def telling(split, number):

@@ -1,16 +1,16 @@
 """What a run asks of a task. The answers here are those of any model with one label for each position of its logits."""
 
+import collections
 import dataclasses
+import types
 
 import keras
 import numpy as np
 
 from cplus1_keras import calibration, data, metrics, plots, serving
+from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
 from cplus1_keras.tasks.records import Record
-
-FPRS = (0.01, 0.05, 0.1, 0.3)
-"""False positive rates at which figures state the CCR."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Task:
     unit = "image"
     """What a label is of, in words."""
 
+    headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_logits_auroc_negative"})
+    """Figures for the line of progress: the name to show, and that in the logs of `fit`."""
+
     def check(self, experiment, splits):
         """Raises ValueError for what a run would otherwise find out after its training."""
         if experiment.loss.needs_negatives and not splits.train.has_negatives:
@@ -36,6 +39,33 @@ class Task:
                 f"{splits.protocol.name!r}. Name negative classes in it, or take a loss without them, like "
                 "CrossEntropyLoss()."
             )
+        if not len(splits.test):
+            raise ValueError("The test split is empty, so nothing would judge the run. Give it `test_fraction` > 0.")
+        self.check_rate(experiment, splits.calibration)
+
+    def check_rate(self, experiment, split):
+        """Raises ValueError where a calibration split has too few images to prove the rate asked for."""
+        counts = {"negative": collections.Counter(), "known": collections.Counter()}
+        for group, labels in zip(split.groups, self.labels(split), strict=True):
+            for kind, is_kind in (("negative", is_negative), ("known", is_known)):
+                number = int(np.count_nonzero(is_kind(labels)))
+                counts[kind] += collections.Counter({group: number} if number else {})
+        kind, rate = ("negative", experiment.fpr) if counts["negative"] else ("known", 1 - experiment.coverage)
+        single = max(counts[kind].values(), default=1) == 1
+        needed, there = calibration.images_needed(rate, experiment.confidence, single), len(counts[kind])
+        if there < needed:
+            pixels = "" if self.unit == "image" else f" {self.unit}s"
+            raise ValueError(
+                f"A threshold at a rate of {rate:g} and {experiment.confidence:.0%} confidence needs at least "
+                f"{needed:,} calibration images with {kind}{pixels or ' labels'}; the split has {there:,}. Give it "
+                "more (`calibration_fraction` of `split`), or ask for a larger `fpr` or a smaller `coverage`."
+            )
+
+    def labels(self, split):
+        """The labels of each image of a split, in its order."""
+        if split.labels is not None:
+            return split.labels
+        return (example["labels"] for example in split.dataset().as_numpy_iterator())
 
     def metrics(self, model, experiment, num_classes):
         """Metrics for `compile`, a dict by output."""
@@ -132,17 +162,16 @@ class Task:
             for accumulator in own.values():
                 accumulator.update(record)
             number += 1
-        figures = {"images": number, "open_set": present(common)}
+        figures = {"images": number, "open_set": common.summary()}
         if found is not None:
             figures["at_threshold"] = common.at_threshold()
         return figures | {name: accumulator.result() for name, accumulator in own.items()}, common
 
-    def write(self, directory, predictor, split, experiment, judged):
+    def write(self, directory, predictor, split, experiment, figures, judged):
         """Write pictures and tables of a judged split into a run's directory; returns the files' names."""
-        groups = [group for group, figures in present(judged).items()]
-        if not groups:
+        curves = {group: judged.curve(group) for group in judged.groups}
+        if not curves:
             return []
-        curves = {group: judged.curve(group) for group in groups}
         title = f"{experiment.name}: OSCR over the test's {self.unit}s"
         plots.oscr(curves, title=title).savefig(directory / "oscr.png")
         return ["oscr.png"]
@@ -150,11 +179,6 @@ class Task:
     def tables(self, figures):
         """Markdown tables of this task's own figures, for the last words of a run."""
         return []
-
-
-def present(scores):
-    """The open-set figures of the groups that occur."""
-    return {group: figures for group, figures in scores.summary(FPRS).items() if figures["members"]}
 
 
 def image_format(model):

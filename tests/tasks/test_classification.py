@@ -1,10 +1,9 @@
-"""The main job, small: what a run leaves behind is complete, agrees with itself and can be used."""
+"""A run of classification by what it leaves: all recomputed from the stored model and the splits, every setting another."""
 
 import csv
 import dataclasses
 import functools
 import json
-import types
 
 import keras
 import numpy as np
@@ -13,137 +12,283 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 import cplus1_keras
-from cplus1_keras import configs, data, heads, losses
-from cplus1_keras.tasks import classification
+from cplus1_keras import calibration, configs, data, heads, layers, losses, models, scores
+from cplus1_keras.experiment import Experiment
+from cplus1_keras.run import build, fit
+from cplus1_keras.tasks import Classification
+
+NAMES = ("0", "3", "5")
+
+
+def splits(seed):
+    protocol = data.Protocol(known=NAMES, negative=("6", "7"), unknown=("8", "9"), others="ignored", name="some")
+    return data.split(
+        protocol,
+        data.sources.digits(),
+        validation_fraction=0.15,
+        calibration_classes=("7",),
+        test_fraction=0.3,
+        seed=seed,
+    )
+
+
+def net():
+    images = keras.Input((8, 8, 1))
+    return keras.Model(images, keras.layers.Dense(24, "relu")(keras.layers.Flatten()(images / 16)))
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    keras.utils.disable_interactive_logging()
-    experiment = dataclasses.replace(configs.resolve("digits"), epochs=4)
-    yield experiment, classification.run(experiment, tmp_path_factory.mktemp("runs"))
-    keras.utils.enable_interactive_logging()
+def experiment():
+    """Every field has a value that is not its default."""
+    return Experiment(
+        name="wired",
+        task=Classification(augment=data.augment.random_crop(1), negative_fraction=0.25),
+        data=splits,
+        model=functools.partial(models.classifier, backbone=net, head=heads.LinearHead),
+        loss=losses.EntropicOpenSetLoss() + 0.02 * losses.MagnitudeLoss(xi=8.0),
+        optimizer=functools.partial(keras.optimizers.SGD, momentum=0.9),
+        learning_rate=0.02,
+        schedule=lambda rate, steps: keras.optimizers.schedules.PolynomialDecay(rate, steps, 1e-3),
+        epochs=5,
+        batch_size=24,
+        score=scores.max_logit,
+        fpr=0.13,
+        coverage=0.9,
+        confidence=0.8,
+        seed=7,
+    )
 
 
-def predictions(directory):
-    with open(directory / "predictions.csv", encoding="utf-8") as file:
+@pytest.fixture(scope="module")
+def run(experiment, tmp_path_factory):
+    return experiment.run(tmp_path_factory.mktemp("runs"), command={"config": "nowhere", "set": []})
+
+
+@pytest.fixture(scope="module")
+def outputs(run, experiment):
+    """Logits of the stored model, by split, by Keras alone."""
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    parts = splits(experiment.seed)
+
+    def predict(split):
+        images = np.stack([example["image"] for example in split.dataset().as_numpy_iterator()]).astype("float32")
+        return model.predict(images, verbose=0)["logits"]
+
+    return {name: predict(getattr(parts, name)) for name in ("calibration", "test")}, parts
+
+
+def read(run, name):
+    return json.loads((run / name).read_text(encoding="utf-8"))
+
+
+def table(run):
+    with open(run / "predictions.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def test_the_directory_is_complete(run):
-    _, directory = run
-    names = {path.name for path in directory.iterdir()}
+    names = {path.name for path in run.iterdir()}
     wanted = "model.keras config.json metrics.json calibration.json predictions.csv oscr.png scores.png"
     assert names == {*wanted.split(), "accepted_unknowns.png", "logs", "saved_model"}
-    assert list((directory / "logs").rglob("events*"))
+    assert list((run / "logs").rglob("events*"))
 
 
-def test_figures_agree_with_the_predictions_that_were_written(run):
-    _, directory = run
-    table = predictions(directory)
-    labels, scores = table["label"].astype(int), table["score"].astype("float32")
-    report = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
+def test_the_threshold_is_that_of_the_held_out_class_at_the_rates_of_the_experiment(run, outputs):
+    logits, parts = outputs
+    labels = parts.calibration.labels
+    assert {parts.calibration.class_name(i) for i in np.flatnonzero(labels == -1)} == {"7"}
+    expected = calibration.threshold_at_fpr(logits["calibration"].max(-1)[labels == -1], 0.13, 0.8, score="max_logit")
+    found = read(run, "metrics.json")["calibration"]
+    assert found["threshold"] == pytest.approx(expected.threshold, rel=1e-5)
+    assert (found["samples"], found["accepted"], found["rule"]) == (expected.samples, expected.accepted, "fpr")
+    assert (found["target"], found["confidence"], found["score"]) == (0.13, 0.8, "max_logit")
+    assert read(run, "calibration.json")["calibration"] == found
+
+
+def test_figures_are_those_of_the_test_split(run, outputs):
+    logits, parts = outputs
+    labels, score = parts.test.labels, logits["test"].max(-1)
+    report, known = read(run, "metrics.json"), parts.test.labels >= 0
+    right = logits["test"].argmax(-1) == labels
     for group, label in (("negative", -1), ("unknown", -2)):
-        part = (labels >= 0) | (labels == label)
-        assert report["groups"][group]["auroc"] == pytest.approx(roc_auc_score(labels[part] >= 0, scores[part]))
-    accepted = scores >= np.float32(report["at_threshold"]["threshold"])
-    assert report["at_threshold"]["fpr_unknown"] == pytest.approx(accepted[labels == -2].mean())
-    right = table["answer"][labels >= 0] == table["true_class"][labels >= 0]
-    assert report["at_threshold"]["ccr"] == pytest.approx(right.mean())
-    assert set(table["answer"][~accepted]) == {"unknown"}
+        inside = known | (labels == label)
+        figures = report["open_set"][group]
+        assert figures["auroc"] == pytest.approx(roc_auc_score(labels[inside] >= 0, score[inside]))
+        assert figures["accuracy"] == pytest.approx(right[known].mean())
+        assert figures["members"] == (labels == label).sum()
+    accepted = score >= np.float32(report["calibration"]["threshold"])
+    at = report["at_threshold"]
+    assert at["ccr"] == pytest.approx((right & accepted)[known].mean())
+    assert at["coverage"] == pytest.approx(accepted[known].mean())
+    assert at["fpr_unknown"] == pytest.approx(accepted[labels == -2].mean())
+    assert at["fpr_negative"] == pytest.approx(accepted[labels == -1].mean())
+    assert report["images"] == len(labels)
 
 
-def test_the_classifier_answers_as_the_run_said_and_as_the_saved_model_does(run):
-    experiment, directory = run
-    test = experiment.data(experiment.seed).test
-    images = np.stack(list(test.source.images().as_numpy_iterator()))
-    classifier = cplus1_keras.load(directory)
-    answer = classifier.predict(images)
-    table = predictions(directory)
-    np.testing.assert_array_equal(answer["class_name"], table["answer"])
-    np.testing.assert_allclose(answer["score"], table["score"].astype("float32"), rtol=1e-4, atol=1e-4)
-    served = tf.saved_model.load(str(directory / "saved_model" / "1")).signatures["serving_default"]
-    np.testing.assert_array_equal(served(images=tf.constant(images))["class_id"], answer["class_id"])
+def test_predictions_are_told_image_by_image(run, outputs):
+    logits, parts = outputs
+    rows, threshold = table(run), np.float32(read(run, "metrics.json")["calibration"]["threshold"])
+    np.testing.assert_array_equal(rows["label"].astype(int), parts.test.labels)
+    np.testing.assert_allclose(rows["score"].astype("float32"), logits["test"].max(-1), rtol=1e-5)
+    np.testing.assert_array_equal(rows["prediction"].astype(int), logits["test"].argmax(-1))
+    accepted = rows["score"].astype("float32") >= threshold
+    names = np.array(NAMES)[logits["test"].argmax(-1)]
+    np.testing.assert_array_equal(rows["answer"], np.where(accepted, names, "unknown"))
+    assert [parts.test.class_name(i) for i in range(len(parts.test))] == rows["true_class"].tolist()
+    assert rows["example"][3] == parts.test.describe(3)
 
 
-def test_the_config_is_written_as_text_that_tells_the_loss(run):
-    _, directory = run
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    assert config["epochs"] == 4
-    assert "EntropicOpenSetLoss" in json.dumps(config["loss"])
+def test_the_run_answers_as_its_predictions_say_and_as_the_saved_model_does(run, outputs):
+    _, parts = outputs
+    images = np.stack([example["image"] for example in parts.test.dataset().as_numpy_iterator()])
+    predictor = cplus1_keras.load(run)
+    answer = predictor.predict(images)
+    assert tuple(predictor.class_names) == NAMES
+    np.testing.assert_array_equal(answer["class_name"], table(run)["answer"])
+    served = tf.saved_model.load(str(run / "saved_model" / "1")).signatures["serving_default"]
+    np.testing.assert_array_equal(served(images=tf.constant(images, tf.float32))["class_id"], answer["class_id"])
 
 
-def test_a_batch_is_shared_equally_or_not_at_all():
-    two = types.SimpleNamespace(num_replicas_in_sync=2)
-    assert classification.per_replica(6, two) == 3
-    for batch_size in (5, 1):
-        with pytest.raises(ValueError, match=rf"multiple of the 2 replicas .*Received: batch_size={batch_size}"):
-            classification.per_replica(batch_size, two)
+def test_the_config_tells_the_settings_and_how_to_run_again(run):
+    config = read(run, "config.json")
+    assert config["command"] == {"config": "nowhere", "set": []}
+    assert (config["epochs"], config["batch_size"], config["seed"], config["learning_rate"]) == (5, 24, 7, 0.02)
+    assert config["task"]["negative_fraction"] == 0.25
+    assert "MagnitudeLoss" in json.dumps(config["loss"])
+    assert "random_crop" in json.dumps(config["task"])
 
 
-def test_a_training_is_kept_when_its_judging_fails(tmp_path, monkeypatch):
+def test_what_fit_gets(experiment, tmp_path, monkeypatch):
+    given = {}
+
+    def spy(model, batches, **settings):
+        given.update(settings, batches=batches, model=model)
+        return keras.callbacks.History()
+
+    parts = splits(7)
+    model = build(experiment, parts)
+    monkeypatch.setattr(type(model), "fit", spy)
+    fit(model, experiment, parts, tmp_path)
+    steps = data.steps_per_epoch(parts.train, 24, 0.25)
+    assert steps == round((parts.train.labels >= 0).sum() / 0.75) // 24
+    assert (given["epochs"], given["steps_per_epoch"], given["initial_epoch"], given["shuffle"]) == (5, steps, 0, False)
+    expected = data.training(
+        parts.train, 24, image_size=(8, 8), channels=1, augment=experiment.task.augment, negative_fraction=0.25, seed=7
+    )
+    for (images, labels), (others, more), _ in zip(given["batches"], expected, range(4), strict=False):
+        np.testing.assert_array_equal(images, others)
+        np.testing.assert_array_equal(labels, more)
+        assert (labels.numpy() == -1).sum() == 6
+    validation = np.concatenate([labels for _, labels in given["validation_data"]])
+    np.testing.assert_array_equal(validation, parts.validation.labels)
+    names = [type(callback).__name__ for callback in given["callbacks"]]
+    assert names.index("StopOnNaN") < names.index("Checkpoint")
+    assert names.index("TermGradients") < names.index("TensorBoard")
+    optimizer = model.optimizer
+    assert isinstance(optimizer, keras.optimizers.SGD)
+    assert float(optimizer._learning_rate(5 * steps)) == pytest.approx(1e-3)
+    assert float(optimizer._learning_rate(0)) == pytest.approx(0.02)
+
+
+def test_seeds_make_runs_equal_and_different(experiment, run, tmp_path):
+    again = dataclasses.replace(experiment, name="again").run(tmp_path)
+    assert (again / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+    other = dataclasses.replace(experiment, name="other", seed=8).run(tmp_path)
+    assert (
+        read(other, "metrics.json")["calibration"]["threshold"] != read(run, "metrics.json")["calibration"]["threshold"]
+    )
+
+
+def test_a_stopped_run_goes_on_exactly(experiment, run, tmp_path, monkeypatch):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(Classification, "callbacks", lambda *arguments: [Stop()])
+        with pytest.raises(KeyboardInterrupt):
+            experiment.run(tmp_path)
+    directory = tmp_path / "wired"
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"epoch-000002", "epoch-000003"}
+    experiment.run(resume=directory)
+    assert (directory / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+    assert read(directory, "metrics.json")["calibration"] == read(run, "metrics.json")["calibration"]
+    assert not (directory / "checkpoints").exists()
+
+
+def test_a_training_is_kept_when_its_judging_fails_and_finished_without_training(
+    experiment, run, tmp_path, monkeypatch
+):
     def broken(*arguments):
         raise ValueError("no figures")
 
-    monkeypatch.setattr(classification, "evaluate", broken)
-    with pytest.raises(ValueError, match="no figures"):
-        classification.run(dataclasses.replace(configs.resolve("digits"), epochs=1), tmp_path)
-    assert keras.saving.load_model(tmp_path / "digits" / "last_good.keras", compile=False).count_params() > 0
+    with monkeypatch.context() as context:
+        context.setattr(Classification, "judge", broken)
+        with pytest.raises(ValueError, match="no figures"):
+            experiment.run(tmp_path)
+    directory = tmp_path / "wired"
+    assert (directory / "model.keras").is_file()
+    monkeypatch.setattr(
+        data, "training", lambda *arguments, **settings: iter([(np.zeros((24, 8, 8, 1)), np.zeros(24))])
+    )
+    experiment.run(resume=directory)
+    assert read(directory, "metrics.json")["open_set"] == read(run, "metrics.json")["open_set"]
 
 
-def test_a_loss_without_negatives_trains_without_them_and_calibrates_on_knowns_where_there_are_none(tmp_path):
+def test_a_loss_without_negatives_trains_without_them_and_calibrates_on_knowns_where_there_are_none(
+    experiment, tmp_path
+):
     def knowns_only(seed):
-        protocol = data.Protocol(known=("0", "1", "2"), unknown=("8",))
+        protocol = data.Protocol(known=("0", "1", "2"), unknown=("8",), others="ignored")
         return data.split(protocol, data.sources.digits(), seed=seed)
 
-    experiment = dataclasses.replace(
-        configs.resolve("digits"), data=knowns_only, loss=losses.CrossEntropyLoss(), epochs=2, name="knowns"
-    )
-    keras.utils.disable_interactive_logging()
-    directory = classification.run(experiment, tmp_path)
-    record = json.loads((directory / "calibration.json").read_text(encoding="utf-8"))
-    assert record["calibration"]["rule"] == "coverage"
+    plain = dataclasses.replace(experiment, loss=losses.CrossEntropyLoss())
+    batch = next(iter(plain.task.training(build(plain, splits(7)), splits(7).train, plain)))
+    assert (batch[1].numpy() >= 0).all()
+    knowns = dataclasses.replace(plain, data=knowns_only, epochs=2, name="knowns")
+    record = read(knowns.run(tmp_path), "calibration.json")["calibration"]
+    assert (record["rule"], record["target"]) == ("coverage", 0.9)
     with pytest.raises(ValueError, match="learns from negatives"):
-        classification.run(dataclasses.replace(experiment, loss=losses.EntropicOpenSetLoss()), tmp_path)
+        dataclasses.replace(knowns, loss=losses.EntropicOpenSetLoss()).run(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1  # told before anything is written
 
 
-def test_too_few_negatives_for_the_rate_are_refused_with_the_number_needed(run):
-    experiment, _ = run
-    strict = dataclasses.replace(experiment, fpr=0.001)
-    with pytest.raises(ValueError, match="needs at least 2,995 negatives"):
-        classification.calibrate(strict, np.full(50, -1), np.arange(50, dtype="float32"))
+def test_the_sheet_shows_accepted_unknowns_the_surest_first(run, outputs, monkeypatch):
+    logits, parts = outputs
+    drawn = {}
+
+    def spy(images, predicted, true, scores_, threshold, title):
+        drawn.update(images=images, predicted=predicted, true=true, scores=scores_, title=title)
+
+    from cplus1_keras.tasks import classification
+
+    monkeypatch.setattr(classification.plots, "accepted_unknowns", spy)
+    score, labels = logits["test"].max(-1), parts.test.labels
+    threshold = float(np.quantile(score[labels == -2], 0.6))
+    classification.accepted_unknowns(parts.test, logits["test"].argmax(-1), score, threshold, NAMES, limit=5)
+    accepted = np.flatnonzero((labels == -2) & (score >= threshold))
+    surest = accepted[np.argsort(-score[accepted], kind="stable")][:5]
+    np.testing.assert_array_equal(drawn["scores"], score[surest])
+    assert drawn["true"] == [parts.test.class_name(i) for i in surest]
+    examples = list(parts.test.dataset().as_numpy_iterator())
+    np.testing.assert_array_equal(drawn["images"], [examples[i]["image"] for i in surest])
+    assert f"{len(accepted):,} of {(labels == -2).sum():,} unknowns accepted, the 5 surest" in drawn["title"]
 
 
-def test_a_head_without_what_the_loss_reads_is_told(run):
-    experiment, _ = run
-    model = classification.build(dataclasses.replace(experiment, loss=losses.CrossEntropyLoss(losses.ArcFace())), 6)
-    with pytest.raises(ValueError, match="'cosines'"):
-        model.evaluate(np.zeros((2, 8, 8, 1)), np.array([0, 1]), verbose=0)
-
-
-def test_a_run_with_a_cosine_head_and_margin_reaches_a_good_classifier():
-    """A margin trains from scratch with few classes; the figure is what a nearest-mean classifier reaches."""
-    experiment = dataclasses.replace(
-        configs.resolve("digits"),
-        head=functools.partial(heads.CosineHead, scale=13.0),
-        loss=losses.CrossEntropyLoss(losses.CosFace(0.2)),
-        epochs=12,
-    )
-    keras.utils.set_random_seed(0)
-    splits = experiment.data(0)
-    model = classification.build(experiment, splits.num_classes)
-    images = classification.training_images(model, experiment, splits)
-    model.fit(images, epochs=experiment.epochs, verbose=0, shuffle=False)
-    found, _ = classification.judge(model, experiment, splits.test, 6)
-    known = splits.test.labels >= 0
-
-    def flat(split):
-        images = np.stack(list(split.source.images().as_numpy_iterator()))
-        return images.reshape(len(images), -1)
-
-    train, test = flat(splits.train), flat(splits.test)
-    means = np.stack([train[splits.train.labels == c].mean(0) for c in range(6)])
-    nearest = ((test[:, None] - means) ** 2).sum(-1).argmin(-1)
-    reference = np.mean(nearest[known] == splits.test.labels[known])
-    assert np.mean(found[known] == splits.test.labels[known]) > reference
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"epochs": 0}, "`epochs` must be above 0"),
+        ({"epochs": None}, "give one of them"),
+        ({"steps": 10}, "give one of them"),
+        ({"learning_rate": -1.0}, "`learning_rate` must be above 0"),
+        ({"fpr": 10}, r"`fpr` is a rate in \(0, 1\)"),
+        ({"confidence": 95}, r"`confidence` is a rate in \(0, 1\)"),
+        ({"epochs": None, "steps": 20_011, "interval": 1000}, "multiple of a number near `interval`, 1000.*Take 20000"),
+    ],
+)
+def test_mistakes_in_an_experiment_are_told(experiment, changes, told):
+    with pytest.raises(ValueError, match=told):
+        dataclasses.replace(experiment, **changes)

@@ -1,6 +1,6 @@
 """No run overwrites another."""
 
-from cplus1_keras.tasks.directory import new_directory
+from cplus1_keras.directory import new_directory
 
 
 def test_runs_of_one_name_are_numbered(tmp_path):

@@ -1,0 +1,268 @@
+"""A run of segmentation by what it leaves: all recomputed from the stored model and the splits, every setting another."""
+
+import dataclasses
+import functools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.metrics import confusion_matrix, roc_auc_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import cplus1_keras
+from cplus1_keras import data, heads, layers, losses, metrics, models, optimizers, scores
+from cplus1_keras.experiment import Experiment
+from cplus1_keras.run import build, fit
+from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
+from cplus1_keras.tasks import Segmentation
+from cplus1_keras.tasks import segmentation as module
+
+
+@pytest.fixture(scope="module")
+def folder(layouts, tmp_path_factory):
+    """CamVid's layout with 6 + 4 + 3 images of 32 x 40 pixels."""
+    return layouts.camvid(tmp_path_factory.mktemp("sets"), train=8, val=4, test=3)
+
+
+def tiny(num_classes):
+    """One convolution of stride 4, a classifier with background, and centres."""
+    images = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(1 / 127.5, -1)(images)
+    x = keras.layers.Conv2D(8, 5, 4, padding="same", activation="relu")(x)
+    head = heads.LinearHead(num_classes, use_bias=True, background=True)
+    centers = layers.MovingAverageCenters(num_classes)
+    return models.segmentation_model(images, x, lambda features: centers(head(features)))
+
+
+def splits(seed, folder, protocol=None):
+    train, calibration, test = (data.sources.camvid(folder, part) for part in ("train", "val", "test"))
+    protocol = protocol or data.protocols.camvid_open()
+    return data.split(protocol, train, test, calibration=calibration, validation_fraction=0.25, seed=seed)
+
+
+def pixel_loss(compactness=0.1, background=1e-4):
+    loss = losses.BackgroundCrossEntropyLoss() + compactness * losses.CompactnessLoss()
+    return loss + background * losses.BackgroundMarginLoss(1.0)
+
+
+@pytest.fixture(scope="module")
+def experiment(folder):
+    return Experiment(
+        name="small",
+        task=Segmentation(
+            crop_size=(32, 48),
+            base=(48, 40),
+            scales=(0.75, 1.5),
+            class_weights=data.class_weights,
+            flip_test=True,
+            edge_width=1,
+            largest=100,
+        ),
+        data=functools.partial(splits, folder=folder),
+        model=tiny,
+        loss=pixel_loss(),
+        optimizer=functools.partial(optimizers.SGDWithL2, momentum=0.8, l2=1e-3),
+        learning_rate=0.02,
+        schedule=optimizers.poly,
+        steps=6,
+        interval=3,
+        batch_size=2,
+        score=scores.max_logit,
+        fpr=0.6,
+        coverage=0.9,
+        confidence=0.6,
+        seed=5,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(experiment, tmp_path_factory):
+    return experiment.run(tmp_path_factory.mktemp("runs"))
+
+
+def read(run, name):
+    return json.loads((run / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def pixels(run, experiment):
+    """By split: labels, logits and features of the stored model, image by image, by Keras alone."""
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    parts = experiment.data(experiment.seed)
+
+    def predict(split):
+        for example in split.dataset():
+            outputs = model(tf.cast(example["image"][None], tf.float32), training=False)
+            yield example["labels"].numpy(), outputs["logits"][0].numpy()
+
+    return {name: list(predict(getattr(parts, name))) for name in ("validation", "calibration", "test")}, parts
+
+
+def flat(pairs):
+    return (
+        np.concatenate([value.reshape(-1, *value.shape[2:]) for value in values]) for values in zip(*pairs, strict=True)
+    )
+
+
+def miou(labels, logits):
+    truth = np.where(labels == -1, logits.shape[-1] - 1, labels)
+    matrix = confusion_matrix(truth[truth >= 0], logits.argmax(-1)[truth >= 0], labels=range(logits.shape[-1]))
+    union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
+    return np.mean(np.diag(matrix)[union > 0] / union[union > 0])
+
+
+def test_the_directory_is_complete(run):
+    wanted = "model.keras config.json metrics.json calibration.json oscr.png classes.md pictures logs saved_model"
+    assert {path.name for path in run.iterdir()} == set(wanted.split())
+    assert {path.name for path in (run / "pictures").iterdir()} >= {"00000.png", "features.png"}
+    config = read(run, "config.json")
+    assert "BackgroundMarginLoss" in json.dumps(config["loss"])
+    assert config["task"]["base"] == [48, 40]
+
+
+def test_the_threshold_is_that_of_the_calibration_images(run, pixels):
+    by_split, parts = pixels
+    found = read(run, "metrics.json")["calibration"]
+    assert (found["rule"], found["target"], found["confidence"], found["score"]) == ("fpr", 0.6, 0.6, "max_logit")
+    assert found["samples"] == len(parts.calibration) == 4
+    shares = []
+    for labels, logits in by_split["calibration"]:
+        score = logits[..., :8].max(-1)
+        shares.append(np.mean(score[labels == NEGATIVE] >= np.float32(found["threshold"])))
+    assert found["rate"] == pytest.approx(np.mean(shares), abs=1e-3)
+    assert read(run, "calibration.json")["calibration"] == found
+
+
+def test_figures_are_those_of_the_test_split(run, pixels):
+    report = read(run, "metrics.json")
+    labels, logits = flat(pixels[0]["test"])
+    score, known = logits[:, :8].max(-1), labels >= 0
+    assert report["segmentation"]["miou"] == pytest.approx(miou(labels, logits))
+    for group, label in (("negative", NEGATIVE), ("unknown", UNKNOWN)):
+        inside, figures = known | (labels == label), report["open_set"][group]
+        exact = roc_auc_score(labels[inside] >= 0, score[inside])
+        assert figures["auroc"] == pytest.approx(exact, abs=figures["errors"]["auroc"] + 1e-6)
+    accepted = score >= np.float32(report["calibration"]["threshold"])
+    at = report["at_threshold"]
+    assert at["fpr_unknown"] == pytest.approx(accepted[labels == UNKNOWN].mean(), abs=1e-3)
+    assert at["ccr"] == pytest.approx((accepted & (logits[:, :8].argmax(-1) == labels))[known].mean(), abs=1e-3)
+    assert report["images"] == 3
+
+
+def test_edges_and_flips_are_judged_as_asked(run, pixels, experiment):
+    report, (by_split, parts) = read(run, "metrics.json"), pixels
+    inner = [(metrics.ignore_edges(labels, 1), logits) for labels, logits in by_split["test"]]
+    labels, logits = flat(inner)
+    figures = report["open_set_without_edges"]["unknown"]
+    assert report["open_set_without_edges"]["edge_width"] == 1
+    assert figures["members"] == (labels == UNKNOWN).sum()
+    inside = (labels >= 0) | (labels == UNKNOWN)
+    assert figures["auroc"] == pytest.approx(roc_auc_score(labels[inside] >= 0, logits[inside, :8].max(-1)), abs=1e-3)
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    pairs = []
+    for example in parts.test.dataset():
+        image = tf.cast(example["image"][None], tf.float32)
+        both = [model(image, training=False)["logits"], model(image[:, :, ::-1], training=False)["logits"][:, :, ::-1]]
+        mean = np.mean([tf.nn.softmax(logits) for logits in both], axis=0)
+        pairs.append((example["labels"].numpy(), mean[0]))
+    assert report["segmentation_with_flip"]["miou"] == pytest.approx(miou(*flat(pairs)), abs=1e-6)
+    assert report["segmentation_with_flip"]["miou"] != report["segmentation"]["miou"]
+
+
+def test_the_saved_model_answers_as_the_run_does(run, experiment):
+    predictor = cplus1_keras.load(run)
+    served = tf.saved_model.load(str(run / "saved_model" / "1")).signatures
+    for example in experiment.data(0).test.dataset():
+        image = tf.cast(tf.round(example["image"][None]), tf.uint8)
+        answer = predictor.predict(image.numpy())
+        np.testing.assert_array_equal(served["serving_default"](images=image)["class_id"], answer["class_id"])
+        assert served["palette"](images=image)["image"].shape == (*answer["class_id"].shape, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        served["serving_default"](images=tf.zeros((1, 101, 40, 3), "uint8"))
+
+
+def test_what_fit_gets_and_logs(experiment, tmp_path):
+    parts = experiment.data(5)
+    keras.utils.set_random_seed(5)
+    model = build(experiment, parts)
+    batches = experiment.task.training(model, parts.train, experiment)
+    change = data.augment.standard((32, 48), (0.75, 1.5), mirror=tuple(range(8)), base=(48, 40))
+    weights = data.class_weights(data.pixel_counts(parts.train))
+    settings = {"image_size": (32, 48), "channels": 3, "augment": change, "class_weights": weights, "seed": 5}
+    for got, wanted, _ in zip(batches, data.training(parts.train, 2, **settings), range(3), strict=False):
+        for one, other in zip(got, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+    later = next(iter(experiment.task.training(model, parts.train, experiment, first_step=2)))
+    np.testing.assert_array_equal(later[0], got[0])
+    history = fit(model, experiment, parts, tmp_path).history
+    assert int(model.optimizer.iterations) == 6
+    assert (model.optimizer.momentum, model.optimizer.l2) == (0.8, 1e-3)
+    assert float(model.optimizer.learning_rate) == pytest.approx(1e-4)
+    names = {"background_cross_entropy", "compactness", "background_margin"}
+    assert names | {"gradient_ratio/compactness", "gradient_ratio/background_margin"} <= set(history)
+    assert len(history["loss"]) == 2
+    assert 0 < history["gradient_ratio/background_margin"][-1] < 1e-3
+    every = experiment.task.predictor(model, experiment.score, parts)
+    figures, _ = experiment.task.judge(every, parts.validation, experiment)
+    assert history["val_mean_iou"][-1] == pytest.approx(figures["segmentation"]["miou"])
+    assert history["val_auroc_negative"][-1] == pytest.approx(figures["open_set"]["negative"]["auroc"])
+    events = EventAccumulator(str(tmp_path / "logs" / "pictures"), size_guidance={"tensors": 0}).Reload()
+    assert events.Tags()["tensors"] == [f"segmentation/{n}" for n in range(len(parts.validation))]
+
+
+def test_masks_that_judge_are_read_before_training(experiment, folder, tmp_path):
+    names = ("sky", "building", "pole", "road", "pavement", "sign", "fence", "car", "pedestrian", "bicyclist")
+    protocol = data.Protocol(known=("sky",), negative=names[1:5], ignored=("unlabelled",), others="error")
+    broken = dataclasses.replace(experiment, data=functools.partial(splits, folder=folder, protocol=protocol))
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="outside the protocol"):
+        broken.run(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_protocol_without_background_calibrates_on_knowns(experiment, folder, tmp_path):
+    knowns = dataclasses.replace(
+        experiment, data=functools.partial(splits, folder=folder, protocol=data.protocols.camvid()), coverage=0.4
+    )
+    with pytest.raises(ValueError, match="'camvid'"):
+        knowns.run(tmp_path)
+    assert not list(tmp_path.iterdir())  # told before anything is written
+    parts = knowns.data(0)
+    every = knowns.task.predictor(tiny(11), knowns.score, parts)
+    assert knowns.task.calibrate(every, parts.calibration, knowns).rule == "coverage"
+
+
+def test_too_few_calibration_images_are_told_before_training(experiment, tmp_path):
+    strict = dataclasses.replace(experiment, fpr=0.1, confidence=0.95)
+    with pytest.raises(ValueError, match="at least 38 calibration images with negative pixels; the split has 4"):
+        strict.run(tmp_path)
+
+
+def test_pictures_show_the_unknown():
+    masks = np.zeros((40, 4, 4), "uint8")
+    masks[[7, 23]], masks[31, :2] = 1, 1
+    source = data.sources.arrays(np.zeros((40, 4, 4, 3), "uint8"), masks=masks, class_names=("road", "fence"))
+    test = data.split(
+        data.Protocol(known=("road",), unknown=("fence",)), source.subset([0]), source.subset(range(1, 40))
+    ).test
+    assert set(module.telling(test, 6)) >= {6, 22, 30, 0, 38}
+    assert len(module.telling(test, 6)) == 6
+    assert module.telling(test.subset([0, 5]), 8).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({"crop_size": (64, 16)}, "at least 32 pixels a side"), ({"keep_ratio": False}, "stretches images to `base`")],
+)
+def test_mistakes_in_the_settings_are_told(changes, told):
+    with pytest.raises(ValueError, match=told):
+        Segmentation(**changes)
+
+
+def test_edges_are_left_out_of_records():
+    record = module.Record(np.array([[0, 0, 1, 1]]), np.zeros((1, 4), int), np.arange(4.0)[None], "a")
+    figures = module.WithoutEdges(1)
+    figures.update(record)
+    assert figures.scores.summary()["unknown"]["knowns"] == 2
+    assert IGNORE < 0
