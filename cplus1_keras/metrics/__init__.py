@@ -1,7 +1,9 @@
-"""Figures of open-set classification: exact ones on arrays, binned ones in `fit`."""
+"""Figures of open-set classification: exact on arrays, binned for any number of pixels, streamed in `fit`."""
 
+from cplus1_keras.metrics.accumulators import BinnedScores, ExactScores
 from cplus1_keras.metrics.counting import OSCR
 from cplus1_keras.metrics.intervals import Interval, bootstrap
+from cplus1_keras.metrics.multilabel import MultiLabelScores
 from cplus1_keras.metrics.open_set import (
     aupr,
     auroc,
@@ -11,29 +13,31 @@ from cplus1_keras.metrics.open_set import (
     open_auc,
     oscr,
 )
-from cplus1_keras.metrics.pixels import PixelScores, without_edges
-from cplus1_keras.metrics.report import summary, table
-from cplus1_keras.metrics.segmentation import ConfusionMatrix, KnownMeanIoU
+from cplus1_keras.metrics.segmentation import ConfusionMatrix, KnownMeanIoU, ignore_edges
 from cplus1_keras.metrics.streaming import BinnedAUROC, BinnedOSCR, KnownAccuracy
+from cplus1_keras.metrics.tables import align, cell, table
 
 __all__ = [
     "OSCR",
     "BinnedAUROC",
     "BinnedOSCR",
+    "BinnedScores",
     "ConfusionMatrix",
+    "ExactScores",
     "Interval",
     "KnownAccuracy",
     "KnownMeanIoU",
-    "PixelScores",
+    "MultiLabelScores",
+    "align",
     "aupr",
     "auroc",
     "bootstrap",
     "ccr_at_fpr",
+    "cell",
     "closed_set_accuracy",
     "fpr_at_tpr",
+    "ignore_edges",
     "open_auc",
     "oscr",
-    "summary",
     "table",
-    "without_edges",
 ]

@@ -1,4 +1,7 @@
-"""Checks, sorting and counting behind the open-set figures: what they share, on arrays that are sorted once."""
+"""The core of all open-set figures: each is a function of how many samples have which score.
+
+The counts may come from sorted scores (`ExactScores`), from bins (`BinnedScores`) or from a metric in `fit`.
+"""
 
 from typing import NamedTuple
 
@@ -18,15 +21,16 @@ class OSCR(NamedTuple):
     ccr: np.ndarray
 
 
-class Sample(NamedTuple):
-    """Ascending scores of the knowns, of the members of the group, and of the rightly classified knowns."""
+class Counts(NamedTuple):
+    """Numbers of knowns, of rightly classified knowns and of members of a group, by ascending distinct scores."""
 
+    thresholds: np.ndarray
     known: np.ndarray
-    group: np.ndarray
     right: np.ndarray
+    group: np.ndarray
 
 
-def checked(labels, predictions=None, scores=None):
+def flatten(labels, predictions=None, scores=None):
     """Flat arrays without the ignored samples, or a ValueError that says what is wrong with them."""
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
@@ -41,22 +45,8 @@ def checked(labels, predictions=None, scores=None):
             f"Received: {np.unique(labels[outside])[:5].tolist()}"
         )
     kept = labels != IGNORE
-    given = {"predictions": (predictions, "iu", "integers"), "scores": (scores, "fiu", "real numbers")}
-    flat = [labels[kept]]
-    for name, (values, kinds, meaning) in given.items():
-        if values is None:
-            flat.append(None)
-            continue
-        values = np.asarray(values)
-        if values.shape != labels.shape:
-            raise ValueError(
-                f"`{name}` must have one entry for each label. Received: {name} of shape {values.shape}, "
-                f"labels of shape {labels.shape}"
-            )
-        if values.dtype.kind not in kinds:
-            raise ValueError(f"`{name}` must be {meaning}. Received: dtype={values.dtype}")
-        flat.append(values[kept])
-    labels, predictions, scores = flat
+    predictions = _matching("predictions", predictions, labels, "iu", "integers", kept)
+    scores = _matching("scores", scores, labels, "fiu", "real numbers", kept)
     if predictions is not None and (predictions < 0).any():
         raise ValueError(
             "`predictions` must be class indices >= 0, the argmax over the knowns before any rejection: rejecting is "
@@ -67,94 +57,117 @@ def checked(labels, predictions=None, scores=None):
             f"`scores` must not be NaN, and {np.isnan(scores).sum():,} of {scores.size:,} are: look for a loss that "
             "became NaN, or give those samples the score -inf to count them as refused."
         )
-    return labels, predictions, scores
+    return labels[kept], predictions, scores
 
 
-def members(labels, group):
-    """True where a label belongs to the group; a ValueError for a group of another name."""
+def _matching(name, values, labels, kinds, meaning, kept):
+    if values is None:
+        return None
+    values = np.asarray(values)
+    if values.shape != labels.shape:
+        raise ValueError(
+            f"`{name}` must have one entry for each label. Received: {name} of shape {values.shape}, "
+            f"labels of shape {labels.shape}"
+        )
+    if values.dtype.kind not in kinds:
+        raise ValueError(f"`{name}` must be {meaning}. Received: dtype={values.dtype}")
+    return values[kept]
+
+
+def check_group(group):
+    """A ValueError for a group of another name."""
     if group not in GROUPS:
         raise ValueError(f"`group` must be one of {', '.join(map(repr, GROUPS))}. Received: group={group!r}")
-    return np.isin(labels, GROUPS[group])
 
 
-def sample_of(labels, scores, group, predictions=None):
-    """Check what the user gave and sort it."""
-    labels, predictions, scores = checked(labels, predictions, scores)
-    known, inside = labels >= 0, members(labels, group)
-    if not (known.any() and inside.any()):
-        counts = ", ".join(f"{(labels == value).sum():,} of {value}" for value in (NEGATIVE, UNKNOWN))
-        raise ValueError(
-            f"An open-set figure needs at least one known and one member of the group {group!r}. "
-            f"Received: {known.sum():,} labels >= 0, {counts}"
-        )
-    return sorted_sample(labels, predictions, scores, inside)
-
-
-def sorted_sample(labels, predictions, scores, inside):
-    """Scores of knowns, group and rightly classified knowns, ascending; for checked arrays."""
-    scores = scores.astype("float64") if scores.dtype.kind in "iu" else scores  # so that they can be negated
-    known = labels >= 0
-    right = scores[:0] if predictions is None else np.sort(scores[known & (predictions == labels)])
-    return Sample(np.sort(scores[known]), np.sort(scores[inside]), right)
-
-
-def rate(name, value):
-    """`value` as float64, or a ValueError where it is no rate."""
-    array = np.asarray(value, "float64")
+def check_rates(name, values):
+    """The rates as float64, or a ValueError where one is none."""
+    array = np.asarray(values, "float64")
     if not ((array >= 0) & (array <= 1)).all():
-        raise ValueError(f"`{name}` must lie in [0, 1]. Received: {name}={value}")
+        raise ValueError(f"`{name}` must lie in [0, 1]. Received: {name}={values}")
     return array
 
 
-def starts(ascending):
-    """Index of the first of each run of equal values."""
-    return np.flatnonzero(np.concatenate([[True], ascending[1:] != ascending[:-1]]))
+def count(labels, predictions, scores, group):
+    """`Counts` of flat arrays, with an entry for each distinct score."""
+    check_group(group)
+    kept = (labels >= 0) | np.isin(labels, GROUPS[group])
+    thresholds, ranks = np.unique(scores[kept], return_inverse=True)
+    return tally(labels[kept], predictions[kept], ranks, thresholds)
 
 
-def curve_of(sample):
-    """`open_set.oscr` of a sorted sample."""
-    first = starts(sample.group)
-    thresholds = sample.group[first]
-    accepted = sample.right.size - np.searchsorted(sample.right, thresholds)
-    return OSCR(thresholds, (sample.group.size - first) / sample.group.size, accepted / sample.known.size)
+def tally(labels, predictions, ranks, thresholds):
+    """`Counts` of knowns and members of one group, from the rank of each sample's score among the thresholds."""
+    kinds = labels >= 0, labels == predictions, labels < 0
+    return Counts(thresholds, *(np.bincount(ranks[kind], minlength=len(thresholds)) for kind in kinds))
 
 
-def ccr_of(curve, fpr):
-    """`open_set.ccr_at_fpr` of a curve, for an array of rates."""
-    reached = np.searchsorted(curve.fpr[::-1], fpr, side="right")  # how many thresholds have at most this FPR
-    return np.where(reached > 0, curve.ccr[-np.maximum(reached, 1)], np.nan)
+def accumulate(counts):
+    """How many samples each threshold accepts; 0 in the end, for one above them all."""
+    return np.append(counts[::-1].cumsum()[::-1], 0)
 
 
-def pairs_won(high, low):
-    """Number of pairs with high > low, ties counted 1/2, as an exact integer of halves."""
-    return int((np.searchsorted(low, high) + np.searchsorted(low, high, side="right")).sum()) / 2
+def curve(counts):
+    """The OSCR curve."""
+    chosen = counts.group > 0
+    group, right = (accumulate(kind)[:-1][chosen] for kind in (counts.group, counts.right))
+    return OSCR(counts.thresholds[chosen], group / counts.group.sum(), right / counts.known.sum())
 
 
-def open_auc_of(sample):
-    """`open_set.open_auc` of a sorted sample."""
-    return pairs_won(sample.right, sample.group) / (sample.known.size * sample.group.size)
+def ccr_at_fpr(oscr, fpr):
+    """CCR at the lowest threshold of a curve that has at most this FPR, NaN if none has; for an array of rates."""
+    reached = np.searchsorted(oscr.fpr[::-1], fpr, side="right")  # how many thresholds have at most this FPR
+    return np.where(reached > 0, oscr.ccr[-np.maximum(reached, 1)], np.nan)
 
 
-def auroc_of(sample):
-    """`open_set.auroc` of a sorted sample."""
-    return pairs_won(sample.known, sample.group) / (sample.known.size * sample.group.size)
+def pairs_won(high, low, ops=np):
+    """Number of pairs in which `high` has the higher score, ties counted 1/2; `ops` may be `keras.ops`."""
+    return ops.sum(high * (ops.cumsum(low) - low / 2))
 
 
-def aupr_of(sample, positive):
-    """`open_set.aupr` of a sorted sample."""
-    found, other = sample.known, sample.group
-    if positive == "group":
-        found, other = -sample.group[::-1], -sample.known[::-1]
-    first = starts(found)
-    true_positives = found.size - first
-    false_positives = other.size - np.searchsorted(other, found[first])
-    gain = np.diff(np.append(first, found.size))
-    return float((gain * (true_positives / (true_positives + false_positives))).sum() / found.size)
+def auroc(counts):
+    """Share of the pairs that knowns win against the group."""
+    return float(pairs_won(counts.known, counts.group) / (float(counts.known.sum()) * float(counts.group.sum())))
 
 
-def fpr_at_tpr_of(sample, tpr):
-    """`open_set.fpr_at_tpr` of a sorted sample."""
-    n = sample.known.size
-    accepted = 1 + np.searchsorted(np.arange(1, n + 1) / n, tpr)  # the fewest knowns that make up the share
-    threshold = sample.known[n - accepted]
-    return float((sample.group.size - np.searchsorted(sample.group, threshold)) / sample.group.size)
+def open_auc(counts):
+    """Share of the pairs that rightly classified knowns win; all knowns make up the pairs."""
+    return float(pairs_won(counts.right, counts.group) / (float(counts.known.sum()) * float(counts.group.sum())))
+
+
+def average_precision(found, other):
+    """Sum over thresholds of (gain in recall) x precision, for what high scores should find."""
+    chosen = found > 0
+    true, false = accumulate(found)[:-1][chosen], accumulate(other)[:-1][chosen]
+    return float((found[chosen] * (true / (true + false))).sum() / found.sum())
+
+
+def last_accepting(counts, tpr):
+    """Index of the highest threshold that accepts at least this share of the knowns."""
+    knowns = int(counts.known.sum())
+    # A product such as 0.55 x 100 may round to more than 55, so the share itself is compared.
+    fewest = next(k for k in range(int(tpr * knowns), knowns + 1) if k / knowns >= tpr)
+    return np.flatnonzero(accumulate(counts.known) >= fewest)[-1]
+
+
+def fpr_at_tpr(counts, tpr):
+    """Share of the group that is accepted where this share of the knowns is."""
+    return float(accumulate(counts.group)[last_accepting(counts, tpr)] / counts.group.sum())
+
+
+def figures(counts, fprs):
+    """All figures by name; NaN for what the samples cannot resolve."""
+    knowns, members = counts.known.sum(), counts.group.sum()
+    names = [*(f"ccr_at_fpr_{fpr:g}" for fpr in fprs), "auroc", "aupr_known", "aupr_group", "fpr95", "open_auc"]
+    values = [np.nan] * len(names)
+    if knowns and members:
+        values = [
+            *ccr_at_fpr(curve(counts), fprs),
+            auroc(counts),
+            average_precision(counts.known, counts.group),
+            average_precision(counts.group[::-1], counts.known[::-1]),
+            fpr_at_tpr(counts, 0.95),
+            open_auc(counts),
+        ]
+    accuracy = counts.right.sum() / knowns if knowns else np.nan
+    return {"accuracy": accuracy, **dict(zip(names, values, strict=True))}

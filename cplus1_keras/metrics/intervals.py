@@ -38,8 +38,6 @@ def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **
     Raises:
         ValueError: for lengths that differ, a confidence outside (0, 1), too few replications.
 
-    Example:
-
     >>> labels, scores = np.repeat([0, -2], 100), np.concatenate([np.linspace(0.3, 1, 100), np.linspace(0, 0.7, 100)])
     >>> interval = bootstrap(metrics.auroc, labels, scores, group="unknown")
     >>> bool(0.75 < interval.low < interval.estimate < interval.high < 0.9)
@@ -62,13 +60,13 @@ def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **
     for _ in range(samples):
         index = np.concatenate([kind[generator.integers(kind.size, size=kind.size)] for kind in kinds if kind.size])
         drawn.append(metric(labels[index], *(a[index] for a in arrays), **arguments))
-    low, high = percentiles(np.asarray(drawn, "float64"), confidence)
+    low, high = _percentiles(np.asarray(drawn, "float64"), confidence)
     if np.ndim(estimate):
         return Interval(np.asarray(estimate), low, high)
     return Interval(float(estimate), float(low), float(high))
 
 
-def percentiles(drawn, confidence):
+def _percentiles(drawn, confidence):
     """Ends of the interval over the first axis; unresolved replications push both ends outwards, at last to NaN."""
     tail, missing = (1 - confidence) / 2, np.isnan(drawn)
     low = np.quantile(np.where(missing, -np.inf, drawn), tail, axis=0, method="lower")

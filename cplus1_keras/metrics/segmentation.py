@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 from keras import ops
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-from cplus1_keras.metrics.report import aligned
-from cplus1_keras.metrics.streaming import flat
+from cplus1_keras.metrics.streaming import argmax, flatten
+from cplus1_keras.metrics.tables import align, percent
 
 BACKGROUND_NAME = "background"
 """The name of the background's row in tables of classes."""
@@ -25,8 +26,6 @@ class ConfusionMatrix:
     Args:
         num_classes: C, the number of known classes.
         background: Whether the background is a class, as in all tables of the C+1 paper.
-
-    Example:
 
     >>> confusion = ConfusionMatrix(2)
     >>> confusion.update([[0, 1], [-1, -100]], [[0, 0], [2, 1]])
@@ -90,16 +89,16 @@ class ConfusionMatrix:
         if len(names) != self.num_classes:
             raise ValueError(f"There must be {self.num_classes} class names. Received: {names}")
         names += [BACKGROUND_NAME] if self.background else []
-        iou, acc, aacc = figures_of(self.matrix)
-        pixels = self.matrix.sum(axis=1).tolist()
-        rows = zip(names, iou, acc, pixels, strict=True)
+        right, true, predicted = np.diag(self.matrix), self.matrix.sum(axis=1), self.matrix.sum(axis=0)
+        iou, acc = _shares(right, true + predicted - right), _shares(right, true)
+        rows = zip(names, iou, acc, true.tolist(), strict=True)
         return {
-            "miou": _plain(_mean(iou)),
-            "macc": _plain(_mean(acc)),
-            "aacc": _plain(aacc),
-            "pixels": int(self.matrix.sum()),
+            "miou": _mean(iou),
+            "macc": _mean(acc),
+            "aacc": _shares(right.sum(keepdims=True), true.sum(keepdims=True))[0],
+            "pixels": int(true.sum()),
             "left_out": dict(self.left_out),
-            "classes": {name: {"iou": _plain(i), "acc": _plain(a), "pixels": n} for name, i, a, n in rows},
+            "classes": {name: {"iou": i, "acc": a, "pixels": n} for name, i, a, n in rows},
         }
 
     def _refuse(self, name, wrong, allowed):
@@ -111,12 +110,11 @@ class ConfusionMatrix:
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class KnownMeanIoU(keras.metrics.Metric):
-    """Mean IoU that `fit` follows, for `metrics={"logits": [...]}`: pixels that are no class count for nothing.
+class KnownMeanIoU(keras.metrics.MeanIoU):
+    """Keras's mean IoU for labels in the package's convention: pixels that are no class count for nothing.
 
-    The mean over the classes that occur in truth or prediction, 0 as long as there is none. Counts are float32, which
-    replicas can sum on every backend: after n batches the relative error is below n · 6e-8. The figures of a finished
-    model come from `ConfusionMatrix`.
+    0 as long as there is no pixel. Counts are float32, which replicas can sum on every backend and weights need not be
+    whole numbers for. The figures of a finished model come from `ConfusionMatrix`.
 
     Args:
         num_classes: C, the number of known classes.
@@ -125,82 +123,83 @@ class KnownMeanIoU(keras.metrics.Metric):
         name, dtype: As for every Keras metric.
 
     Raises:
-        ValueError: when called, for another number of logits, or a background without a logit.
-
-    Example:
+        ValueError: when called, for logits that are neither C nor C+1, or a background without a logit.
 
     >>> metric = KnownMeanIoU(2, background=True)
     >>> metric.update_state(np.array([[0, -1, -100]]), np.array([[[2.0, 1, 0], [0, 1, 2.0], [0, 2.0, 0]]]))
     >>> print(float(metric.result()))
     1.0
-
-    Reference: `ConfusionMatrix`.
     """
 
-    def __init__(self, num_classes, background=False, name="mean_iou", dtype=None):
-        super().__init__(name=name, dtype=dtype)
-        self.num_classes = num_classes
+    def __init__(self, num_classes, background=False, name="mean_iou", dtype="float32"):
+        super().__init__(num_classes + bool(background), name=name, dtype=dtype)
+        self.known_classes = num_classes
         self.background = background
-        self.size = num_classes + bool(background)
-        self.matrix = self.add_variable((self.size**2,), "zeros", dtype="float32", name="matrix")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        labels, logits, weights = flat(y_true, y_pred, sample_weight, self.num_classes)
-        if logits.shape[-1] < self.size:
+        labels, logits, weights = flatten(y_true, y_pred, sample_weight, self.known_classes)
+        if logits.shape[-1] < self.num_classes:
             raise ValueError(
-                f"KnownMeanIoU(background=True) needs {self.size} logits, the background's last. Received: "
+                f"KnownMeanIoU(background=True) needs {self.num_classes} logits, the background's last. Received: "
                 f"{logits.shape[-1]}. Build the head with background=True, or leave `background` out here."
             )
-        predictions = ops.cast(ops.argmax(logits[:, : self.size], axis=-1), "int32")
         if self.background:
-            labels = ops.where(labels == NEGATIVE, self.num_classes, labels)
-        counted = labels >= 0
-        pairs = ops.where(counted, labels * self.size + predictions, 0)
-        counts = ops.segment_sum(ops.where(counted, weights, 0.0), pairs, num_segments=self.size**2)
-        self.matrix.assign_add(counts)
-
-    def result(self):
-        matrix = ops.reshape(ops.convert_to_tensor(self.matrix), (self.size, self.size))
-        right = ops.diagonal(matrix)
-        union = ops.sum(matrix, axis=0) + ops.sum(matrix, axis=1) - right
-        present = ops.cast(union > 0, "float32")
-        return ops.divide_no_nan(ops.sum(ops.divide_no_nan(right, union)), ops.sum(present))
+            labels = ops.where(labels == NEGATIVE, self.known_classes, labels)
+        return super().update_state(labels, argmax(logits, self.num_classes), weights)
 
     def get_config(self):
-        return {**super().get_config(), "num_classes": self.num_classes, "background": self.background}
+        own = {"num_classes": self.known_classes, "background": self.background}
+        return {**own, "name": self.name, "dtype": self._dtype}
 
 
-def figures_of(matrix):
-    """IoU (D,) and Acc (D,) of each class and aAcc of a matrix of counts (D, D), true classes in rows; NaN for 0/0.
+def ignore_edges(labels, width):
+    """Labels in which the pixels near an edge are `IGNORE`: what lies there is a matter of taste of who drew the mask.
 
-    >>> figures_of(np.array([[3, 1], [0, 0]]))[0]
-    array([0.75, 0.  ])
+    A pixel is near an edge if another label lies in the square of side 2·width + 1 around it. Ignored pixels make no
+    edge; background and unknown classes do.
+
+    Args:
+        labels: Integers (..., H, W).
+        width: Pixels on each side of an edge, an int >= 0.
+
+    Returns:
+        Array of the shape of `labels`.
+
+    Raises:
+        ValueError: for another width or fewer axes.
+
+    >>> ignore_edges([[0, 0, 0, 1, 1, 1]], 1)
+    array([[   0,    0, -100, -100,    1,    1]])
+
+    Reference: the trimap of Kohli et al., "Robust higher order potentials for enforcing label consistency", IJCV 2009.
     """
-    right, true, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        return right / (true + predicted - right), right / true, right.sum() / matrix.sum()
+    labels = np.asarray(labels)
+    if labels.ndim < 2 or not isinstance(width, int | np.integer) or width < 0:
+        raise ValueError(
+            f"Needs labels (..., H, W) and a width in pixels, an int >= 0. Received: {labels.shape}, width={width!r}"
+        )
+    window = (1,) * (labels.ndim - 2) + (2 * width + 1,) * 2
+    limits, ignored = np.iinfo("int32"), labels == IGNORE
+    highest = maximum_filter(np.where(ignored, limits.min, labels), window, mode="nearest")
+    lowest = minimum_filter(np.where(ignored, limits.max, labels), window, mode="nearest")
+    return np.where(highest > lowest, IGNORE, labels)
 
 
-def table(summaries):
+def iou_table(summaries):
     """mIoU, mAcc and aAcc in percent, a row for each method: Tables 1 to 4 and 6 to 9 of the C+1 paper.
 
     Args:
         summaries: `{method: ConfusionMatrix.summary(...)}`.
 
-    Returns:
-        Text of aligned Markdown columns; an empty cell for what no pixel tells.
-
-    Example:
-
     >>> confusion = ConfusionMatrix(1)
     >>> confusion.update([0, 0, 0, -1], [0, 0, 1, 1])
-    >>> print(table({"softmax": confusion.summary()}))
+    >>> print(iou_table({"softmax": confusion.summary()}))
     | method  | mIoU  | mAcc  | aAcc  |
     |---------|-------|-------|-------|
     | softmax | 58.33 | 83.33 | 75.00 |
     """
-    rows = [[method, *(_percent(s[name]) for name in ("miou", "macc", "aacc"))] for method, s in summaries.items()]
-    return aligned([["method", "mIoU", "mAcc", "aAcc"], *rows])
+    rows = [[method, *(percent(s[name]) for name in ("miou", "macc", "aacc"))] for method, s in summaries.items()]
+    return align([["method", "mIoU", "mAcc", "aAcc"], *rows])
 
 
 def class_table(summaries):
@@ -209,13 +208,8 @@ def class_table(summaries):
     Args:
         summaries: `{method: ConfusionMatrix.summary(...)}`, all with the same classes.
 
-    Returns:
-        Text of aligned Markdown columns, the means in the last row.
-
     Raises:
         ValueError: for methods with different classes.
-
-    Example:
 
     >>> confusion = ConfusionMatrix(1)
     >>> confusion.update([0, 0, 0, -1], [0, 0, 1, 1])
@@ -231,21 +225,18 @@ def class_table(summaries):
         raise ValueError(f"The methods must be judged on the same classes. Received: {classes}")
     head = ["category", *(f"{method} {kind}" for method in summaries for kind in ("IoU", "Acc"))]
     rows = [
-        [name, *(_percent(s["classes"][name][kind]) for s in summaries.values() for kind in ("iou", "acc"))]
+        [name, *(percent(s["classes"][name][kind]) for s in summaries.values() for kind in ("iou", "acc"))]
         for name in classes[0]
     ]
-    means = ["mean", *(_percent(s[kind]) for s in summaries.values() for kind in ("miou", "macc"))]
-    return aligned([head, *rows, means])
+    means = ["mean", *(percent(s[kind]) for s in summaries.values() for kind in ("miou", "macc"))]
+    return align([head, *rows, means])
+
+
+def _shares(count, total):
+    """Shares as plain floats, None for 0/0."""
+    return [n / of if of else None for n, of in zip(count.tolist(), total.tolist(), strict=True)]
 
 
 def _mean(values):
-    values = values[~np.isnan(values)]
-    return values.mean() if values.size else np.nan
-
-
-def _plain(value):
-    return None if np.isnan(value) else float(value)
-
-
-def _percent(value):
-    return "" if value is None else f"{100 * value:.2f}"
+    values = [value for value in values if value is not None]
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,23 @@
+"""Thresholds with a guarantee: chosen on a calibration split, each with the evidence for it.
+
+An input is accepted where `score >= threshold`. The guarantee covers inputs like the calibration samples, which must
+have chosen neither weights, epochs nor hyper-parameters; it says nothing about classes that nobody has seen. A
+threshold is a float32 number, so that NumPy, `Reject` and a SavedModel decide alike on float32 scores.
+"""
+
+from cplus1_keras.calibration.bounds import clopper_pearson_upper, images_needed, mean_upper_bound
+from cplus1_keras.calibration.classes import ClassCalibration, calibrate_classes
+from cplus1_keras.calibration.evidence import Calibration
+from cplus1_keras.calibration.thresholds import calibrate, threshold_at_coverage, threshold_at_fpr
+
+__all__ = [
+    "Calibration",
+    "ClassCalibration",
+    "calibrate",
+    "calibrate_classes",
+    "clopper_pearson_upper",
+    "images_needed",
+    "mean_upper_bound",
+    "threshold_at_coverage",
+    "threshold_at_fpr",
+]

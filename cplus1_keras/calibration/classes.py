@@ -1,0 +1,99 @@
+"""A threshold for each class of a label set, so that all promises hold together."""
+
+import dataclasses
+
+import numpy as np
+
+from cplus1_keras.calibration.evidence import Calibration, check_fields
+from cplus1_keras.calibration.thresholds import threshold_at_fpr
+from cplus1_keras.labels import is_negative
+from cplus1_keras.metrics.tables import align
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassCalibration:
+    """A threshold for each class with its evidence, as `calibrate_classes` returns it.
+
+    Args:
+        target: The false positive rate asked for, of each class.
+        confidence: That all classes keep it, in (0, 1).
+        classes: A `Calibration` for each of the C classes, each at the confidence 1 - (1 - confidence) / C.
+        score: Name of the score that the thresholds belong to, if it was given.
+
+    >>> generator = np.random.default_rng(0)
+    >>> labels = generator.choice([0, -1], (200, 1)) + np.array([[0]])
+    >>> images = [Record(y, 0 * y, generator.normal(size=1) + y, str(i)) for i, y in enumerate(labels)]
+    """
+
+    target: float
+    confidence: float
+    classes: tuple
+    score: str | None = None
+
+    @property
+    def thresholds(self):
+        """Float32 (C,): class c is present where its score >= thresholds[c]."""
+        return np.array([found.threshold for found in self.classes], "float32")
+
+    def table(self, class_names=None):
+        """Each class with its threshold and evidence, as Markdown; classes are numbered where they have no names."""
+        names = [str(c) for c in range(len(self.classes))] if class_names is None else class_names
+        rows = [["class", "threshold", "images without it", "accepted", "at most"]]
+        for name, found in zip(names, self.classes, strict=True):
+            share = f"{100 * found.rate:.3g} %"
+            rows.append([name, f"{found.threshold:.4g}", f"{found.decisions:,}", share, f"{100 * found.bound:.3g} %"])
+        return align(rows)
+
+    def __str__(self):
+        return (
+            f"Of images that lack a class at most {100 * self.target:.3g} % are said to show it, for all "
+            f"{len(self.classes)} classes at once at {100 * self.confidence:.3g} % confidence:\n{self.table()}"
+        )
+
+    def to_dict(self):
+        """Plain Python values by field name, ready for JSON."""
+        return {**dataclasses.asdict(self), "classes": [found.to_dict() for found in self.classes]}
+
+    @classmethod
+    def from_dict(cls, values):
+        """The inverse of `to_dict`; a ValueError names fields that are missing or unheard of."""
+        values = check_fields(cls, values)
+        return cls(**{**values, "classes": tuple(Calibration.from_dict(found) for found in values["classes"])})
+
+
+def calibrate_classes(records, fpr, confidence=0.95, score=None):
+    """Thresholds of a label set: of images that lack a class at most the share `fpr` is said to show it.
+
+    That holds for all C classes at once with probability at least `confidence`: each is calibrated as
+    `threshold_at_fpr` does, at the confidence 1 - (1 - confidence) / C (Bonferroni). Images count as independent, or
+    groups of them.
+
+    Args:
+        records: Iterable of `tasks.Record`s with labels (C,); `NEGATIVE` says that an image lacks a class.
+        fpr: False positive rate asked for, in (0, 1).
+        confidence: In (0, 1).
+        score: Name of the score, kept as evidence.
+
+    Returns:
+        A `ClassCalibration`.
+
+    Raises:
+        ValueError: where too few images lack a class, for NaN scores, rates outside (0, 1); the message names the class
+            by its number.
+
+    >>> from cplus1_keras.tasks.records import Record
+    >>> labels, scores = np.array([0, -1]), np.array([3.0, 1.0])
+    >>> images = [Record(labels[::s], np.arange(2), scores[::s] + i / 99, str(i)) for i in range(99) for s in (1, -1)]
+    """
+    records = list(records)
+    labels = np.stack([np.asarray(record.labels) for record in records])
+    scores = np.stack([np.asarray(record.scores, "float32") for record in records])
+    groups = np.array([record.group for record in records])
+    each, found = 1 - (1 - confidence) / labels.shape[1], []
+    for c in range(labels.shape[1]):
+        lacking = is_negative(labels[:, c])
+        try:
+            found.append(threshold_at_fpr(scores[lacking, c], fpr, each, score, groups[lacking]))
+        except ValueError as error:
+            raise ValueError(f"Class {c}: {error}") from error
+    return ClassCalibration(float(fpr), confidence, tuple(found), score)

@@ -1,0 +1,93 @@
+"""The record of a calibrated threshold."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """A threshold and its evidence, as `calibrate`, `threshold_at_fpr` and `threshold_at_coverage` return it.
+
+    Only groups of decisions are independent, such as images of many pixels. `rate` and `bound` are about the share of a
+    group's decisions that is accepted, on average over groups.
+
+    Args:
+        threshold: Accept where score >= threshold; a float32 number.
+        rule: `"fpr"`, chosen on negatives, or `"coverage"`, chosen on knowns.
+        target: The rate asked for.
+        confidence: Of the bound, in (0, 1).
+        samples: Number of groups that have such decisions.
+        accepted: How many decisions the threshold accepts.
+        rate: Mean over groups of the share of decisions accepted: accepted / samples where each group has one.
+        bound: One-sided bound: the FPR is at most, or the coverage at least, this.
+        score: Name of the score that the threshold belongs to, if it was given.
+        unit: What a decision is: `"image"`, `"pixel"` ...
+        decisions: Number of decisions in all groups; by default one in each.
+
+    Raises:
+        ValueError: for another rule.
+
+    >>> print(threshold_at_fpr(np.linspace(0, 1, 101), 0.05, score="log_odds"))
+    Accept log_odds >= 0.99: 1 of 101 negatives accepted (0.99 %); at 95 % confidence at most 4.61 %; asked: 5 %.
+    """
+
+    threshold: float
+    rule: str
+    target: float
+    confidence: float
+    samples: int
+    accepted: int
+    rate: float
+    bound: float
+    score: str | None = None
+    unit: str = "image"
+    decisions: int | None = None
+
+    def __post_init__(self):
+        if self.rule not in ("fpr", "coverage"):
+            raise ValueError(f'`rule` must be "fpr" or "coverage". Received: rule={self.rule!r}')
+        if self.decisions is None:
+            object.__setattr__(self, "decisions", self.samples)
+
+    def __str__(self):
+        kind, side = ("negatives", "at most") if self.rule == "fpr" else ("knowns", "at least")
+        share, level, bound, target = (
+            f"{100 * x:.3g} %" for x in (self.rate, self.confidence, self.bound, self.target)
+        )
+        if self.decisions == self.samples:
+            found = f"{self.accepted:,} of {self.samples:,} {kind} accepted ({share})"
+        else:
+            group = group_name(self.unit)
+            found = (
+                f"{share} of {group[0]} {group[1]}'s {kind} accepted, the mean of {self.samples:,} {group[1]}s "
+                f"({self.accepted:,} of {self.decisions:,} {self.unit}s)"
+            )
+        start = f"Accept {self.score or 'score'} >= {self.threshold:.4g}: {found}"
+        return f"{start}; at {level} confidence {side} {bound}; asked: {target}."
+
+    def to_dict(self):
+        """Plain Python values by field name, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        """The inverse of `to_dict`; a ValueError names fields that are missing or unheard of."""
+        return cls(**check_fields(cls, values))
+
+
+def group_name(unit):
+    """Article and name of what holds several decisions and is independent of others.
+
+    >>> group_name("pixel"), group_name("image")
+    (('an', 'image'), ('a', 'group'))
+    """
+    return ("a", "group") if unit == "image" else ("an", "image")
+
+
+def check_fields(cls, values):
+    """The values, where they are all the fields of a dataclass."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
+    odd = sorted((needed - set(values)) | (set(values) - names))
+    if odd:
+        raise ValueError(f"A {cls.__name__} has the fields {', '.join(sorted(names))}. Missing or unknown: {odd}")
+    return values

@@ -1,0 +1,232 @@
+"""The lowest threshold that keeps a false positive rate, the highest that keeps a coverage; each at a confidence."""
+
+import itertools
+
+import numpy as np
+
+from cplus1_keras.calibration import bounds
+from cplus1_keras.calibration.evidence import Calibration, group_name
+from cplus1_keras.labels import is_known, is_negative
+from cplus1_keras.metrics.bins import BINS, TINY, flush, lower_edge, to_bins
+
+KINDS = {"fpr": ("FPR", "negative"), "coverage": ("Coverage", "known")}
+
+
+def threshold_at_fpr(scores, fpr, confidence=0.95, score=None, groups=None):
+    """Lowest threshold whose false positive rate is at most `fpr`, at a confidence, on inputs like these negatives.
+
+    Of n negatives at most k may be accepted, k the largest number whose one-sided Clopper-Pearson upper bound is
+    <= fpr. The threshold is the next float32 number above the (k+1)-th highest score, so ties are refused together.
+    Over draws of the negatives the true FPR exceeds `fpr` with probability at most 1 - confidence.
+
+    Where a group has several negatives, only groups count as independent. Of group i a threshold accepts the share F_i,
+    which falls as the threshold rises, and so does `mean_upper_bound` of all F_i: the threshold is the lowest one with
+    a bound <= `fpr`, of those that are lower edges of the bins of `metrics.BinnedScores`, where F_i is exact.
+
+    Args:
+        scores: Scores (n,) of the calibration split's negatives, higher = more known; taken as float32.
+        fpr: False positive rate asked for, in (0, 1).
+        confidence: In (0, 1).
+        score: Name of the score, kept as evidence.
+        groups: What each negative belongs to (n,), such as the name of its video; None where all are independent.
+
+    Returns:
+        A `Calibration` with rule `"fpr"`.
+
+    Raises:
+        ValueError: where there are too few to prove the rate: n < ln(1 - confidence) / ln(1 - fpr), or groups fewer
+            than `images_needed(fpr, confidence, single=False)`. Also for NaN scores, infinite scores that no threshold
+            refuses, rates outside (0, 1).
+
+    >>> calibration = threshold_at_fpr(np.arange(100.0), 0.1)
+    >>> calibration.accepted, round(calibration.bound, 4)
+    (4, 0.0892)
+
+    Reference: Clopper and Pearson, Biometrika 26, 1934; for order statistics Wilks, 1941; for groups Bates et al.,
+    "Distribution-Free, Risk-Controlling Prediction Sets", JACM 2021, Theorem 1.
+    """
+    return _calibrate(_split(scores, groups), "fpr", fpr, confidence, score)
+
+
+def threshold_at_coverage(scores, coverage, confidence=0.95, score=None, groups=None):
+    """Highest threshold whose coverage is at least `coverage`, at a confidence, on inputs like these knowns.
+
+    For where there are no negatives. As `threshold_at_fpr`, for the knowns that are refused: of n at most k may be, and
+    the threshold is the (k+1)-th lowest score.
+
+    Args:
+        scores: Scores (n,) of the calibration split's knowns, higher = more known; taken as float32.
+        coverage: Share of the knowns to accept, in (0, 1).
+        confidence, score, groups: As for `threshold_at_fpr`.
+
+    Returns:
+        A `Calibration` with rule `"coverage"`; its bound is a lower one.
+
+    Raises:
+        ValueError: where there are too few to prove the coverage, for NaN scores, for rates outside (0, 1).
+
+    >>> calibration = threshold_at_coverage(np.arange(100.0), 0.9)
+    >>> calibration.threshold, calibration.accepted, round(calibration.bound, 4)
+    (4.0, 96, 0.9108)
+    """
+    return _calibrate(_split(scores, groups), "coverage", coverage, confidence, score)
+
+
+def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
+    """The threshold of a calibration split: at a false positive rate, or where there are no negatives at a coverage.
+
+    Clopper-Pearson where each group holds one decision at most, the bound of group means otherwise, as
+    `threshold_at_fpr` says. Of a group with several decisions only a histogram is kept.
+
+    Args:
+        records: Iterable of `tasks.Record`s, read once; those of a group follow each other.
+        fpr: False positive rate asked for, in (0, 1).
+        coverage: Share of the knowns to accept, in (0, 1).
+        confidence: In (0, 1).
+        score: Name of the score, kept as evidence.
+        unit: What a decision is; None takes `"image"` for labels of shape (), `"pixel"` for (H, W), else `"entry"`.
+
+    Returns:
+        A `Calibration`.
+
+    Raises:
+        ValueError: as `threshold_at_fpr`; for groups that are torn, shapes that differ.
+
+    >>> from cplus1_keras.tasks.records import Record
+    >>> labels, scores = np.full((4, 4), -1), np.arange(16.0).reshape(4, 4)
+    >>> images = [Record(labels, 0 * labels, scores + i / 8, str(i)) for i in range(60)]
+    >>> print(calibrate(images, fpr=0.1, coverage=0.95))  # doctest: +NORMALIZE_WHITESPACE
+    Accept score >= 20.03: 3.44 % of an image's negatives accepted, the mean of 60 images (33 of 960 pixels);
+    at 95 % confidence at most 9.7 %; asked: 10 %.
+    """
+    negatives, knowns = [], []
+    for name, members in _grouped(records):
+        parts = [(np.asarray(record.labels), np.asarray(record.scores)) for record in members]
+        unit = unit or {0: "image", 2: "pixel"}.get(parts[0][0].ndim, "entry")
+        for labels, scores in parts:
+            if labels.shape != scores.shape:
+                raise ValueError(f"{name!r} has labels of shape {labels.shape} and scores of shape {scores.shape}.")
+        negatives += _evidence(name, [scores[is_negative(labels)] for labels, scores in parts])
+        knowns = [] if negatives else knowns + _evidence(name, [scores[is_known(labels)] for labels, scores in parts])
+    rule, groups, target = ("fpr", negatives, fpr) if negatives else ("coverage", knowns, coverage)
+    return _calibrate(groups, rule, target, confidence, score, unit or "image")
+
+
+class Histogram:
+    """The decisions of one group by bins of their scores; fed with parts of it."""
+
+    def __init__(self, parts):
+        bins, counts = zip(*(np.unique(to_bins(part), return_counts=True) for part in parts), strict=True)
+        self.bins, places = np.unique(np.concatenate(bins).astype("uint32"), return_inverse=True)
+        counts = np.bincount(places, np.concatenate(counts)).astype("uint32")
+        self.above = np.append(counts[::-1].cumsum()[::-1], 0).astype("uint32")
+        self.size = int(self.above[0])
+
+    def accepted(self, index):
+        """How many decisions the edge of this bin accepts."""
+        return int(self.above[np.searchsorted(self.bins, index)])
+
+
+def _grouped(records):
+    seen = set()
+    for name, members in itertools.groupby(records, key=lambda record: record.group):
+        if name in seen:
+            raise ValueError(f"Records of one group must follow each other; those of {name!r} do not.")
+        seen.add(name)
+        yield name, members
+
+
+def _evidence(name, parts):
+    """What is kept of a group: nothing, its one score, or a histogram; as a list, to be added to one."""
+    size, broken = sum(part.size for part in parts), sum(int(np.isnan(part).sum()) for part in parts)
+    if broken:
+        raise ValueError(f"{name!r} has NaN scores, {broken:,} of {size:,}.")
+    parts = [part for part in parts if part.size]
+    if size == 1:
+        return [flush(parts[0]).item()]
+    return [Histogram(parts)] if size else []
+
+
+def _split(scores, groups):
+    """The evidence of arrays: all scores at once where they are independent."""
+    scores = np.asarray(scores)
+    if scores.ndim != 1 or scores.dtype.kind not in "fiu":
+        raise ValueError(f"`scores` must be real numbers (n,). Received: shape={scores.shape}, dtype={scores.dtype}")
+    if np.isnan(scores).any():
+        raise ValueError(f"`scores` must not be NaN, and {np.isnan(scores).sum():,} of {scores.size:,} are.")
+    if groups is None:
+        return scores
+    if np.shape(groups) != scores.shape:
+        raise ValueError(f"`groups` must name one for each score. Received: {np.shape(groups)} for {scores.shape}")
+    names, places, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) == scores.size:
+        return scores
+    parts = np.split(scores[np.argsort(places, kind="stable")], np.cumsum(counts)[:-1])
+    return [Histogram([part]) for part in parts]
+
+
+def _calibrate(groups, rule, target, confidence, score, unit="image"):
+    what, kind = KINDS[rule]
+    rate = target if rule == "fpr" else 1 - target
+    if not (0 < rate < 1 and 0 < confidence < 1):
+        raise ValueError(f"{what} and confidence must lie in (0, 1). Received: {target} and {confidence}")
+    single = not any(isinstance(group, Histogram) for group in groups) and (len(groups) or unit == "image")
+    needed = bounds.images_needed(rate, confidence, single)
+    if len(groups) < needed:
+        start = f"{what} {target:g} at {100 * confidence:g} % confidence needs at least {needed:,} "
+        if single:
+            raise ValueError(f"{start}{kind}s; there are {len(groups):,}. Calibrate on more of them, or ask for less.")
+        whole = group_name(unit)[1]
+        raise ValueError(
+            f"{start}{whole}s with {kind} {unit}s; there are {len(groups):,}. Those of one {whole} are not independent, "
+            f"so they do not count. Calibrate on more {whole}s, or ask for less."
+        )
+    found = (_of_singles if single else _of_groups)(groups, rule, rate, confidence)
+    threshold, accepted, share, bound, decisions = found
+    bound = float(bound if rule == "fpr" else 1 - bound)
+    asked = float(threshold), rule, float(target), confidence
+    return Calibration(*asked, len(groups), accepted, share, bound, score, unit, decisions)
+
+
+def _of_singles(scores, rule, rate, confidence):
+    """Threshold, number and share accepted, bound on the rate of errors, number of decisions: by Clopper-Pearson."""
+    ascending = np.sort(flush(scores))
+    n = ascending.size
+    allowed = bounds.first(lambda k: bounds.clopper_pearson_upper(k, n, confidence) > rate, 0, n) - 1
+    threshold = ascending[allowed] if rule == "coverage" else _next_above(ascending[n - 1 - allowed])
+    if rule == "fpr" and ascending[n - 1 - allowed] == np.inf:
+        raise ValueError(f"More than {allowed} of the {n} scores are infinite: no threshold refuses them.")
+    accepted = int(n - np.searchsorted(ascending, threshold))
+    errors = accepted if rule == "fpr" else n - accepted
+    return threshold, accepted, accepted / n, bounds.clopper_pearson_upper(errors, n, confidence), n
+
+
+def _of_groups(groups, rule, rate, confidence):
+    """As `_of_singles`, by the bound of group means."""
+    groups = [group if isinstance(group, Histogram) else Histogram([np.float32([group])]) for group in groups]
+    sizes = np.array([group.size for group in groups])
+
+    def share(index):
+        return np.array([group.accepted(index) for group in groups]) / sizes
+
+    if rule == "fpr":
+        edge = bounds.first(lambda index: bounds.refutes(share(index), rate, confidence), -1, BINS)
+        if edge >= int(to_bins(np.inf)):
+            raise ValueError(
+                "Too many scores are infinite: no threshold refuses them. Take `log_odds`, or repair the net."
+            )
+        bound = bounds.mean_upper_bound(share(edge), confidence)
+    else:
+        edge = bounds.first(lambda index: not bounds.refutes(1 - share(index), rate, confidence), -1, BINS) - 1
+        bound = bounds.mean_upper_bound(1 - share(edge), confidence)
+    accepted = sum(group.accepted(edge) for group in groups)
+    return lower_edge(edge), accepted, float(np.mean(share(edge))), bound, int(sizes.sum())
+
+
+def _next_above(score):
+    """The next larger float32 number that is 0 or normal: accelerators compare subnormal ones as 0."""
+    with np.errstate(over="ignore", under="ignore"):
+        above = np.nextafter(score, np.float32(np.inf))
+    if 0 < abs(above) < TINY:
+        return TINY if above > 0 else np.float32(0)
+    return above

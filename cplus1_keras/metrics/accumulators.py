@@ -1,0 +1,226 @@
+"""All open-set figures of an evaluation that comes in parts: exactly, or in constant memory with stated errors."""
+
+import numpy as np
+
+from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
+from cplus1_keras.metrics import counting
+from cplus1_keras.metrics.bins import BINS, lower_edge, to_bins
+from cplus1_keras.metrics.intervals import bootstrap
+
+KINDS = ("known", "right", "negative", "unknown")
+FPRS = (0.01, 0.05, 0.1, 0.3)
+
+
+class OpenSetScores:
+    """What `ExactScores` and `BinnedScores` share: one way to count and one schema of figures."""
+
+    def __init__(self, threshold=None):
+        self.threshold = None if threshold is None else np.asarray(threshold, "float32")
+        self.totals, self.accepted = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+
+    def update(self, labels, predictions, scores):
+        """Count some samples, as many and of whatever shape.
+
+        Args:
+            labels: Integers (...) in the package's convention.
+            predictions: Integers (...), argmax over the knowns, before any rejection.
+            scores: Real numbers (...), higher = more known.
+
+        Raises:
+            ValueError: for shapes that differ, a NaN score, a label outside the convention.
+        """
+        kept = np.asarray(labels) != IGNORE
+        labels, predictions, scores = counting.flatten(labels, predictions, scores)
+        kinds = {"known": labels >= 0, "right": labels == predictions}
+        kinds |= {"negative": labels == NEGATIVE, "unknown": labels == UNKNOWN}
+        if self.threshold is not None:
+            accepted = scores.astype("float32") >= np.broadcast_to(self.threshold, kept.shape)[kept]
+        for kind, inside in kinds.items():
+            self.totals[kind] += int(np.count_nonzero(inside))
+            if self.threshold is not None:
+                self.accepted[kind] += int(np.count_nonzero(accepted & inside))
+        self._keep(labels, predictions, scores, kinds)
+
+    def summary(self, fprs=FPRS, groups=None):
+        """The figures for each group.
+
+        Args:
+            fprs: False positive rates at which to state the CCR.
+            groups: Which of `"negative"`, `"unknown"`, `"both"`; None takes those of the first two that have members.
+
+        Returns:
+            `{group: figures}`, plain Python, ready for JSON: `knowns` and `members` (counts), `accuracy`,
+            `ccr_at_fpr_0.01` and so on, `auroc`, `aupr_known`, `aupr_group`, `fpr95`, `open_auc`, and how far they can
+            be trusted: `intervals` or `errors`. What the samples cannot resolve is None.
+
+        Raises:
+            ValueError: for a group of another name, a rate outside [0, 1].
+        """
+        fprs, result = counting.check_rates("fprs", list(fprs)), {}
+        for group in self.groups if groups is None else groups:
+            counts = self.counts(group)
+            numbers = {"knowns": int(counts.known.sum()), "members": int(counts.group.sum())}
+            figures = plain(counting.figures(counts, fprs))
+            result[group] = {**numbers, **figures, **self._trust(counts, fprs, group)}
+        return result
+
+    @property
+    def groups(self):
+        """Those of the negatives and the unknowns that have members."""
+        return [group for group in ("negative", "unknown") if self.totals[group]]
+
+    def curve(self, group):
+        """The OSCR curve of a group, as `metrics.oscr`; of `BinnedScores` at the lower edges of the bins.
+
+        Raises:
+            ValueError: for a group of another name, without members, or where there is no known.
+        """
+        counts = self.counts(group)
+        if not (counts.known.any() and counts.group.any()):
+            raise ValueError(
+                f"A curve needs knowns and members of the group {group!r}. "
+                f"Received: {counts.known.sum():,} and {counts.group.sum():,}"
+            )
+        return counting.curve(counts)
+
+    def at_threshold(self):
+        """What the threshold does, counted exactly.
+
+        Returns:
+            Dict of `threshold`; `ccr`, the share of the knowns answered rightly; `coverage`, the share of them that is
+            accepted; `fpr_negative` and `fpr_unknown`, the share of those that is accepted; None for the share of none.
+
+        Raises:
+            ValueError: no threshold was given.
+        """
+        if self.threshold is None:
+            raise ValueError(f"There is no threshold to judge. Make this `{type(self).__name__}(threshold=...)`.")
+        parts = {"ccr": ("right", "known"), "coverage": ("known", "known")}
+        parts |= {"fpr_negative": ("negative", "negative"), "fpr_unknown": ("unknown", "unknown")}
+        total = self.totals
+        shares = {name: self.accepted[a] / total[b] if total[b] else None for name, (a, b) in parts.items()}
+        return {"threshold": self.threshold.tolist(), **shares}
+
+
+class ExactScores(OpenSetScores):
+    """Open-set figures of samples that fit in memory, exact, with bootstrap intervals.
+
+    Args:
+        threshold: A threshold whose effect is counted beside the figures without one, or None; for label sets (C,).
+        samples: Replications for 95 % intervals, as `metrics.bootstrap`; 0 gives none.
+        seed: Seed of the bootstrap.
+
+    >>> scores = ExactScores(samples=0)
+    >>> scores.update([0, 1, -2, -2], [0, 0, 0, 0], [0.9, 0.8, 0.9, 0.1])
+    >>> figures = scores.summary(fprs=[0.1, 0.5])["unknown"]
+    >>> figures["open_auc"], figures["ccr_at_fpr_0.1"], figures["ccr_at_fpr_0.5"]
+    (0.375, None, 0.5)
+    """
+
+    def __init__(self, threshold=None, samples=1000, seed=0):
+        super().__init__(threshold)
+        self.samples, self.seed = samples, seed
+        self.parts = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, "float32"))]
+
+    def _keep(self, labels, predictions, scores, kinds):
+        self.parts.append((labels, predictions, scores))
+
+    def counts(self, group):
+        """`counting.Counts` of a group: what every figure is made of."""
+        return counting.count(*(np.concatenate(part) for part in zip(*self.parts, strict=True)), group)
+
+    def _trust(self, counts, fprs, group):
+        if not self.samples:
+            return {}
+        labels, predictions, scores = (np.concatenate(part) for part in zip(*self.parts, strict=True))
+        kept = (labels >= 0) | np.isin(labels, counting.GROUPS[group])
+        names = [*counting.figures(counts, fprs)]
+
+        def values(labels, predictions, ranks):
+            return np.array([*counting.figures(counting.tally(labels, predictions, ranks, counts[0]), fprs).values()])
+
+        ranks = np.searchsorted(counts.thresholds, scores[kept])
+        given = labels[kept], predictions[kept], ranks
+        _, low, high = bootstrap(values, *given, samples=self.samples, seed=self.seed)
+        ends = [[*plain(dict(zip(names, end, strict=True))).values()] for end in (low, high)]
+        return {"intervals": {name: [*pair] for name, *pair in zip(names, *ends, strict=True)}}
+
+
+class BinnedScores(OpenSetScores):
+    """Open-set figures of any number of samples in 8 MB, such as all pixels of a data set, each with its largest error.
+
+    Scores are rounded down to the lower edge of their bin, 512 bins to each power of two. The figures are exact for
+    those; `errors` says how far at most they are from the figures of the scores themselves, the accuracy not at all.
+
+    Args:
+        threshold: A threshold whose effect is counted exactly beside the figures without one, or None.
+
+    >>> pixels = BinnedScores()
+    >>> pixels.update([[0, 1], [-2, -2]], [[0, 0], [0, 0]], [[0.9, 0.8], [0.9, 0.1]])
+    >>> figures = pixels.summary(fprs=[0.5])["unknown"]
+    >>> figures["open_auc"], figures["ccr_at_fpr_0.5"], figures["errors"]["open_auc"]
+    (0.375, 0.5, 0.125)
+    """
+
+    def __init__(self, threshold=None):
+        super().__init__(threshold)
+        self.histograms = {kind: np.zeros(BINS, "int64") for kind in KINDS}
+
+    def _keep(self, labels, predictions, scores, kinds):
+        bins = to_bins(scores)
+        for kind, inside in kinds.items():
+            self.histograms[kind] += np.bincount(bins[inside], minlength=BINS)
+
+    def counts(self, group):
+        """`counting.Counts` of a group: what every figure is made of."""
+        counting.check_group(group)
+        members = ("negative", "unknown") if group == "both" else (group,)
+        known, right = self.histograms["known"], self.histograms["right"]
+        inside = sum(self.histograms[kind] for kind in members)
+        kept = np.flatnonzero(known + inside)
+        return counting.Counts(lower_edge(kept), known[kept], right[kept], inside[kept])
+
+    def _trust(self, counts, fprs, group):
+        errors = dict.fromkeys([*counting.figures(counts, fprs)][1:])
+        return {"errors": errors | (largest_errors(counts, fprs) if counts.known.any() and counts.group.any() else {})}
+
+
+def largest_errors(counts, fprs):
+    """How far at most the figures of binned scores lie from those of the scores themselves, by name."""
+    _, known, right, group = counts
+    pairs, last = float(known.sum()) * float(group.sum()), counting.last_accepting(counts, 0.95)
+    return {
+        **{f"ccr_at_fpr_{fpr:g}": _error_of_ccr(counts, fpr) for fpr in fprs},
+        "auroc": float((known * (group / 2)).sum() / pairs),  # pairs that share a bin may all be won, or all lost
+        "aupr_known": _error_of_precision(known, group),
+        "aupr_group": _error_of_precision(group[::-1], known[::-1]),
+        "fpr95": float(group[last] / group.sum()),
+        "open_auc": float((right * (group / 2)).sum() / pairs),
+    }
+
+
+def _error_of_ccr(counts, fpr):
+    """The exact threshold lies in the chosen bin, or in the one below the lowest edge with this FPR."""
+    group, right = counting.accumulate(counts.group), counting.accumulate(counts.right)
+    first = int(np.flatnonzero(group / group[0] <= fpr)[0])
+    later = np.flatnonzero(counts.group[first:])
+    if not later.size:
+        return None
+    value, highest, lowest = (int(right[i]) for i in (first + later[0], max(first - 1, 0), first + later[0] + 1))
+    return max(highest - value, value - lowest) / int(counts.known.sum())
+
+
+def _error_of_precision(found, other):
+    """Within a bin precision lies between that of its first sample found last, and of all found before the others."""
+    chosen = found > 0
+    true, false = counting.accumulate(found), counting.accumulate(other)
+    highest = true[:-1] / np.maximum(true[:-1] + false[1:], 1)
+    lowest = (true[1:] + 1) / (true[1:] + 1 + false[:-1])
+    value = true[:-1] / np.maximum(true[:-1] + false[:-1], 1)
+    error = np.maximum(highest - value, value - lowest)
+    return float((found * error)[chosen].sum() / found.sum())
+
+
+def plain(figures):
+    """The figures as floats, None in place of NaN."""
+    return {name: None if np.isnan(value) else float(value) for name, value in figures.items()}
