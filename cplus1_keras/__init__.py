@@ -4,11 +4,12 @@ What needs TensorFlow (`data`, `serving`, `tasks`, `configs`) is imported by nam
 """
 
 from cplus1_keras import anchors, calibration, heads, labels, layers, losses, metrics, models, scale, scores
-from cplus1_keras.layers import Reject
+from cplus1_keras.layers import Presence, Reject
 from cplus1_keras.models import OpenSetModel
 
 __all__ = [
     "OpenSetModel",
+    "Presence",
     "Reject",
     "anchors",
     "calibration",
@@ -25,19 +26,24 @@ __all__ = [
 
 
 def load(run):
-    """The classifier of a finished run: `load(run).predict(images)` says for each image, or pixel, its class or none.
+    """The predictor of a finished run: `load(run).predict(images)` gives the class of each image, or pixel, or none.
 
     Args:
         run: Directory that `train.py` wrote.
 
     Returns:
-        `cplus1_keras.serving.Classifier`, or of pixels a `Segmenter`.
+        `cplus1_keras.serving.Predictor`.
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If a file of it is damaged.
+        ValueError: If a file of it is damaged, or the files don't belong together.
 
-    >>> cplus1_keras.load("runs/digits").predict(images)["class_name"]  # doctest: +SKIP
+    >>> import tempfile
+    >>> images, run = keras.Input((8, 8, 1)), tempfile.mkdtemp()
+    >>> model = keras.Model(images, heads.LinearHead(2)(keras.layers.Flatten()(images)))
+    >>> serving.save(run, serving.Predictor(model, layers.Reject(2, threshold=0.5), ["cat", "dog"]))
+    >>> load(run).predict(np.zeros((1, 8, 8, 1)))["class_name"].tolist()
+    ['unknown']
     """
     from cplus1_keras import serving
 

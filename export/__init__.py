@@ -1,1 +1,1 @@
-"""`python -m export RUN`: a finished run as a SavedModel. The code is in `cplus1_keras.serving`."""
+"""`python -m export RUN`: a finished run as a SavedModel. The command is `cplus1_keras.export`."""

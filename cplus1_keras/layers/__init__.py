@@ -1,6 +1,7 @@
-"""Layers with state or rules of their own: class centres, the threshold, warm-up, resizing."""
+"""Layers with state or rules of their own: class centres, thresholds, warm-up, resizing."""
 
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
+from cplus1_keras.layers.presence import Presence
 from cplus1_keras.layers.rejection import Reject
 from cplus1_keras.layers.resizing import ResizeLike, ScaleWithin
 from cplus1_keras.layers.views import Views
@@ -10,6 +11,7 @@ __all__ = [
     "LearnableCenters",
     "MarginWarmup",
     "MovingAverageCenters",
+    "Presence",
     "Reject",
     "ResizeLike",
     "ScaleWithin",

@@ -1,32 +1,38 @@
 """From a trained model to answers: a SavedModel that needs none of this package, and the same answers in Python.
 
-`save` and `load` write and read a run's directory, `load(RUN).predict(images)` answers, `export` writes the SavedModel
-and checks it, `check` checks one that is there. All of it runs on Keras's TensorFlow backend.
+`Predictor` answers for a model whose outputs an `ImageSpec`, `PixelSpec` or `LabelSetSpec` explains; `save` and `load`
+write and read it in a run's directory; `export` writes its SavedModel and checks it, `check` checks one that is there.
+All of it runs on Keras's TensorFlow backend.
 """
 
-from cplus1_keras.serving.exporting import check, export
+from cplus1_keras.labels import check_names
+from cplus1_keras.serving.exporting import CLASSES_FILE, check, export, publish
+from cplus1_keras.serving.pixels import PixelSpec
+from cplus1_keras.serving.predictor import Predictor
 from cplus1_keras.serving.runs import (
     CALIBRATION_FILE,
     MODEL_FILE,
     SAVED_MODEL_FOLDER,
-    Classifier,
     load,
     next_version,
     save,
 )
-from cplus1_keras.serving.segmenter import Segmenter
-from cplus1_keras.serving.signatures import Signatures
+from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
 __all__ = [
     "CALIBRATION_FILE",
+    "CLASSES_FILE",
     "MODEL_FILE",
     "SAVED_MODEL_FOLDER",
-    "Classifier",
-    "Segmenter",
-    "Signatures",
+    "ImageSpec",
+    "LabelSetSpec",
+    "PixelSpec",
+    "Predictor",
     "check",
+    "check_names",
     "export",
     "load",
     "next_version",
+    "publish",
     "save",
 ]

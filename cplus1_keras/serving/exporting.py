@@ -1,5 +1,6 @@
 """Writes a SavedModel, and doubts it: what it would execute, and whether it answers as Keras predicts."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -10,80 +11,85 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from cplus1_keras.serving.signatures import ANSWERS, FEATURES, Signatures
+from cplus1_keras.serving.graphs import operations
+from cplus1_keras.serving.pixels import PixelSpec
+from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
-SIGNATURES = {"serving_default": set(ANSWERS), "features": set(FEATURES)}
+SPECS = {spec.output: spec for spec in (ImageSpec, PixelSpec, LabelSetSpec)}
+"""The specs by the name of their output, as files have it."""
+
+CLASSES_FILE = pathlib.PurePath("assets.extra", "classes.json")
+"""Names of the classes, and what else a spec says of its answers, in the folder of the SavedModel."""
 
 _FORBIDDEN = {
     "Assign": "changes a variable while it serves, as layers do in training mode",
     "ResourceApply": "trains while it serves",
     "ResourceScatter": "changes a variable while it serves",
-    "PyFunc": "calls Python, which a model server has not",
-    "EagerPyFunc": "calls Python, which a model server has not",
+    "PyFunc": "calls Python, and a model server has none",
+    "EagerPyFunc": "calls Python, and a model server has none",
     "Random": "draws random numbers, as augmentation and dropout do in training mode",
     "StatelessRandom": "draws random numbers, as augmentation and dropout do in training mode",
 }
 """Beginnings of the names of operations that a serving graph must not hold, and why."""
 
 
-def export(model, path, reject, class_names, samples=None):
-    """Writes a SavedModel that takes raw images and answers with a known class or "unknown", then checks it.
+def export(predictor, path, samples=None):
+    """Writes a SavedModel that takes raw images and answers as a predictor does, then checks it.
 
-    Its signatures are `serving_default` (images -> class_id, class_name, score, known, probabilities) and `features`
-    (images -> features, valid); see `Signatures`. It needs neither Keras nor this package. The threshold is the one
-    variable of the collection `threshold`: load the SavedModel, assign, and save it elsewhere to change it.
+    Its signatures and their outputs are those of the predictor's spec; each takes `images`. It needs neither Keras nor
+    this package. The threshold is the one variable of the collection `threshold`: load the SavedModel, assign, and save
+    it elsewhere to change it. Names of the classes are also in `assets.extra/classes.json`.
 
     It is written beside `path` and renamed when every check has passed, so that `path` is complete or absent.
 
     Args:
-        model: a functional `keras.Model`, images (N, H, W, channels), 0..255 -> dict with `features` and `logits`.
-        path: folder to write, which must not exist yet. TF Serving wants its last part to be a version number.
-        reject: a `cplus1_keras.layers.Reject` with the calibrated threshold.
-        class_names: names of the known classes, in the order of the logits.
-        samples: images (N, H, W, channels), 0..255, on which the SavedModel must agree with `model.predict`. None takes
+        predictor: A `Predictor`.
+        path: Folder to write, which must not exist yet. TF Serving wants its last part to be a version number.
+        samples: Images (N, H, W, channels), 0..255, on which the SavedModel must agree with `model.predict`. None takes
             four images of noise.
 
     Raises:
-        FileExistsError: something is at `path`.
-        ValueError: model, class names or samples don't fit, or a check failed; `path` is then absent.
+        FileExistsError: Something is at `path`.
+        ValueError: The samples don't fit, or a check failed; `path` is then absent.
 
     Example:
-        >>> images, folder = keras.Input((8, 8, 1)), pathlib.Path(tempfile.mkdtemp())
-        >>> model = keras.Model(images, heads.LinearHead(3)(keras.layers.Flatten()(images)))
-        >>> export(model, folder / "1", layers.Reject(3, threshold=0.5), ["cat", "dog", "eel"])
-        >>> served = tf.saved_model.load(str(folder / "1")).signatures["serving_default"]
-        >>> sorted(served(images=tf.zeros((2, 8, 8, 1))))
-        ['class_id', 'class_name', 'known', 'probabilities', 'score']
+
+    >>> import pathlib, tempfile
+    >>> images, folder = keras.Input((8, 8, 1)), pathlib.Path(tempfile.mkdtemp())
+    >>> model = keras.Model(images, heads.LinearHead(3)(keras.layers.Flatten()(images)))
+    >>> export(serving.Predictor(model, layers.Reject(3, threshold=0.5), ["cat", "dog", "eel"]), folder / "1")
+    >>> served = tf.saved_model.load(str(folder / "1")).signatures["serving_default"]
+    >>> sorted(served(images=tf.zeros((2, 8, 8, 1))))
+    ['class_id', 'class_name', 'known', 'probabilities', 'score', 'valid']
     """
-    signatures = Signatures(model, reject, class_names)
-    if samples is None:
-        samples = np.random.default_rng(0).uniform(0, 255, (4, *signatures.image_shape))
-    samples = np.asarray(samples, "float32")
+    samples = _samples(predictor, samples)
 
     def verify(folder):
         check(folder)
-        _compare(signatures, folder, samples)
+        _compare(predictor, folder, samples)
 
-    publish(path, lambda folder: _write(signatures, folder), verify)
+    publish(path, lambda folder: _write(predictor, folder, samples[:1]), verify)
 
 
 def publish(path, write, verify):
     """Writes a folder beside `path`, verifies it there, and renames it: `path` is complete or absent.
 
     Args:
-        path: folder to make.
-        write: function of a folder that it makes and fills.
-        verify: function of that folder that raises if it is not as it must be.
+        path: Folder to make.
+        write: Function of a folder that it makes and fills.
+        verify: Function of that folder that raises if it is not as it must be.
 
     Raises:
-        FileExistsError: something is at `path`.
+        FileExistsError: Something is at `path`.
         Whatever `write` or `verify` raise; nothing is left behind then.
 
     Example:
-        >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> publish(folder / "2", lambda new: new.mkdir(), lambda new: None)
-        >>> (folder / "2").is_dir()
-        True
+
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> publish(folder / "2", lambda new: new.mkdir(), lambda new: None)
+    >>> (folder / "2").is_dir()
+    True
     """
     path = pathlib.Path(path)
     if path.exists():
@@ -99,23 +105,26 @@ def publish(path, write, verify):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(path, signatures=None):
+def check(path):
     """Raises ValueError if a SavedModel lacks a signature of `export` or would execute what a server must not.
 
     A server must not change variables, draw random numbers or call Python. Looked at are the operations that the
     signatures reach, through all functions; for Python calls, every function in the file.
 
     Args:
-        path: folder of the SavedModel.
-        signatures: names of the outputs by the name of their signature, each of which takes `images`; None takes those
-            of `export`.
+        path: Folder of the SavedModel. What it should answer stands in its `assets.extra/classes.json`; without that
+            file, images.
 
     Raises:
-        FileNotFoundError: there is no SavedModel.
-        ValueError: the file is damaged, lacks a signature, or holds a forbidden operation.
+        FileNotFoundError: There is no SavedModel.
+        ValueError: A file is damaged, lacks a signature, or holds a forbidden operation.
 
     Example:
-        >>> check("runs/digits/saved_model/1")  # doctest: +SKIP
+
+    >>> import tempfile
+    >>> check(tempfile.mkdtemp())  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FileNotFoundError: ... is no SavedModel: it lacks saved_model.pb
     """
     file = pathlib.Path(path) / "saved_model.pb"
     if not file.is_file():
@@ -127,104 +136,80 @@ def check(path, signatures=None):
         raise ValueError(f"{file} is damaged: {error}") from error
     problems = []
     for graph in proto.meta_graphs:
-        for name, outputs in (signatures or SIGNATURES).items():
+        for name, outputs in _signatures(path).items():
             found = graph.signature_def.get(name)
             if found is None or set(found.inputs) != {"images"} or set(found.outputs) != set(outputs):
                 problems.append(f"the signature {name!r} must map `images` to {sorted(outputs)}")
-        everywhere = {node.op for function in graph.graph_def.library.function for node in function.node_def}
-        python = {op for op in everywhere if "PyFunc" in op}
-        for op in sorted(_reached(graph) | python):
+        for op in sorted(operations(graph)):
             problems += [f"{op} {why}" for start, why in _FORBIDDEN.items() if op.startswith(start)]
     if problems or not proto.meta_graphs:
         raise ValueError(f"The SavedModel {path} must not be served: {'; '.join(problems) or 'it is empty'}")
 
 
-def _reached(graph):
-    """The kinds of operation that the signatures execute; loading and saving, which do assign, are not among them."""
-    functions = {function.signature.name: function for function in graph.graph_def.library.function}
-    nodes = {node.name: node for node in graph.graph_def.node}
-    outputs = [tensor.name for signature in graph.signature_def.values() for tensor in signature.outputs.values()]
-    waiting = [nodes[name.split(":")[0]] for name in outputs if name]
-    operations, seen = set(), set()
-    while waiting:
-        node = waiting.pop()
-        operations.add(node.op)
-        # Inputs matter in the outermost graph alone: a function runs whole, so all of its nodes are taken below.
-        sources = [name.lstrip("^").split(":")[0] for name in node.input] if nodes.get(node.name) is node else []
-        called = [node.op, *(name for attribute in node.attr.values() for name in _functions_of(attribute))]
-        for name in sources:
-            if name not in seen:
-                seen.add(name)
-                waiting.append(nodes[name])
-        for name in called:
-            if name in functions and ("function", name) not in seen:
-                seen.add(("function", name))
-                waiting.extend(functions[name].node_def)
-    return operations
+def _signatures(path):
+    file = pathlib.Path(path) / CLASSES_FILE
+    if not file.is_file():
+        return ImageSpec.signatures
+    try:
+        return SPECS[json.loads(file.read_text(encoding="utf-8"))["output"]].signatures
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged: {type(error).__name__}: {error}") from error
 
 
-def _functions_of(attribute):
-    return [attribute.func.name, *(function.name for function in attribute.list.func)]
+def _samples(predictor, samples):
+    spec, shape = predictor.spec, predictor.image_shape
+    if samples is None:
+        # Odd sizes where any will do, so that no stride divides them.
+        usual = [min(most, odd) for most, odd in zip(spec.max_size or (65, 97), (65, 97), strict=True)]
+        size = [other if known is None else known for known, other in zip(shape[:2], usual, strict=True)]
+        samples = np.random.default_rng(0).uniform(0, 255, (4, *size, shape[2]))
+    samples = np.asarray(samples)
+    fits = [want in (None, have) for have, want in zip(samples.shape[1:], shape, strict=False)]
+    if samples.ndim != 4 or not len(samples) or not all(fits) or not np.isfinite(samples).all():
+        raise ValueError(f"`samples` must be finite images of shape (N, {shape}). Received: {samples.shape}")
+    return samples.astype(spec.dtype)
 
 
-def _write(signatures, folder):
-    # One image first: what layers create in their first call must exist before they are tracked.
-    signatures.answers(tf.zeros((1, *signatures.image_shape)))
-    endpoints = {"serving_default": signatures.answers, "features": signatures.features}
-    archive(folder, signatures, endpoints)
+def _write(predictor, folder, sample):
+    predictor.predict(sample)  # what layers create in their first call must exist before they are tracked
+    spec = predictor.spec
+    inputs = tf.TensorSpec((None, *predictor.image_shape), spec.dtype, name="images")
+
+    def endpoint(function, outputs):
+        def serve(images):
+            # The static shape of a signature is not enforced when it is called: a model may well take any size.
+            images = spec.limit(tf.ensure_shape(images, inputs.shape))
+            answers = function(tf.cast(images, tf.float32))
+            return {name: answers[name] for name in outputs}
+
+        return serve
+
+    archive = keras.export.ExportArchive()
+    archive.track(predictor.network)
+    archive.track(predictor.reject)
+    for name, function in spec.functions(predictor).items():
+        archive.add_endpoint(name, endpoint(function, spec.signatures[name]), [inputs])
+    archive.add_variable_collection("threshold", predictor.reject.weights)
+    archive.write_out(str(folder), verbose=False)
+    classes = {"class_names": predictor.class_names, **spec.describe(predictor.num_classes)}
+    (folder / CLASSES_FILE).parent.mkdir(exist_ok=True)
+    (folder / CLASSES_FILE).write_text(json.dumps(classes, indent=1) + "\n", encoding="utf-8")
 
 
-def archive(folder, signatures, endpoints):
-    """Writes the SavedModel of a model and a threshold that have been called once.
-
-    Args:
-        folder: folder to write.
-        signatures: holds `model`, `reject` and `inputs`, a list of one TensorSpec.
-        endpoints: functions of that tensor by the name of their signature.
-
-    Example:
-        >>> archive(folder / "3", signatures, {"serving_default": signatures.answers})  # doctest: +SKIP
-    """
-    export_archive = keras.export.ExportArchive()
-    export_archive.track(signatures.model)
-    export_archive.track(signatures.reject)
-    for name, function in endpoints.items():
-        export_archive.add_endpoint(name, function, signatures.inputs)
-    export_archive.add_variable_collection("threshold", [signatures.reject.threshold])
-    export_archive.write_out(str(folder), verbose=False)
-
-
-def tolerance(model):
-    """How far, relative to 1 + its size, a served number may be from the model's own: more in half precision."""
-    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
-    return 2e-2 if half else 1e-4
-
-
-def _compare(signatures, folder, samples):
-    """Raises ValueError unless the SavedModel answers on `samples` as the model's own `predict` and Reject do."""
-    if samples.shape[1:] != signatures.image_shape or not np.isfinite(samples).all():
-        raise ValueError(
-            f"`samples` must be finite images of shape (N, {signatures.image_shape}). Got: {samples.shape}"
-        )
+def _compare(predictor, folder, samples):
+    """Raises ValueError unless the SavedModel answers on `samples` as the model's own `predict` and threshold do."""
     served = tf.saved_model.load(str(folder)).signatures["serving_default"](images=tf.constant(samples))
-    outputs = signatures.model.predict(samples, verbose=0)
-    expected = signatures.reject({name: tf.convert_to_tensor(value) for name, value in outputs.items()})
-    compare(served, expected, ("score", "probabilities"), signatures)
 
+    def run(images):
+        return predictor.network.predict(images, verbose=0)
 
-def compare(served, expected, names, signatures):
-    """Raises ValueError unless what is served equals what is expected, and accepts alike where the score is clear.
-
-    Args:
-        served, expected: dicts of tensors; `class_id` is -1 where rejected.
-        names: outputs to compare as numbers, `score` among them.
-        signatures: holds `model` and `reject`.
-
-    Example:
-        >>> compare(served, expected, ("score",), signatures)  # doctest: +SKIP
-    """
-    allowed = tolerance(signatures.model)
-    for name in names:
+    outputs = predictor.spec.outputs(run, samples.astype("float32"))
+    outputs = {name: tf.convert_to_tensor(value) for name, value in outputs.items()}
+    expected = predictor.reject(outputs)
+    allowed = tolerance(predictor.network)
+    for name in ("score", "probabilities"):
+        if name not in served:
+            continue
         got, want = np.asarray(served[name]), np.asarray(expected[name])
         gap = np.abs(got - want) / (1 + np.abs(want))
         if not (gap <= allowed).all():
@@ -232,9 +217,27 @@ def compare(served, expected, names, signatures):
                 f"The SavedModel disagrees with `predict` on the samples: `{name}` is off by up to {gap.max():.3g} "
                 f"(relative to 1 + its size; allowed: {allowed}). Does a layer behave differently in training?"
             )
-    threshold = float(signatures.reject.threshold.numpy())
-    clear = np.abs(np.asarray(expected["score"]) - threshold) > allowed * (1 + abs(threshold))
-    accepted = [np.asarray(answer["class_id"]) >= 0 for answer in (served, expected)]
-    wrong = np.sum((accepted[0] != accepted[1]) & clear)
+    threshold = predictor.reject.weights[0].numpy()
+    far = np.where(np.isfinite(threshold), allowed * (1 + np.abs(threshold)), 0)
+    clear = np.abs(np.asarray(expected["score"]) - threshold) > far
+    name = "present" if "present" in served else "class_id"
+    wrong = np.sum(
+        (np.asarray(served[name]) != np.asarray(expected[name])) & clear & _sure(outputs, predictor, allowed)
+    )
     if wrong:
-        raise ValueError(f"The SavedModel accepts or rejects {wrong} of {clear.size} samples otherwise than Keras.")
+        raise ValueError(f"The SavedModel decides {wrong} of {clear.size} times otherwise than Keras.")
+
+
+def _sure(outputs, predictor, allowed):
+    """Where the best known class is no tie."""
+    logits = np.asarray(outputs["logits"], "float64")[..., : predictor.num_classes]
+    if isinstance(predictor.spec, LabelSetSpec) or predictor.num_classes == 1:
+        return True
+    second, best = np.moveaxis(np.sort(logits, axis=-1)[..., -2:], -1, 0)
+    return best - second > allowed * (1 + np.abs(best))
+
+
+def tolerance(model):
+    """How far, relative to 1 + its size, a served number may be from the model's own: more in half precision."""
+    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
+    return 2e-2 if half else 1e-4

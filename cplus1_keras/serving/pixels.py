@@ -1,0 +1,194 @@
+"""Answers for each pixel: tiles for large images, the flip test, pictures of the answers."""
+
+import dataclasses
+from typing import ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cplus1_keras.labels import REJECTED
+from cplus1_keras.layers.resizing import size_pair
+from cplus1_keras.palettes import palette
+from cplus1_keras.serving import guards
+from cplus1_keras.serving.spec import Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelSpec(Spec):
+    """One class of each pixel, or none. Answers (N, H, W):
+
+    `class_id` int32, -1 where rejected, which is what a pixel of the background should be; `score` float32, higher =
+    more known; `known_argmax` int32, the known class with the largest logit, before any rejection; `argmax` int32, the
+    class with the largest logit, C for the background, as mIoU counts it; `valid` bool, False where there is no score,
+    which then is the lowest number: in images with a NaN or a pixel far outside 0..255, and where the model gives NaN.
+
+    A SavedModel gives `class_id`, `score` and `valid`, and by the signature `palette` a picture. It answers as `predict`
+    does, flip test included, but in one piece: it cuts no tiles and refuses images above `max_size`.
+
+    Args:
+        max_size: int or (height, width): the largest image that a SavedModel takes.
+        tile: None, or int or (height, width): in Python larger images are cut into tiles of this size. The logits of
+            pixels in several tiles are averaged.
+        overlap: Share of a tile that the next one covers again, at least, in [0, 1).
+        mirror: None, or the class of each known class in a mirrored image: then the softmax of image and mirrored image
+            are averaged (the flip test). Scores read the logarithms of these probabilities as logits.
+        dtype: Of the pixels of a request, "uint8" or "float32"; 0..255 in any case.
+        colours: Red, green and blue, 0 to 255, of what is rejected and of each class; `palettes.palette` where None.
+
+    Raises:
+        ValueError: For a value that does not fit.
+
+    >>> PixelSpec(tile=512).to_dict()["tile"]
+    (512, 512)
+
+    Reference: the flip test and the sliding window of mmsegmentation; C+1 paper, Table 9.
+    """
+
+    max_size: int | tuple = 2048
+    tile: int | tuple | None = None
+    overlap: float = 0.25
+    mirror: tuple | None = None
+    dtype: str = "uint8"
+    colours: tuple | None = None
+
+    output: ClassVar[str] = "pixel"
+    reads: ClassVar[tuple] = ("logits",)
+    logits: ClassVar[tuple] = ("N", "H", "W")
+    batch_size: ClassVar[int] = 8
+    signatures: ClassVar[dict] = {"serving_default": ("class_id", "score", "valid"), "palette": ("image",)}
+
+    def __post_init__(self):
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"`overlap` is a share of a tile, in [0, 1). Received: {self.overlap!r}")
+        if self.dtype not in ("uint8", "float32"):
+            raise ValueError(f'`dtype` of the pixels must be "uint8" or "float32". Received: {self.dtype!r}')
+        plain = {"max_size": size_pair(self.max_size), "tile": None if self.tile is None else size_pair(self.tile)}
+        if self.mirror is not None:
+            plain["mirror"] = tuple(int(k) for k in self.mirror)
+        if self.colours is not None:
+            plain["colours"] = tuple(tuple(int(level) for level in colour) for colour in self.colours)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+
+    def check(self, model, num_classes):
+        super().check(model, num_classes)
+        if self.mirror is not None and sorted(self.mirror) != [*range(num_classes)]:
+            raise ValueError(
+                f"`mirror` names the class of each of {num_classes} classes in a mirrored image. Received: {self.mirror}"
+            )
+        levels = np.array(self.colours or np.zeros((num_classes + 1, 3)))
+        if levels.shape != (num_classes + 1, 3) or levels.min() < 0 or levels.max() > 255:
+            raise ValueError(
+                f"`colours` must be {num_classes + 1} times red, green and blue, 0 to 255, the first for what is "
+                f"rejected. Received: {self.colours}"
+            )
+
+    def narrow(self, model):
+        """Only the logits: what else the model gives is never computed, and its weights are not in a SavedModel."""
+        return keras.Model(model.input, {"logits": model.output["logits"]})
+
+    def outputs(self, run, images):
+        logits = run(images)["logits"]
+        if self.mirror is None:
+            return {"logits": logits}
+        swap = [*self.mirror, *range(len(self.mirror), logits.shape[-1])]
+        mirrored = tf.gather(tf.reverse(run(tf.reverse(images, [2]))["logits"], [2]), swap, axis=-1)
+        both = tf.stack([tf.nn.log_softmax(logits), tf.nn.log_softmax(mirrored)])
+        return {"logits": tf.reduce_logsumexp(both, axis=0) - tf.math.log(2.0)}
+
+    def decide(self, predictor, outputs, valid):
+        logits = outputs["logits"]
+        answer = predictor.reject(outputs)
+        valid = valid[:, None, None] & ~tf.math.is_nan(answer["score"])
+        return {
+            "class_id": tf.where(valid, answer["class_id"], REJECTED),
+            "score": guards.finite(answer["score"], valid),
+            "known_argmax": tf.argmax(logits[..., : predictor.num_classes], axis=-1, output_type=tf.int32),
+            "argmax": tf.argmax(logits, axis=-1, output_type=tf.int32),
+            "valid": valid,
+        }
+
+    def predict(self, predictor, images):
+        if self._in_one_piece(images):
+            answers = predictor.answer_graph(images)
+            _check_size(images, answers["class_id"])
+            return answers
+        images, valid = guards.only_valid(images)
+        return self.decide(predictor, self.merge(predictor, images), valid)
+
+    def merge(self, predictor, images):
+        """The outputs that `predict` reads: averaged over tiles, and over mirrored images if that is asked for.
+
+        Args:
+            predictor: A `Predictor`.
+            images: float32 tensor (N, H, W, channels).
+
+        Returns:
+            Dict with `logits` (N, H, W, C or C+1) float32.
+        """
+        return self.outputs(lambda part: {"logits": self._tiled(predictor.run_graph, part)}, images)
+
+    def functions(self, predictor):
+        colours = tf.constant(np.array(self._colours(predictor.num_classes), "uint8"))
+
+        def picture(images):
+            return {"image": tf.gather(colours, predictor.answer_graph(images)["class_id"] - REJECTED)}
+
+        return {"serving_default": predictor.answer_graph, "palette": picture}
+
+    def limit(self, images):
+        shape, (height, width) = tf.shape(images), self.max_size
+        text = (
+            f"This model takes images of 1 to {height} x {width} pixels (height x width). Resize larger ones or cut "
+            "them into tiles. Received images of shape:"
+        )
+        fits = tf.reduce_all((shape[1:3] >= 1) & (shape[1:3] <= self.max_size))
+        with tf.control_dependencies([tf.debugging.Assert(fits, [text, shape])]):
+            return tf.identity(images)
+
+    def describe(self, num_classes):
+        rejected, *colours = self._colours(num_classes)
+        rejected = {"class_id": REJECTED, "colour": rejected}
+        return {**super().describe(num_classes), "colours": colours, "rejected": rejected, "max_size": self.max_size}
+
+    def _colours(self, num_classes):
+        return palette(num_classes).tolist() if self.colours is None else [list(colour) for colour in self.colours]
+
+    def _in_one_piece(self, images):
+        return self.tile is None or all(have <= most for have, most in zip(images.shape[1:3], self.tile, strict=True))
+
+    def _tiled(self, run, images):
+        if self._in_one_piece(images):
+            return run(images)["logits"]
+        size = images.shape[1:3]
+        rows, columns = (_starts(have, most, self.overlap) for have, most in zip(size, self.tile, strict=True))
+        total, times = 0.0, np.zeros((*size, 1), "float32")
+        for top in rows:
+            for left in columns:
+                place = slice(top, top + self.tile[0]), slice(left, left + self.tile[1])
+                tile = images[:, place[0], place[1]]
+                logits = run(tile)["logits"].numpy()
+                _check_size(tile, logits)
+                if not times.any():
+                    total = np.zeros((len(logits), *size, logits.shape[-1]), "float32")
+                total[:, place[0], place[1]] += logits
+                times[place] += 1
+        return tf.constant(total / times)
+
+
+def _check_size(images, logits):
+    if logits.shape[1:3] != images.shape[1:3]:
+        raise ValueError(
+            f"The model must give logits of its images' size, {tuple(images.shape[1:3])}. Received: "
+            f"{tuple(logits.shape[1:3])}. `models.segmentation_model` builds such models."
+        )
+
+
+def _starts(size, tile, overlap):
+    """Where tiles begin along an axis: as few as overlap enough, spread evenly from the first pixel to the last."""
+    if size <= tile:
+        return [0]
+    step = max(1, int(tile * (1 - overlap)))
+    number = -(-(size - tile) // step) + 1
+    return [i * (size - tile) // (number - 1) for i in range(number)]

@@ -1,0 +1,149 @@
+"""Answers in Python, with the same numbers as the SavedModel."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cplus1_keras.labels import check_names
+from cplus1_keras.serving import guards
+from cplus1_keras.serving.exporting import export
+from cplus1_keras.serving.pixels import PixelSpec
+from cplus1_keras.serving.spec import ImageSpec
+
+
+class Predictor:
+    """Answers for raw images: which known class an image, or each of its pixels, shows, or none; or which classes.
+
+    A row with a NaN or a pixel far outside 0..255, or for which the model overflows, is rejected, is not `valid` and
+    gives finite numbers; the other rows keep their answers.
+
+    Args:
+        model: A functional `keras.Model`, images (N, H, W, channels), 0..255 -> dict with `logits` and, of images,
+            `features`.
+        reject: What decides: `layers.Reject`, or `layers.Presence` for label sets.
+        class_names: Names of the C known classes, in the order of the logits; "0", "1", ... where None.
+        spec: `ImageSpec`, `PixelSpec` or `LabelSetSpec`; None takes an `ImageSpec`, or for logits of pixels a
+            `PixelSpec`.
+        calibration: The evidence for the threshold, kept with it; None if there is none.
+
+    Raises:
+        RuntimeError: Keras runs on another backend than TensorFlow.
+        ValueError: Model, threshold, names and spec don't fit together.
+
+    >>> images = keras.Input((8, 8, 1))
+    >>> model = keras.Model(images, heads.LinearHead(3)(keras.layers.Flatten()(images)))
+    >>> predictor = Predictor(model, layers.Reject(3, threshold=0.5), ["cat", "dog", "eel"])
+    >>> predictor.predict(np.zeros((2, 8, 8, 1), "uint8"))["class_name"].tolist()
+    ['unknown', 'unknown']
+    """
+
+    def __init__(self, model, reject, class_names=None, spec=None, calibration=None):
+        if keras.backend.backend() != "tensorflow":
+            raise RuntimeError(
+                "Serving needs Keras's TensorFlow backend: set KERAS_BACKEND=tensorflow before Keras is imported. "
+                f"It is {keras.backend.backend()!r}."
+            )
+        self.spec = _guess(model) if spec is None else spec
+        if not isinstance(reject, self.spec.layer):
+            raise ValueError(f"{type(self.spec).__name__} needs a `{self.spec.layer.__name__}`. Received: {reject!r}")
+        self.num_classes = reject.num_classes
+        self.class_names = check_names(
+            range(self.num_classes) if class_names is None else class_names, self.num_classes
+        )
+        self.spec.check(model, self.num_classes)
+        self.model = model
+        self.reject = reject
+        self.calibration = calibration
+        self.image_shape = tuple(model.input_shape[1:])
+        self.background = model.output["logits"].shape[-1] > self.num_classes
+        self.network = self.spec.narrow(model)
+        given = {"input_signature": [tf.TensorSpec((None, *self.image_shape), tf.float32)], "autograph": False}
+        self.answer_graph = tf.function(self._answer, **given)
+        self.features_graph = tf.function(self._features, **given)
+        self.run_graph = tf.function(lambda images: guards.infer(self.network, images), **given)
+
+    def predict(self, images, batch_size=None):
+        """The answers for images.
+
+        Args:
+            images: (N, H, W, channels), pixels 0..255, integers or floats; N may be 0.
+            batch_size: How many go through the model at once; None takes what the spec says.
+
+        Returns:
+            Dict of arrays (N, ...), as the class of `spec` lists them.
+
+        Raises:
+            TypeError: The images are no numbers.
+            ValueError: They are not of the shape that the model takes.
+        """
+        return self._in_batches(lambda batch: self.spec.predict(self, batch), images, batch_size)
+
+    def features(self, images, batch_size=None):
+        """The features of images, for pictures, retrieval or another score.
+
+        Args:
+            images, batch_size: As for `predict`.
+
+        Returns:
+            Dict of arrays: `features` float32 (N, ...), 0 in a row that is not valid, and `valid` bool (N,).
+
+        Raises:
+            TypeError, ValueError: As for `predict`; the model gives no features.
+        """
+        if "features" not in self.model.output:
+            raise ValueError(f"This model gives no `features`. Its outputs are: {', '.join(sorted(self.model.output))}")
+        return self._in_batches(self.features_graph, images, batch_size)
+
+    def export(self, path, samples=None):
+        """Writes the SavedModel of these answers; see `serving.export`."""
+        export(self, path, samples)
+
+    def _answer(self, images):
+        images, valid = guards.only_valid(images)
+        run = lambda part: guards.infer(self.network, part)  # noqa: E731
+        return self.spec.decide(self, self.spec.outputs(run, images), valid)
+
+    def _features(self, images):
+        images, valid = guards.only_valid(images)
+        features = guards.infer(self.model, images)["features"]
+        axes = range(1, features.shape.rank)
+        valid &= tf.reduce_all(tf.math.is_finite(features), axis=axes)
+        rows = tf.reshape(valid, [-1] + [1] * len(axes))
+        return {"features": tf.where(rows, features, 0.0), "valid": valid}
+
+    def _in_batches(self, function, images, batch_size):
+        images = self._check(images)
+        size = batch_size or self.spec.batch_size
+        starts = range(0, max(len(images), 1), size)
+        parts = [function(tf.constant(images[i : i + size].astype("float32", copy=False))) for i in starts]
+        answers = {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+        # TensorFlow's strings come as bytes.
+        return {n: np.char.decode(x.astype("S"), "utf-8") if x.dtype == object else x for n, x in answers.items()}
+
+    def _check(self, images):
+        images = np.asarray(images)
+        if images.dtype.kind not in "uif":
+            raise TypeError(f"`images` must be integers or floats, pixels 0..255. Received: dtype={images.dtype}")
+        if not self._fits(images.shape[1:]) or images.ndim != 4:
+            wanted = ", ".join(("N", *(name if size is None else str(size) for size, name in self._sizes())))
+            hint = ""
+            if self._fits(images.shape):
+                hint = " Add a batch axis: images[None]."
+            elif images.ndim == 4 and self._fits((*images.shape[2:], images.shape[1])):
+                hint = " Channels come last: np.moveaxis(images, 1, -1)."
+            raise ValueError(f"`images` must have the shape ({wanted}). Received: {images.shape}.{hint}")
+        guards.warn_of_range(images, stacklevel=4)
+        return images
+
+    def _sizes(self):
+        return zip(self.image_shape, ("H", "W", "channels"), strict=True)
+
+    def _fits(self, shape):
+        wanted = self.image_shape
+        return len(shape) == len(wanted) and all(want in (None, have) for have, want in zip(shape, wanted, strict=True))
+
+
+def _guess(model):
+    outputs = getattr(model, "output", None)
+    pixels = isinstance(outputs, dict) and "logits" in outputs and len(outputs["logits"].shape) == 4
+    return PixelSpec() if pixels else ImageSpec()

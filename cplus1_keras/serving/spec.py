@@ -1,0 +1,168 @@
+"""What the outputs of a model say about raw images: one definition for Python and for the SavedModel."""
+
+import dataclasses
+from typing import ClassVar
+
+import tensorflow as tf
+
+from cplus1_keras.heads import Head
+from cplus1_keras.labels import REJECTED, REJECTED_NAME
+from cplus1_keras.layers import Presence, Reject
+from cplus1_keras.serving import guards
+
+
+class Spec:
+    """What the specs share. A spec of your own names its outputs and overrides `decide`.
+
+    Class attributes: `output`, its name in files; `layer`, what decides; `signatures`, the outputs of a SavedModel by
+    signature; `reads`, the outputs that a model must have; `logits`, the axes of the logits before their last;
+    `background`, whether there may be a logit for it; `dtype` of the images in a SavedModel; `batch_size`, how many go
+    through the model at once; `max_size`, the largest image (height, width), where a model takes any size.
+
+    >>> ImageSpec().to_dict()
+    {'output': 'image'}
+    """
+
+    output: ClassVar[str]
+    layer: ClassVar[type] = Reject
+    signatures: ClassVar[dict]
+    reads: ClassVar[tuple] = ("features", "logits")
+    logits: ClassVar[tuple] = ("N",)
+    background: ClassVar[bool] = True
+    batch_size: ClassVar[int] = 256
+    dtype = "float32"
+    max_size = None
+
+    def check(self, model, num_classes):
+        """Raises ValueError unless the model's input and outputs fit."""
+        shape = getattr(model, "input_shape", None)  # a model that was never built has none
+        if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] is None or self._lacks_size(shape):
+            sizes = "height, width, channels), sizes known" if self.max_size is None else "None, None, channels)"
+            raise ValueError(
+                f"Serving needs a functional Keras model with one input of shape (None, {sizes}. "
+                f"Received: {model!r} with input shape {shape}"
+            )
+        outputs = model.output if isinstance(model.output, dict) else {}
+        if not set(self.reads) <= set(outputs):
+            raise ValueError(
+                f"Serving needs a model that gives a dict with {' and '.join(map(repr, self.reads))}, as the heads of "
+                f"cplus1_keras.heads do. Received: {sorted(outputs) or type(model.output).__name__}"
+            )
+        self._check_logits(model, tuple(outputs["logits"].shape), num_classes)
+
+    def _lacks_size(self, shape):
+        return self.max_size is None and None in shape[1:]
+
+    def _check_logits(self, model, shape, num_classes):
+        axes = ", ".join(self.logits)
+        also = f", or {num_classes + 1} with a background logit" if self.background else ""
+        needs = f"{num_classes} known classes need logits of shape ({axes}, {num_classes}){also}"
+        if len(shape) != len(self.logits) + 1 or not 0 <= shape[-1] - num_classes <= self.background:
+            raise ValueError(f"{needs}. Received: {shape}. Another kind of output has another `spec`.")
+        known = {layer.num_classes for layer in model._flatten_layers() if isinstance(layer, Head)}
+        if known and num_classes not in known:
+            raise ValueError(
+                f"{needs}; this model's head has {sorted(known)[-1]} known classes, and its last logit is no "
+                "background's."
+            )
+
+    def narrow(self, model):
+        """The part of a model that answers need."""
+        return model
+
+    def outputs(self, run, images):
+        """The outputs that decide, by a function from images to a model's outputs."""
+        return run(images)
+
+    def decide(self, predictor, outputs, valid):
+        """Answers, a dict of tensors, from a model's outputs and which images are valid, bool (N,)."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `decide(predictor, outputs, valid)`.")
+
+    def predict(self, predictor, images):
+        """The answers for a float32 tensor of images, in Python."""
+        return predictor.answer_graph(images)
+
+    def functions(self, predictor):
+        """TensorFlow functions of float32 images by signature; each gives at least the outputs of `signatures`."""
+        return {"serving_default": predictor.answer_graph, "features": predictor.features_graph}
+
+    def limit(self, images):
+        """The images of a request, unless they are too large."""
+        return images
+
+    def describe(self, num_classes):
+        """What a SavedModel says of its answers beside the class names: plain values, ready for JSON."""
+        return {"output": self.output}
+
+    def to_dict(self):
+        """Plain values, ready for JSON; `read` is the inverse."""
+        return {"output": self.output, **dataclasses.asdict(self)}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSpec(Spec):
+    """One class of each image, or none. Answers:
+
+    `class_id` int32 (N,), -1 where rejected; `class_name` string (N,), "unknown" there; `score` float32 (N,), higher =
+    more known; `known` bool (N,); `probabilities` float32 (N, C); `valid` bool (N,), False where the image has a NaN or
+    a pixel far outside 0..255 or the model overflows: then the image is rejected, with probabilities 0.
+
+    >>> ImageSpec().signatures["features"]
+    ('features', 'valid')
+    """
+
+    output: ClassVar[str] = "image"
+    signatures: ClassVar[dict] = {
+        "serving_default": ("class_id", "class_name", "known", "probabilities", "score", "valid"),
+        "features": ("features", "valid"),
+    }
+
+    def decide(self, predictor, outputs, valid):
+        answer = predictor.reject(outputs)
+        probabilities, score = answer["probabilities"], answer["score"]
+        valid &= tf.reduce_all(tf.math.is_finite(probabilities), axis=-1) & ~tf.math.is_nan(score)
+        class_id = tf.where(valid, answer["class_id"], REJECTED)
+        # A gather from a constant instead of a hash table: it needs no asset and no initialisation, and TFLite runs it.
+        names = tf.constant([REJECTED_NAME, *predictor.class_names])
+        return {
+            "class_id": class_id,
+            "class_name": tf.gather(names, class_id - REJECTED),
+            "score": guards.finite(score, valid),
+            "known": answer["known"] & valid,
+            "probabilities": tf.where(valid[:, None], probabilities, 0.0),
+            "valid": valid,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSetSpec(Spec):
+    """Any number of classes of each image, or none; decided by `layers.Presence`. Answers:
+
+    `present` bool (N, C); `score` float32 (N, C), higher = more surely present; `probabilities` float32 (N, C), which
+    need not sum to 1; `none` bool (N,), where no class is present; `valid` bool (N,), False where the image has a NaN
+    or a pixel far outside 0..255 or the model overflows: then no class is present.
+
+    >>> LabelSetSpec().signatures["serving_default"]
+    ('none', 'present', 'probabilities', 'score', 'valid')
+    """
+
+    output: ClassVar[str] = "label_set"
+    layer: ClassVar[type] = Presence
+    background: ClassVar[bool] = False
+    signatures: ClassVar[dict] = {
+        "serving_default": ("none", "present", "probabilities", "score", "valid"),
+        "features": ("features", "valid"),
+    }
+
+    def decide(self, predictor, outputs, valid):
+        answer = predictor.reject(outputs)
+        valid &= ~tf.reduce_any(tf.math.is_nan(answer["score"]), axis=-1)
+        row = valid[:, None]
+        present = answer["present"] & row
+        return {
+            "present": present,
+            "score": guards.finite(answer["score"], row),
+            "probabilities": tf.where(row, answer["probabilities"], 0.0),
+            "none": ~tf.reduce_any(present, axis=-1),
+            "valid": valid,
+        }
