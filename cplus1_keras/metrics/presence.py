@@ -1,4 +1,4 @@
-"""What `fit` follows of label sets: stock Keras's area under the curve, with entries that are not annotated left out."""
+"""What `fit` follows of label sets: Keras's area under a curve, without entries that are not annotated."""
 
 import keras
 from keras import ops
