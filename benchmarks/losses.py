@@ -26,6 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras import heads, layers, losses
+from cplus1_keras.layers.hooks import complete
 from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 MEGABYTE = 1e6
@@ -171,7 +172,7 @@ def baseline_step(case):
 
 
 def variant_step(case, variant):
-    """What `OpenSetModel` does in training: layers, `update`, `handed`, loss."""
+    """What `OpenSetModel` does in training: layers, their hooks, loss."""
     layers, loss = variant.layers(case.classes), variant.loss()
     keras.Sequential(layers)(keras.KerasTensor((*case.batch, case.features)))
     weights = [weight.value for layer in layers for weight in layer.trainable_weights]
@@ -183,12 +184,8 @@ def variant_step(case, variant):
             outputs = features
             for layer in layers:
                 outputs = layer(outputs)
-            for layer in layers:
-                if hasattr(layer, "update"):
-                    layer.update(labels, outputs)
-                if hasattr(layer, "handed"):
-                    outputs = {**outputs, **layer.handed(outputs)}
-            value = loss(labels, outputs)
+            tensors = complete(layers, {**outputs, "labels": labels}, training=True)
+            value = loss(tensors, tensors)
         return value, tape.gradient(value, [features, *weights])
 
     return step

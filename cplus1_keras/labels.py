@@ -1,7 +1,11 @@
-"""The label convention: one integer says what is known of a sample.
+"""The label convention: one integer says what is known of a sample, or of a class in a sample.
 
-A label `>= 0` names one of the `num_classes` classes of interest. The other values are below.
+A label `>= 0` names one of the `num_classes` classes of interest. The other values are below. Where an image may show
+several classes, a label set `multi_hot` (..., C) holds for each class 1 (present), 0 (absent) or `IGNORE`.
 """
+
+import keras
+from keras import ops
 
 NEGATIVE = -1
 """Background: seen in training, of no class of interest."""
@@ -71,3 +75,161 @@ def check_names(names, num_classes=None):
             f"what is rejected. Received: {names}"
         )
     return names
+
+
+def is_present(multi_hot):
+    """True where an entry of a label set (array or tensor of any shape) says that the image shows the class.
+
+    >>> is_present(np.array([1, 0, IGNORE]))
+    array([ True, False, False])
+    """
+    return multi_hot == 1
+
+
+def is_absent(multi_hot):
+    """True where an entry of a label set (array or tensor of any shape) says that the image lacks the class.
+
+    >>> is_absent(np.array([1, 0, IGNORE]))
+    array([False,  True, False])
+    """
+    return multi_hot == 0
+
+
+def is_annotated(multi_hot):
+    """True where an entry of a label set (array or tensor of any shape) says whether the image shows the class.
+
+    >>> is_annotated(np.array([1, 0, IGNORE]))
+    array([ True,  True, False])
+    """
+    return (multi_hot == 0) | (multi_hot == 1)
+
+
+def to_multi_hot(labels, num_classes):
+    """Class labels as label sets: of a known its class alone is present, a negative lacks every class.
+
+    Args:
+        labels: Integer tensor, shape (...). Unknowns and ignored ones become entries that are not annotated.
+        num_classes: C.
+
+    Returns:
+        int32 tensor of shape (..., C) of 1, 0 and IGNORE.
+
+    >>> np.array(to_multi_hot(np.array([1, NEGATIVE, UNKNOWN]), 3)).tolist()
+    [[0, 1, 0], [0, 0, 0], [-100, -100, -100]]
+    """
+    labels = ops.expand_dims(ops.cast(labels, "int32"), -1)
+    present = ops.cast(labels == ops.arange(num_classes, dtype="int32"), "int32")
+    return ops.where(is_seen(labels), present, IGNORE)
+
+
+def nearest(values, output):
+    """Values on a fine grid at the centres of a coarser output's cells, by nearest neighbour.
+
+        taken_i = values_j,   j = floor((i + 1/2) n / m)        along each axis, n values to m cells
+
+    Cell i covers the pixels [i n/m, (i + 1) n/m), as in bilinear resizing with half-pixel centres
+    (`align_corners=False`), so that a feature map which is resized to the image lies over its own labels. Only grids of
+    two or more axes change: a label (batch,) or (batch, boxes) belongs to its row.
+
+    Args:
+        values: Tensor of shape (batch, H, W) or (batch, H, W, 1), or of fewer axes, which is returned as it came.
+        output: Tensor of shape (batch, h, w, channels) with h <= H and w <= W.
+
+    Returns:
+        Tensor of the type of `values`, shape (batch, h, w) or (batch, h, w, 1).
+
+    Raises:
+        ValueError: If the grid of `values` is known to be coarser than that of `output`.
+
+    >>> np.array(nearest(np.arange(16).reshape(1, 4, 4), np.zeros((1, 2, 2, 3)))).tolist()
+    [[[5, 7], [13, 15]]]
+    """
+    axes = len(output.shape) - 2
+    if axes < 2 or len(values.shape) <= axes:
+        return values
+    for axis in range(1, axes + 1):
+        have, want = values.shape[axis], output.shape[axis]
+        if have is not None and have == want:
+            continue
+        if have is not None and want is not None and have < want:
+            raise ValueError(
+                "Labels on a grid need at least as many positions as the output that they are for: "
+                f"{tuple(output.shape[1:-1])}. Received: {tuple(values.shape[1 : axes + 1])}. Give labels of the "
+                "images' own size; they are taken at coarser outputs by nearest neighbour."
+            )
+        have, want = ops.shape(values)[axis], ops.shape(output)[axis]
+        index = (2 * ops.arange(want, dtype="int32") + 1) * have // (2 * want)
+        values = ops.take(values, index, axis=axis)
+    return values
+
+
+def check_labels(labels, output, name):
+    """Class labels as int32, one for each position of an output, if they fit.
+
+    Args:
+        labels: Integers of the shape of `output` without its last axis, with or without a last axis of 1; or on a finer
+            grid, see `nearest`.
+        output: Tensor of shape (..., channels).
+        name: Who asks, for the error.
+
+    Returns:
+        int32 tensor of the shape of `output` without its last axis.
+
+    Raises:
+        ValueError: If they do not fit.
+
+    >>> np.array(check_labels(np.array([[2], [-1]]), np.zeros((2, 3)), "loss")).tolist()
+    [2, -1]
+    """
+    labels = ops.convert_to_tensor(labels)
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if len(labels.shape) == len(output.shape) and labels.shape[-1] == 1 and "int" in dtype:
+        labels = ops.squeeze(labels, -1)
+    if "int" not in dtype or len(labels.shape) != len(output.shape) - 1:
+        raise ValueError(
+            f"`{name}` needs one integer label per position: shape {tuple(output.shape[:-1])} for outputs of shape "
+            f"{tuple(output.shape)}. Received labels of shape {tuple(labels.shape)} and dtype {dtype}. Soft or one-hot "
+            "targets are not supported: pass class indices, -1 for negatives; sets of labels go by the name "
+            '`multi_hot`, as in `fit(images, {"multi_hot": sets})`.'
+        )
+    labels = nearest(ops.cast(labels, "int32"), output)
+    if not _fits(labels.shape, output.shape[:-1]):
+        raise ValueError(
+            f"`{name}` needs one integer label per position: shape {tuple(output.shape[:-1])}. "
+            f"Received labels of shape {tuple(labels.shape)}."
+        )
+    return labels
+
+
+def check_multi_hot(multi_hot, shape, name):
+    """Label sets as int32, if they are integers or booleans of the shape (batch, C); `name` is who asks.
+
+    >>> np.array(check_multi_hot(np.array([[True, False]]), (1, 2), "loss")).tolist()
+    [[1, 0]]
+    """
+    multi_hot = ops.convert_to_tensor(multi_hot)
+    dtype = keras.backend.standardize_dtype(multi_hot.dtype)
+    if not ("int" in dtype or dtype == "bool") or not _fits(multi_hot.shape, shape):
+        raise ValueError(
+            f"`{name}` needs `multi_hot` of shape {tuple(shape)}: 1 where a class is present, 0 where it is "
+            "absent, -100 where that is not annotated. "
+            f"Received labels of shape {tuple(multi_hot.shape)} and dtype {dtype}."
+        )
+    return ops.cast(multi_hot, "int32")
+
+
+def check_classes(num_classes):
+    """The number of classes as an integer >= 1, or an error.
+
+    >>> check_classes(10.0)
+    10
+    """
+    if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
+        raise ValueError(f"`num_classes` must be an integer >= 1. Received: num_classes={num_classes}")
+    return int(num_classes)
+
+
+def _fits(shape, wanted):
+    """Whether two shapes agree wherever both are known."""
+    pairs = zip(shape, wanted, strict=True) if len(shape) == len(wanted) else [(0, 1)]
+    return all(have is None or want is None or have == want for have, want in pairs)

@@ -104,7 +104,7 @@ def _log_odds(num_classes, probability):
 
 
 def _bound(log_odds, margin, of_others):
-    if margin is not None and not hasattr(margin, "target"):
+    if margin is not None and not callable(getattr(margin, "target", None)):
         raise ValueError(
             "`margin` must act on the true class's cosine, like `losses.CosFace(0.35)` or `losses.ArcFace(0.5)`. "
             f"Received: margin={margin!r}"

@@ -32,7 +32,7 @@ def digits() -> Experiment:
         data=splits,
         backbone=functools.partial(backbones.small_cnn, (8, 8, 1), features=32, filters=(32, 64), strides=(1, 2)),
         head=heads.LinearHead,
-        loss=losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(xi=10.0),
+        loss=losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(radius=10.0),
         optimizer=functools.partial(keras.optimizers.AdamW, 2e-3, weight_decay=1e-4),
         epochs=25,
         batch_size=32,

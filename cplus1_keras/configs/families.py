@@ -73,7 +73,7 @@ def families(num_classes, features):
         "norm_os": Family(soft, losses.norm_os(scale)),
         "cos_os": Family(soft, losses.cos_os(0.35, scale)),
         "arc_os": Family(soft, losses.arc_os(0.5, scale)),
-        "norm_eos": Family(hard, losses.norm_eos()),
+        "norm_eos": Family(hard, losses.EntropicOpenSetLoss()),
         "cos_eos": Family(hard, losses.cos_eos(0.35)),
         "arc_eos": Family(hard, losses.arc_eos(0.5)),
         "cam": Family(heads.CAMHead, cross_entropy(), maps=True),

@@ -74,7 +74,7 @@ def pixel_loss(compactness=0.0, background=0.0, auxiliary=False, margin=1.0, cla
     if background:
         loss = loss + background * losses.BackgroundMarginLoss(margin, class_reduction=class_reduction)
     if auxiliary:
-        own = losses.BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})
+        own = losses.BackgroundCrossEntropyLoss().of("auxiliary_", name="auxiliary")
         loss = loss + models.AUXILIARY_WEIGHT * own
     return loss
 

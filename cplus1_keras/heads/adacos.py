@@ -8,8 +8,7 @@ from keras import ops
 from cplus1_keras import replicas
 from cplus1_keras.heads.base import Head
 from cplus1_keras.heads.cosine import cosine_outputs, kernel_norms
-from cplus1_keras.labels import is_known
-from cplus1_keras.losses.base import integer_labels
+from cplus1_keras.labels import check_labels, is_known
 from cplus1_keras.numerics import angle
 
 
@@ -104,12 +103,12 @@ class AdaCosHead(Head):
         scale = ops.stop_gradient(ops.convert_to_tensor(self.scale))
         return cosine_outputs(features, ops.convert_to_tensor(self.kernel), scale)
 
-    def update(self, labels, outputs):
+    def update(self, labels, tensors):
         """Set the scale by the batch."""
-        cosines = outputs["cosines"]
-        self.scale.assign(adacos_scale(integer_labels(labels, cosines, self.name), cosines, self.scale))
+        cosines = tensors["cosines"]
+        self.scale.assign(adacos_scale(check_labels(labels, cosines, self.name), cosines, self.scale))
 
-    def handed(self, outputs):
+    def provide(self, tensors):
         """`scale` and `logits` after the update, and `kernel_norms` (C,)."""
-        scale = ops.full_like(outputs["scale"], ops.stop_gradient(ops.convert_to_tensor(self.scale)))
-        return {"scale": scale, "logits": scale * outputs["cosines"], "kernel_norms": kernel_norms(self.kernel)}
+        scale = ops.full_like(tensors["scale"], ops.stop_gradient(ops.convert_to_tensor(self.scale)))
+        return {"scale": scale, "logits": scale * tensors["cosines"], "kernel_norms": kernel_norms(self.kernel)}

@@ -5,7 +5,9 @@ import numpy as np
 from keras import ops
 
 from cplus1_keras.heads.base import Head
-from cplus1_keras.numerics.distances import root, squared_distances, unit
+from cplus1_keras.numerics import root
+from cplus1_keras.numerics.derivatives import unit
+from cplus1_keras.numerics.distances import squared_distances
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")

@@ -1,11 +1,17 @@
 """What every head shares: it names its outputs, knows no label, and computes in at least float32."""
 
 import keras
+from keras import ops
 
+from cplus1_keras.labels import check_classes
+from cplus1_keras.layers.hooks import OpenSetLayer, dtype_of
 from cplus1_keras.numerics import at_least_float32
+from cplus1_keras.numerics.derivatives import with_gradient
+
+LARGEST_HALF = 65504.0
 
 
-class Head(keras.layers.Layer):
+class Head(OpenSetLayer):
     """A layer from features (..., K) to a dict of named tensors. Under a half-precision policy it computes in float32.
 
     Args:
@@ -27,12 +33,12 @@ class Head(keras.layers.Layer):
         half = policy.compute_dtype in ("float16", "bfloat16")
         # The cast to the layer's dtype would round the features of a float64 or mixed model before the head sees them.
         super().__init__(dtype="float32" if half else policy, autocast=False, **kwargs)
-        if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
-            raise ValueError(f"`num_classes` must be an integer >= 1. Received: num_classes={num_classes}")
-        self.num_classes = int(num_classes)
+        self.num_classes = check_classes(num_classes)
 
     def call(self, features):
-        return self.outputs(at_least_float32(features))
+        features = ops.convert_to_tensor(features)
+        half = dtype_of(features) == "float16"
+        return self.outputs(_from_half(features) if half else at_least_float32(features))
 
     def outputs(self, features):
         """Dict of named tensors for features of shape (..., K), at least float32."""
@@ -40,3 +46,14 @@ class Head(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
+
+
+def _from_half(features):
+    """float16 as float32, with a finite gradient: that of a short vector's direction is beyond float16's largest."""
+
+    def backward(upstream, tensors, kept):
+        held = ops.clip(upstream, -LARGEST_HALF, LARGEST_HALF)
+        # What overflowed in float32 already stays so, for loss scaling to see.
+        return (ops.cast(ops.where(ops.isfinite(upstream), held, upstream), "float16"),)
+
+    return with_gradient(lambda x: (ops.cast(x, "float32"),), backward, features)

@@ -7,8 +7,7 @@ from keras import ops
 
 from cplus1_keras.heads.base import Head
 from cplus1_keras.numerics import divide, norm
-from cplus1_keras.numerics.derivatives import product_with_units
-from cplus1_keras.numerics.distances import unit
+from cplus1_keras.numerics.derivatives import product_with_units, unit
 from cplus1_keras.scale import simplex_bound
 
 
@@ -57,7 +56,7 @@ class CosineHead(Head):
 
     Gives `features` φ (..., K), `cosines` and `logits` (..., C), or (..., C + 1) with the background last, and `scale`
     (..., 1). Its weight is `kernel`, shape (K, C) or (K, C + 1); it is normalised in the forward pass and
-    differentiated through, never projected. To the losses it hands over `kernel_norms` (C,). Margins need this head.
+    differentiated through, never projected. For the losses it provides `kernel_norms` (C,). Margins need this head.
 
     Args:
         num_classes: C, the number of known classes.
@@ -80,9 +79,10 @@ class CosineHead(Head):
 
     def __init__(self, num_classes, scale, background=False, **kwargs):
         super().__init__(num_classes, **kwargs)
-        if scale is not None and not scale > 0:
+        if scale is not None and not 0 < scale < float("inf"):
             raise ValueError(
-                f"`scale` must be a number > 0 (hard normalisation) or None (soft normalisation). Received: {scale}"
+                "`scale` must be a finite number > 0 (hard normalisation) or None (soft normalisation). "
+                f"Received: {scale}"
             )
         self.scale = None if scale is None else float(scale)
         self.background = bool(background)
@@ -103,7 +103,7 @@ class CosineHead(Head):
         """`features`, `cosines`, `scale` and `logits`."""
         return cosine_outputs(features, ops.convert_to_tensor(self.kernel), self.scale)
 
-    def handed(self, outputs):
+    def provide(self, tensors):
         """`kernel_norms` (C,): the norms of the classes' weights, which the margin `C2AM` reads."""
         return {"kernel_norms": kernel_norms(self.kernel)}
 

@@ -1,6 +1,7 @@
-"""Layers with state or rules of their own: class centres, thresholds, warm-up, resizing."""
+"""Layers with state or rules of their own: hooks, class centres, thresholds, warm-up, resizing."""
 
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
+from cplus1_keras.layers.hooks import OpenSetLayer, complete, labels_for, named
 from cplus1_keras.layers.presence import Presence
 from cplus1_keras.layers.rejection import Reject
 from cplus1_keras.layers.resizing import ResizeLike, ScaleWithin
@@ -11,10 +12,14 @@ __all__ = [
     "LearnableCenters",
     "MarginWarmup",
     "MovingAverageCenters",
+    "OpenSetLayer",
     "Presence",
     "Reject",
     "ResizeLike",
     "ScaleWithin",
     "SharedCenters",
     "Views",
+    "complete",
+    "labels_for",
+    "named",
 ]

@@ -1,22 +1,21 @@
-"""Class centres: layers on the outputs of a head that give `embeddings` and hand `centers` over to the losses."""
+"""Class centres: layers on the outputs of a head that give `embeddings` and provide `centers` for the losses."""
 
 import keras
 from keras import ops
 
 from cplus1_keras import replicas
-from cplus1_keras.heads.base import Head
-from cplus1_keras.labels import is_known
-from cplus1_keras.losses.base import integer_labels
+from cplus1_keras.labels import check_classes, check_labels, is_known
+from cplus1_keras.layers.hooks import OpenSetLayer
 from cplus1_keras.numerics import at_least_float32, divide
-from cplus1_keras.numerics.distances import class_sums, squared_distances, unit, unit_squared_distances
+from cplus1_keras.numerics.derivatives import as_rows, unit
+from cplus1_keras.numerics.distances import class_sums, squared_distances, unit_squared_distances
 
 
-class Centers(keras.layers.Layer):
+class Centers(OpenSetLayer):
     """What the three kinds of centres share: `centers(outputs)` gives the outputs of a head and `embeddings` (..., K).
 
-    In training and evaluation `OpenSetModel` calls `handed(outputs)`, which gives the losses `centers` (C, K) and the
-    `squared_distances` (..., C) of the embeddings to them, which both terms of the C+1 loss share. The labels must have
-    the resolution of the features: shape (...).
+    For the losses it provides `centers` (C, K) and the `squared_distances` (..., C) of the embeddings to them, which
+    both terms of the C+1 loss share.
 
     Args:
         normalize: Whether the embeddings are the features divided by their norms, or the features as they are. The
@@ -27,8 +26,8 @@ class Centers(keras.layers.Layer):
         ValueError: When called on anything but a dict with `features`.
 
     >>> class FixedCenters(layers.centers.Centers):
-    ...     def handed(self, outputs):
-    ...         return {"centers": ops.eye(outputs["features"].shape[-1])}
+    ...     def current(self):
+    ...         return ops.eye(2)
     >>> outputs = FixedCenters(normalize=True)({"features": np.array([[3.0, 4.0]], "float32")})
     >>> np.round(np.asarray(outputs["embeddings"], "float64"), 6).tolist()
     [[0.6, 0.8]]
@@ -49,9 +48,9 @@ class Centers(keras.layers.Layer):
         """The centres as a tensor of shape (C, K)."""
         raise NotImplementedError(f"{type(self).__name__} must implement `current()`.")
 
-    def handed(self, outputs):
+    def provide(self, tensors):
         """`centers` (C, K) and `squared_distances` (..., C)."""
-        centers, features = self.current(), at_least_float32(outputs["features"])
+        centers, features = self.current(), at_least_float32(tensors["features"])
         square = unit_squared_distances if self.normalize else squared_distances
         return {"centers": centers, "squared_distances": square(features, centers)}
 
@@ -66,8 +65,8 @@ class MovingAverageCenters(Centers):
         c <- μ c + (1 - μ) · mean of the class in the batch
 
     They are updated in training before the loss reads them, by known samples only, over all replicas; the first batch
-    of a class sets its centre. They are constants for the gradient and not normalised again. Beside `centers` (C, K) it
-    hands over `centers_seen` (C,), False for a class without a centre yet.
+    of a class sets its centre. They are constants for the gradient and not normalised again. It also provides
+    `centers_seen` (C,), False for a class without a centre yet.
 
     Args:
         num_classes: C >= 1.
@@ -83,15 +82,17 @@ class MovingAverageCenters(Centers):
     >>> centers = layers.MovingAverageCenters(3)
     >>> outputs = centers(outputs)
     >>> centers.update(np.array([0, -1]), outputs)
-    >>> np.array(centers.handed(outputs)["centers_seen"]).tolist()
+    >>> np.array(centers.provide(outputs)["centers_seen"]).tolist()
     [True, False, False]
     """
+
+    reads = "embeddings"
 
     def __init__(self, num_classes, momentum=0.9, normalize=True, **kwargs):
         super().__init__(normalize, **kwargs)
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` is the share of the old centre, in [0, 1). Received: momentum={momentum}")
-        self.num_classes = _checked_classes(num_classes)
+        self.num_classes = check_classes(num_classes)
         self.momentum = float(momentum)
 
     def build(self, input_shape):
@@ -100,19 +101,17 @@ class MovingAverageCenters(Centers):
         self.centers = self.add_weight(name="centers", shape=(self.num_classes, input_shape["features"][-1]), **fixed)
         self.seen = self.add_weight(name="seen", shape=(self.num_classes,), **fixed)
 
-    def update(self, labels, outputs):
+    def update(self, labels, tensors):
         """Move the centres towards the known samples of this batch (of all replicas together)."""
-        embeddings = ops.stop_gradient(ops.cast(outputs["embeddings"], self.centers.dtype))
-        labels = integer_labels(labels, embeddings, self.name)
-        if tuple(labels.shape[1:]) != tuple(embeddings.shape[1:-1]):
+        if not self.built:
             raise ValueError(
-                f"`{self.name}` needs one label per embedding: shape {tuple(embeddings.shape[:-1])}. Received: "
-                f"{tuple(labels.shape)}. Bring the labels to the resolution of the features, by nearest neighbour."
+                f"`{self.name}` has no centres yet: call it on the outputs of a head, `centers(head(features))`, first."
             )
+        embeddings = ops.stop_gradient(ops.cast(tensors["embeddings"], self.centers.dtype))
+        labels = check_labels(labels, embeddings, self.name)
         inside = is_known(labels) & (labels < self.num_classes)
         segment = ops.reshape(ops.where(inside, labels, self.num_classes), (-1,))  # the last one is thrown away
-        rows = ops.reshape(embeddings, (-1, embeddings.shape[-1]))
-        sums = class_sums(rows, segment, self.num_classes + 1)
+        sums = class_sums(as_rows(embeddings), segment, self.num_classes + 1)
         counts = ops.segment_sum(ops.ones_like(segment, self.centers.dtype), segment, num_segments=self.num_classes + 1)
         both = replicas.total(ops.concatenate([sums, ops.expand_dims(counts, -1)], axis=-1))[:-1]
         sums, counts = both[:, :-1], both[:, -1:]
@@ -127,9 +126,9 @@ class MovingAverageCenters(Centers):
         """The centres, constant for the gradient."""
         return ops.stop_gradient(ops.convert_to_tensor(self.centers))
 
-    def handed(self, outputs):
+    def provide(self, tensors):
         """`centers` (C, K), `squared_distances` (..., C) and `centers_seen` (C,)."""
-        return {**super().handed(outputs), "centers_seen": ops.convert_to_tensor(self.seen) > 0}
+        return {**super().provide(tensors), "centers_seen": ops.convert_to_tensor(self.seen) > 0}
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes, "momentum": self.momentum}
@@ -164,7 +163,7 @@ class LearnableCenters(Centers):
 
     def __init__(self, num_classes, normalize=True, **kwargs):
         super().__init__(normalize, **kwargs)
-        self.num_classes = _checked_classes(num_classes)
+        self.num_classes = check_classes(num_classes)
 
     def build(self, input_shape):
         _check_outputs(input_shape)
@@ -199,7 +198,7 @@ class SharedCenters(Centers):
     >>> head = heads.LinearHead(3, background=True)
     >>> centers = layers.SharedCenters(head)
     >>> outputs = centers(head(np.ones((2, 5), "float32")))
-    >>> tuple(centers.handed(outputs)["centers"].shape)
+    >>> tuple(centers.provide(outputs)["centers"].shape)
     (3, 5)
     """
 
@@ -207,7 +206,7 @@ class SharedCenters(Centers):
         super().__init__(normalize, **kwargs)
         if isinstance(head, dict):
             head = keras.saving.deserialize_keras_object(head)
-        if not isinstance(head, Head):
+        if not isinstance(head, OpenSetLayer) or not hasattr(head, "num_classes"):
             raise ValueError(f"`head` must be the head that gives the outputs, like `LinearHead`. Received: {head!r}")
         self.head = head
 
@@ -234,9 +233,3 @@ def _check_outputs(outputs):
             "Centres are a layer on the outputs of a head, a dict with 'features': `centers(head(features))`. "
             f"Received: {sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__}"
         )
-
-
-def _checked_classes(num_classes):
-    if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
-        raise ValueError(f"`num_classes` must be an integer >= 1. Received: num_classes={num_classes}")
-    return int(num_classes)

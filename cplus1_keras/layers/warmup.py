@@ -3,10 +3,12 @@
 import keras
 from keras import ops
 
+from cplus1_keras.layers.hooks import OpenSetLayer
+
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class MarginWarmup(keras.layers.Layer):
-    """Passes a head's outputs on and hands over `margin_fraction`, which grows with the training steps from 0 to 1.
+class MarginWarmup(OpenSetLayer):
+    """Passes a head's outputs on and provides `margin_fraction`, which grows with the training steps from 0 to 1.
 
         f = min(1, step / steps)
 
@@ -22,6 +24,8 @@ class MarginWarmup(keras.layers.Layer):
     >>> features = keras.Input((8,))
     >>> outputs = layers.MarginWarmup(steps=1000)(heads.CosineHead(10, scale=16.0)(features))
     """
+
+    reads = None
 
     def __init__(self, steps, **kwargs):
         kwargs.pop("dtype", None)  # it computes nothing with the outputs, so it must not cast them either
@@ -41,11 +45,11 @@ class MarginWarmup(keras.layers.Layer):
     def call(self, outputs):
         return dict(outputs)
 
-    def update(self, labels, outputs):
+    def update(self, labels, tensors):
         """Count one step."""
         self.step.assign(ops.minimum(self.step + 1, self.steps))
 
-    def handed(self, outputs):
+    def provide(self, tensors):
         """`margin_fraction`: a scalar in [0, 1]."""
         return {"margin_fraction": ops.cast(self.step, "float32") / self.steps}
 

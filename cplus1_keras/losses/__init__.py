@@ -5,27 +5,28 @@ from cplus1_keras.losses.attention import AttentionConsistencyLoss
 from cplus1_keras.losses.base import OpenSetLoss, WeightedSum
 from cplus1_keras.losses.baselines import ClassBalancedFocalLoss, FocalLoss, HingeLoss
 from cplus1_keras.losses.cams import HNCKDLoss, HNCMSELoss
+from cplus1_keras.losses.classification import BackgroundCrossEntropyLoss, CrossEntropyLoss, EntropicOpenSetLoss
+from cplus1_keras.losses.compactness import BackgroundMarginLoss, CompactnessLoss, outside_probability
 from cplus1_keras.losses.compositions import (
     arc_eos,
     arc_os,
     cos_eos,
     cos_os,
-    norm_eos,
+    cplus1,
     norm_os,
     objectosphere,
     sfn_arcface,
     sfn_cosface,
     sfn_norm,
 )
-from cplus1_keras.losses.cplus1 import BackgroundMarginLoss, CompactnessLoss, cplus1, outside_probability
-from cplus1_keras.losses.cross_entropy import BackgroundCrossEntropyLoss, CrossEntropyLoss, EntropicOpenSetLoss
-from cplus1_keras.losses.magnitude import MagnitudeLoss, RingLoss, SymmetricMagnitudeLoss
-from cplus1_keras.losses.margins import ArcFace, CosFace, SMSoftmax, SphereFace
-from cplus1_keras.losses.multilabel import WeightedSigmoidLoss
+from cplus1_keras.losses.lengths import MagnitudeLoss, RingLoss, SymmetricMagnitudeLoss
+from cplus1_keras.losses.margins import ArcFace, CosFace, Margin, SMSoftmax, SphereFace
+from cplus1_keras.losses.multilabel import AsymmetricLoss, MultiLabelCrossEntropyLoss, WeightedSigmoidLoss
 
 __all__ = [
     "C2AM",
     "ArcFace",
+    "AsymmetricLoss",
     "AttentionConsistencyLoss",
     "BackgroundCrossEntropyLoss",
     "BackgroundMarginLoss",
@@ -40,6 +41,8 @@ __all__ = [
     "HNCMSELoss",
     "HingeLoss",
     "MagnitudeLoss",
+    "Margin",
+    "MultiLabelCrossEntropyLoss",
     "OpenSetLoss",
     "RingLoss",
     "SMSoftmax",
@@ -52,7 +55,6 @@ __all__ = [
     "cos_eos",
     "cos_os",
     "cplus1",
-    "norm_eos",
     "norm_os",
     "objectosphere",
     "outside_probability",

@@ -6,39 +6,19 @@ import keras
 from keras import ops
 
 from cplus1_keras.labels import is_known, is_negative
-from cplus1_keras.numerics import MIN_SINE, divide, sine
-from cplus1_keras.numerics.derivatives import as_rows, with_kept
+from cplus1_keras.losses.margins import check_margin, represent
+from cplus1_keras.numerics import MIN_SINE, divide
+from cplus1_keras.numerics.derivatives import as_rows, with_gradient
 
 LEAST_NORM = 1e-30
 """Stands for the norm of a class weight that is 0, whose logarithm would be infinite."""
 
 
-def c2am_margins(kernel_norms, index, alpha):
-    """The angle by which C2AM moves each class away from a sample of class y: more the shorter its weight is.
+def c2am(logits, scale, kernel_norms, index, moves, alpha, clamp=True, detach=False):
+    """C2AM's training logits: those of the classes with a shorter weight than the true class, moved by their margins.
 
-        m_yj = max(0, (α/π) ln(‖W_y‖ / ‖W_j‖))
-
-    Args:
-        kernel_norms: ‖W‖, tensor of shape (C,).
-        index: y, integer tensor of shape (...), in 0..C-1.
-        alpha: α >= 0.
-
-    Returns:
-        Angles in radians >= 0, shape (..., C); 0 at the true class.
-
-    Reference: C2AM (2022), Eq 7.
-
-    >>> np.asarray(c2am_margins(np.array([math.e, 1.0]), np.array([0, 1]), alpha=math.pi)).tolist()
-    [[0.0, 1.0], [0.0, 0.0]]
-    """
-    logarithm = ops.log(ops.maximum(kernel_norms, LEAST_NORM))
-    return alpha / math.pi * ops.maximum(ops.expand_dims(ops.take(logarithm, index), -1) - logarithm, 0)
-
-
-def c2am(logits, scale, kernel_norms, index, moves, alpha, clamp=True):
-    """C2AM's training logits: those of the classes with a shorter weight than the true class, moved by `c2am_margins`.
-
-        z_j = s cos(min(θ_j + m_yj, π)),   cos m_yj = cos(a_y - a_j) = cos a_y cos a_j + sin a_y sin a_j
+        z_j = s cos(min(θ_j + m_yj, π)),   m_yj = max(0, (α/π) ln(‖W_y‖ / ‖W_j‖))
+        cos m_yj = cos(a_y - a_j) = cos a_y cos a_j + sin a_y sin a_j
 
     with a = (α/π) ln ‖W‖, so that the cosines and sines of all (N, C) margins are two products of rank 2, and with the
     derivative cos m + sin m cos θ / sin θ written out.
@@ -51,6 +31,7 @@ def c2am(logits, scale, kernel_norms, index, moves, alpha, clamp=True):
         moves: Boolean tensor of shape (N,); the others keep their logits.
         alpha: α >= 0.
         clamp: Whether θ + m stops at π.
+        detach: Whether the offset takes no gradient from the angle.
 
     Returns:
         Tensor of shape (N, C).
@@ -82,25 +63,15 @@ def c2am(logits, scale, kernel_norms, index, moves, alpha, clamp=True):
 
     def backward(upstream, tensors, kept):
         cosines, sines, shifted, below = kept
+        if detach:
+            return upstream, ops.sum(ops.where(moved, upstream * (shifted - cosines), 0), axis=-1, keepdims=True)
         slope = cos_margin + sin_margin * cosines / ops.maximum(sines, MIN_SINE)
         if clamp:
             slope = ops.where(below, slope, 0)
         of_scale = ops.where(moved, upstream * (shifted - slope * cosines), 0)
         return upstream * ops.where(moved, slope, 1), ops.sum(of_scale, axis=-1, keepdims=True)
 
-    return with_kept(forward, backward, logits, scale)
-
-
-def c2am_plain(logits, scale, kernel_norms, index, moves, alpha, clamp=True):
-    """`c2am` with the derivative of autodiff."""
-    cosines = divide(logits, scale)
-    margins = c2am_margins(kernel_norms, index, alpha)
-    if clamp:
-        margins = ops.minimum(margins, math.pi)
-    shifted = cosines * ops.cos(margins) - sine(cosines) * ops.sin(margins)
-    if clamp:
-        shifted = ops.where(cosines > -ops.cos(margins), shifted, -1)
-    return logits + scale * ops.where((margins > 0) & ops.expand_dims(moves, -1), shifted - cosines, 0)
+    return with_gradient(forward, backward, logits, scale)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -109,7 +80,7 @@ class C2AM:
 
         z_y = scale cos θ_y,   z_j = scale cos(min(θ_j + m_yj, π)),   m_yj = max(0, (α/π) ln(‖W_y‖ / ‖W_j‖))
 
-    Needs a `CosineHead` (the paper: scale 30), which hands over `kernel_norms`. No gradient flows through the norms:
+    Needs a `CosineHead` (the paper: scale 30), which provides `kernel_norms`. No gradient flows through the norms:
     they grow with the updates of their class and shrink by weight decay alone, so weight decay of the kernel belongs to
     the method. A background class is one more class: under `BackgroundCrossEntropyLoss` the rows of negatives move the
     others as well.
@@ -117,6 +88,7 @@ class C2AM:
     Args:
         alpha: α >= 0; 0 is the plain cosine softmax.
         clamp: Whether θ_j + m_yj stops at π. Otherwise passing π makes a class more likely again.
+        detach: As in `Margin`.
 
     Raises:
         ValueError: If `alpha` is negative.
@@ -128,11 +100,12 @@ class C2AM:
 
     reads = ("logits", "scale", "kernel_norms")
 
-    def __init__(self, alpha=0.5, clamp=True):
+    def __init__(self, alpha=0.5, clamp=True, detach=False):
         if not 0 <= alpha < math.inf:
             raise ValueError(f"`alpha` must be >= 0. Received: alpha={alpha}")
         self.alpha = float(alpha)
         self.clamp = bool(clamp)
+        self.detach = bool(detach)
 
     def training_logits(self, labels, outputs, background=None):
         """The logits that training sees.
@@ -152,10 +125,14 @@ class C2AM:
         index = ops.clip(labels, 0, logits.shape[-1] - 1)
         norms = ops.cast(ops.stop_gradient(outputs["kernel_norms"]), logits.dtype)
         rows, scale = as_rows(logits), as_rows(outputs["scale"])
-        return ops.reshape(c2am(rows, scale, norms, index, is_known(labels), self.alpha, self.clamp), ops.shape(logits))
+        moved = c2am(rows, scale, norms, index, is_known(labels), self.alpha, self.clamp, self.detach)
+        return ops.reshape(moved, ops.shape(logits))
+
+    def __repr__(self):
+        return represent(self)
 
     def get_config(self):
-        return {"alpha": self.alpha, "clamp": self.clamp}
+        return {"alpha": self.alpha, "clamp": self.clamp, "detach": self.detach}
 
     @classmethod
     def from_config(cls, config):
@@ -170,7 +147,7 @@ class GrowingMargin:
         z = z_plain + f (z_margin - z_plain),   f from 0 to 1
 
     For `CosFace` and `SMSoftmax` that is the margin f m; for `SphereFace` it is the annealing of its authors. The
-    fraction f is handed over by the layer `layers.MarginWarmup`, which counts the steps and is saved with the model.
+    fraction f comes from the layer `layers.MarginWarmup`, which counts the steps and is saved with the model.
 
     Args:
         margin: A margin of this package.
@@ -187,20 +164,17 @@ class GrowingMargin:
     """
 
     def __init__(self, margin):
-        if isinstance(margin, dict):
-            margin = keras.saving.deserialize_keras_object(margin)
-        if not hasattr(margin, "training_logits"):
-            raise ValueError(
-                f"`margin` must be a margin of cplus1_keras.losses, like `ArcFace(0.5)`. Received: margin={margin!r}"
-            )
-        self.margin = margin
-        self.reads = (*margin.reads, "margin_fraction")
+        self.margin = check_margin(margin)
+        self.reads = (*self.margin.reads, "margin_fraction")
 
     def training_logits(self, labels, outputs, background=None):
         """The logits that training sees; see `Margin.training_logits`. Also reads the scalar `margin_fraction`."""
         plain = outputs["logits"]
         fraction = ops.cast(ops.stop_gradient(outputs["margin_fraction"]), plain.dtype)
         return plain + fraction * (self.margin.training_logits(labels, outputs, background) - plain)
+
+    def __repr__(self):
+        return f"GrowingMargin({self.margin!r})"
 
     def get_config(self):
         return {"margin": keras.saving.serialize_keras_object(self.margin)}

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from cplus1_keras.losses.base import OpenSetLoss
-from cplus1_keras.losses.cams import _checked, _is_counted
+from cplus1_keras.losses.cams import HNCKDLoss
 
 
 def attention_consistency(cams, view):
@@ -48,13 +48,14 @@ class AttentionConsistencyLoss(OpenSetLoss):
     >>> loss = losses.WeightedSigmoidLoss([0.5, 0.1]) + 0.3 * losses.AttentionConsistencyLoss()
     """
 
-    counted = staticmethod(_is_counted)
-    checked = _checked
+    truth = HNCKDLoss.truth
+    counted = staticmethod(HNCKDLoss.counted)
+    checked = HNCKDLoss.checked
 
-    def __init__(self, view="mirrored", name=None, rename=None):
+    def __init__(self, view="mirrored", name=None):
         self.view = view
         self.reads = ("cams", f"{view}_cams")
-        super().__init__(name or f"{view}_attention", rename)
+        super().__init__(name or f"{view}_attention")
 
     def values(self, labels, outputs):
         """The mean squared differences of each image."""

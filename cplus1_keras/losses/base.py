@@ -1,18 +1,36 @@
 """What every loss shares: labels are checked, values averaged over what they count, terms added and logged by name."""
 
+import copy
+
 import keras
 from keras import ops
 
 from cplus1_keras import replicas
-from cplus1_keras.grids import nearest
-from cplus1_keras.labels import is_known
+from cplus1_keras.labels import check_labels, is_known, nearest
+from cplus1_keras.layers.hooks import name_for
 from cplus1_keras.numerics import at_least_float32
 
+CENTERS = "a layer of centres: `layers.MovingAverageCenters(C)(head(features))`"
+GIVERS = {
+    "logits": "a head of cplus1_keras.heads",
+    "features": "a head of cplus1_keras.heads",
+    "cosines": "a `heads.CosineHead`",
+    "scale": "a `heads.CosineHead`",
+    "kernel_norms": "a `heads.CosineHead`",
+    "cams": "a `heads.CAMHead`",
+    "mirrored_cams": "`layers.Views` of a model with a `heads.CAMHead`",
+    "smaller_cams": "`layers.Views(model, smaller=...)` of a model with a `heads.CAMHead`",
+    "embeddings": CENTERS,
+    "centers": CENTERS,
+    "margin_fraction": "a `layers.MarginWarmup` on the head's outputs",
+}
+"""Who gives what losses read."""
 
-def counted_mean(values, counted, sample_weight=None):
-    """Mean of `values` over the entries that are counted, on all replicas together; exactly 0 where none is.
 
-        mean = sum_i w_i values_i [counted_i] / sum_i [counted_i]
+def counted_mean(values, counted, sample_weight=None, per=None):
+    """Sum of `values` over the entries that are counted, by the number of those, on all replicas together.
+
+        mean = sum_i w_i values_i [counted_i] / sum_i [per_i]        exactly 0 where none is counted
 
     The gradient is that of this replica's share of the mean, which is what optimizers sum over replicas.
 
@@ -20,6 +38,7 @@ def counted_mean(values, counted, sample_weight=None):
         values: Tensor of any shape.
         counted: Boolean tensor of the same shape.
         sample_weight: Tensor of the shape of `values`, or of its leading axes. It scales the numerator only.
+        per: Boolean tensor: which entries the sum is divided by; None for those that are counted.
 
     Returns:
         Scalar tensor: the mean divided by the number of replicas (their sum is the mean).
@@ -35,7 +54,7 @@ def counted_mean(values, counted, sample_weight=None):
         while len(weight.shape) < len(values.shape):
             weight = ops.expand_dims(weight, -1)
         values = values * weight
-    number = replicas.total(ops.sum(ops.cast(counted, "int32")))
+    number = replicas.total(ops.sum(ops.cast(counted if per is None else per, "int32")))
     share = ops.sum(values) / ops.cast(ops.maximum(number, 1), values.dtype)
     if replicas.count() == 1:
         return share
@@ -45,24 +64,31 @@ def counted_mean(values, counted, sample_weight=None):
 class OpenSetLoss(keras.losses.Loss):
     """A loss on labels and named outputs: `loss(labels, outputs, sample_weight=None)` is a scalar tensor.
 
-    Labels are integers: `>= 0` known, `NEGATIVE`, `UNKNOWN` or `IGNORE`. Their shape is that of the outputs without the
-    last axis, so one loss serves images (batch,), pixels (batch, height, width) and boxes (batch, boxes). Labels on a
-    finer grid than the output are taken at its cells by nearest neighbour, as are their weights. The values are
-    averaged over the labels that the loss counts, over all replicas; a batch with none gives 0 and no gradient.
-    `loss * weight` and `loss + loss` give weighted sums whose terms are logged by name.
+    Labels are integers: `>= 0` known, `NEGATIVE`, `UNKNOWN` or `IGNORE`; a label that is known and no class of the head
+    gives NaN. Their shape is that of the outputs without the last axis, so one loss serves images (batch,), pixels
+    (batch, height, width) and boxes (batch, boxes). Labels on a finer grid than the output are taken at its cells by
+    nearest neighbour, as are their weights. In place of labels there may be a dict of all that the data set gives.
 
-    A subclass names the outputs that it reads in `reads` (in `may_read` those that may be missing), implements `values`
-    and says in `counted`, a function of the labels, which of them the mean divides by: `labels.is_known` unless it says
-    otherwise.
+    The values are averaged over the labels that the loss counts, over all replicas; a batch with none gives 0 and no
+    gradient. `loss * weight` and `loss + loss` give weighted sums whose terms are logged by name; `loss.of("roi1_")` is
+    the same loss for another head of the model. It trains in an `OpenSetModel`; plain Keras hands no dict to a loss.
+
+    A subclass implements `values` and says by class attributes:
+        reads: The names of the outputs that it reads; the first has the shape of the labels and one axis more.
+        may_read: Those that may be missing.
+        shared: Those that all heads of a model share, which have no prefix in `of`.
+        truth: What it is told of the samples: `labels` or `multi_hot`, the best name first. A plain tensor given in
+            their place goes by the last.
+        counted: Function of the labels, True where their values add up: `labels.is_known` unless it says otherwise.
+        per: Function of the labels, True for those that the sum is divided by; None for those that are counted.
+        needs_negatives: Whether it trains on negatives.
 
     Args:
         name: The name in logs.
-        rename: Dict from an output's name in `reads` to the name that the model gives it, for example
-            `{"logits": "auxiliary_logits"}`.
 
     Raises:
-        ValueError: When called with labels that are no integers (soft targets), labels whose shape does not fit, or
-            outputs without one that it reads.
+        ValueError: When called with labels that are no integers (soft targets), labels or values whose shape does not
+            fit, or outputs without one that it reads.
 
     >>> class Brier(losses.OpenSetLoss):
     ...     def values(self, labels, outputs):
@@ -74,17 +100,15 @@ class OpenSetLoss(keras.losses.Loss):
 
     reads = ("logits",)
     may_read = ()
+    shared = ("margin_fraction",)
+    truth = ("labels",)
     counted = staticmethod(is_known)
+    per = None
     needs_negatives = False
+    prefix = ""
 
-    def __init__(self, name, rename=None):
+    def __init__(self, name):
         super().__init__(name=name, reduction="sum_over_batch_size")
-        self.rename = dict(rename or {})
-        unread = sorted(set(self.rename) - {*self.reads, *self.may_read})
-        if unread:
-            raise ValueError(
-                f"`rename` must have keys that {type(self).__name__} reads: {list(self.reads)}. Received: {unread}"
-            )
 
     def values(self, labels, outputs):
         """One value per label, not reduced; what it gives for labels that are not counted is left out.
@@ -98,20 +122,57 @@ class OpenSetLoss(keras.losses.Loss):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `values(labels, outputs)`.")
 
-    def checked(self, labels, outputs):
-        """The labels as int32 tensor, if they fit the outputs. A loss on labels of another kind implements its own."""
-        return integer_labels(labels, next(iter(outputs.values())), self.name)
+    def checked(self, labels, outputs, kind):
+        """The labels as `values` wants them, if they fit the outputs; `kind` is which of `truth` they are."""
+        return check_labels(labels, next(iter(outputs.values())), self.name)
 
     def terms(self):
         """The pairs (weight, loss) of which this loss is the sum; a plain loss is its own only term."""
         return [(1.0, self)]
 
+    def of(self, prefix, name=None):
+        """The same loss for another head: it reads `roi1_logits` for `logits` with the prefix `roi1_`.
+
+        Its labels are `roi1_labels` where the data set or a layer's `targets` give them, else `labels`. What it reads
+        must be there; only what `shared` names has no prefix.
+
+        Args:
+            prefix: What the head's names begin with, with the underscore.
+            name: The name in logs, the prefix and this loss's name unless given.
+
+        Returns:
+            A new loss, saved with the model.
+
+        Raises:
+            ValueError: If `prefix` does not end with an underscore.
+
+        >>> losses.CrossEntropyLoss().of("roi1_").name
+        'roi1_cross_entropy'
+        """
+        if not isinstance(prefix, str) or not prefix.endswith("_"):
+            raise ValueError(f"`prefix` must be a name and an underscore, like 'roi1_'. Received: prefix={prefix!r}")
+        other = copy.copy(self)
+        other.prefix, other.name = prefix + self.prefix, prefix + self.name if name is None else name
+        return other
+
+    def name_of_labels(self, tensors):
+        """The name among the tensors of the labels that it reads."""
+        return name_for(tensors, self.prefix, self.truth)
+
     def __call__(self, labels, outputs, sample_weight=None):
         read = self._read(outputs)
-        labels = self.checked(labels, read)
+        given = labels if isinstance(labels, dict) else {self.truth[-1]: labels}
+        name = self.name_of_labels(given)
+        labels = self.checked(given[name], read, next(kind for kind in self.truth if name.endswith(kind)))
         if sample_weight is not None:
             sample_weight = nearest(ops.convert_to_tensor(sample_weight), next(iter(read.values())))
-        return counted_mean(self.values(labels, read), self.counted(labels), sample_weight)
+        counted, values = self.counted(labels), self.values(labels, read)
+        if len(values.shape) != len(counted.shape):
+            raise ValueError(
+                f"`{self.name}` must give one value per label, not reduced: shape {tuple(counted.shape)}. "
+                f"Received from its `values`: shape {tuple(values.shape)}."
+            )
+        return counted_mean(values, counted, sample_weight, None if self.per is None else self.per(labels))
 
     def call(self, labels, outputs):
         return self(labels, outputs)
@@ -120,15 +181,18 @@ class OpenSetLoss(keras.losses.Loss):
         if not isinstance(outputs, dict):
             raise ValueError(
                 f"`{self.name}` reads named outputs: a dict with {list(self.reads)}. "
-                f"Received: {type(outputs).__name__}. Use a head of cplus1_keras.heads, which gives such a dict."
+                f"Received: {type(outputs).__name__}. Heads of cplus1_keras.heads give such a dict, and "
+                "`OpenSetModel(inputs, head(features))` hands it to the loss; a plain `keras.Model` does not."
             )
-        names = {name: self.rename.get(name, name) for name in (*self.reads, *self.may_read)}
-        missing = [names[name] for name in self.reads if names[name] not in outputs]
+        names = {name: name if name in self.shared else self.prefix + name for name in (*self.reads, *self.may_read)}
+        missing = [name for name in self.reads if names[name] not in outputs]
         if missing:
+            givers = dict.fromkeys(GIVERS[name] for name in missing if name in GIVERS)
             raise ValueError(
-                f"`{self.name}` reads {missing}, which the model does not give. It gives {sorted(outputs)}. "
-                "Choose a head that gives it (CosineHead gives 'cosines' and 'scale', its `handed` 'kernel_norms', "
-                "that of MarginWarmup 'margin_fraction'), or `rename` what the loss reads."
+                f"`{self.name}` reads {[names[name] for name in missing]}, which the model does not give. "
+                f"It gives {sorted(outputs)}. "
+                + (f"That needs {' and '.join(givers)}." if givers else "Give the model an output of that name.")
+                + ("" if self.prefix else " To read another head's, point the loss there: `loss.of('roi1_')`.")
             )
         return {name: at_least_float32(outputs[given]) for name, given in names.items() if given in outputs}
 
@@ -141,7 +205,14 @@ class OpenSetLoss(keras.losses.Loss):
     __rmul__ = __mul__
 
     def get_config(self):
-        return {"name": self.name, "rename": self.rename}
+        return {"name": self.name, **({"prefix": self.prefix} if self.prefix else {})}
+
+    @classmethod
+    def from_config(cls, config):
+        """The loss that `get_config` describes."""
+        loss = cls(**{key: value for key, value in config.items() if key != "prefix"})
+        loss.prefix = config.get("prefix", "")
+        return loss
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -154,7 +225,7 @@ class WeightedSum(OpenSetLoss):
     Raises:
         ValueError: If two terms have one name, or a weight is negative or not a number.
 
-    >>> loss = losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(xi=50.0)
+    >>> loss = losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(radius=50.0)
     >>> [(weight, term.name) for weight, term in loss.terms()]
     [(1.0, 'entropic_open_set'), (0.01, 'magnitude')]
     """
@@ -166,7 +237,7 @@ class WeightedSum(OpenSetLoss):
         for weight, loss in terms:
             if isinstance(loss, dict):
                 loss = keras.saving.deserialize_keras_object(loss)
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
                 raise ValueError(f"The weight of a loss must be a number >= 0. Received: {weight!r} for `{loss.name}`")
             self._terms.append((float(weight), loss))
         names = [loss.name for _, loss in self._terms]
@@ -186,6 +257,10 @@ class WeightedSum(OpenSetLoss):
         """The pairs (weight, loss) of which this loss is the sum."""
         return list(self._terms)
 
+    def of(self, prefix, name=None):
+        """The same sum for another head; see `OpenSetLoss.of`."""
+        return WeightedSum([(weight, loss.of(prefix)) for weight, loss in self._terms], name or prefix + self.name)
+
     def __call__(self, labels, outputs, sample_weight=None):
         return sum(weight * loss(labels, outputs, sample_weight) for weight, loss in self._terms)
 
@@ -200,21 +275,3 @@ def _terms(other):
             f"Only losses of cplus1_keras.losses add up. Received: {other!r}. Subclass `OpenSetLoss` to add your own."
         )
     return other.terms()
-
-
-def integer_labels(labels, output, name):
-    """The labels as int32, without a last axis of 1 that data pipelines add; `name` is of who asks, for the error.
-
-    Labels on a finer grid than the output are taken at its cells; see `grids.nearest`.
-    """
-    labels = ops.convert_to_tensor(labels)
-    dtype = keras.backend.standardize_dtype(labels.dtype)
-    if len(labels.shape) == len(output.shape) and labels.shape[-1] == 1 and "int" in dtype:
-        labels = ops.squeeze(labels, -1)
-    if "int" not in dtype or len(labels.shape) != len(output.shape) - 1:
-        raise ValueError(
-            f"`{name}` needs one integer label per position: shape {tuple(output.shape[:-1])} for outputs of shape "
-            f"{tuple(output.shape)}. Received labels of shape {tuple(labels.shape)} and dtype {dtype}. Soft or one-hot "
-            "targets are not supported: pass class indices, -1 for negatives."
-        )
-    return nearest(ops.cast(labels, "int32"), output)

@@ -6,7 +6,7 @@ from keras import ops
 
 from cplus1_keras.labels import is_known
 from cplus1_keras.losses.base import OpenSetLoss
-from cplus1_keras.losses.cross_entropy import cross_entropy
+from cplus1_keras.losses.classification import cross_entropy
 
 
 def hinge(labels, logits):
@@ -96,7 +96,7 @@ class HingeLoss(OpenSetLoss):
     """Multi-class hinge loss on the knowns; negatives count for nothing.
 
     Args:
-        name, rename: As in `OpenSetLoss`.
+        name: As in `OpenSetLoss`.
 
     Reference: Crammer and Singer (2001), section 3; Anchor NCM (2018), Table 2.
 
@@ -105,8 +105,8 @@ class HingeLoss(OpenSetLoss):
     0.5
     """
 
-    def __init__(self, name="hinge", rename=None):
-        super().__init__(name, rename)
+    def __init__(self, name="hinge"):
+        super().__init__(name)
 
     def values(self, labels, outputs):
         """max(0, 1 + max_{c != y} z_c - z_y) of each label."""
@@ -119,7 +119,7 @@ class FocalLoss(OpenSetLoss):
 
     Args:
         gamma: γ >= 0; 0 is cross-entropy.
-        name, rename: As in `OpenSetLoss`.
+        name: As in `OpenSetLoss`.
 
     Raises:
         ValueError: If `gamma` is negative.
@@ -129,9 +129,9 @@ class FocalLoss(OpenSetLoss):
     >>> loss = losses.FocalLoss(gamma=2.0)
     """
 
-    def __init__(self, gamma=2.0, name="focal", rename=None):
+    def __init__(self, gamma=2.0, name="focal"):
         self.gamma = _exponent(gamma)
-        super().__init__(name, rename)
+        super().__init__(name)
 
     def values(self, labels, outputs):
         """-(1 - p_y)^γ log p_y of each label."""
@@ -151,7 +151,7 @@ class ClassBalancedFocalLoss(OpenSetLoss):
         counts: The number of training samples of each known class, all >= 1.
         beta: β in [0, 1), as in `class_balanced_weights`.
         gamma: γ >= 0.
-        name, rename: As in `OpenSetLoss`.
+        name: As in `OpenSetLoss`.
 
     Raises:
         ValueError: If an argument lies outside its range; when called, if the logits have fewer than len(counts)
@@ -162,12 +162,12 @@ class ClassBalancedFocalLoss(OpenSetLoss):
     >>> loss = losses.ClassBalancedFocalLoss(counts=[500, 50, 5])
     """
 
-    def __init__(self, counts, beta=0.999, gamma=2.0, name="class_balanced_focal", rename=None):
+    def __init__(self, counts, beta=0.999, gamma=2.0, name="class_balanced_focal"):
         self.counts = [int(count) for count in counts]
         self.beta = float(beta)
         self.gamma = _exponent(gamma)
         self._weights = class_balanced_weights(self.counts, self.beta)
-        super().__init__(name, rename)
+        super().__init__(name)
 
     def values(self, labels, outputs):
         """-w_y (1 - p_y)^γ log p_y of each label."""

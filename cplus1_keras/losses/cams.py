@@ -3,32 +3,11 @@
 import keras
 from keras import ops
 
-from cplus1_keras.labels import is_seen
-from cplus1_keras.losses.base import OpenSetLoss, integer_labels
-from cplus1_keras.losses.multilabel import is_absent, is_annotated, multilabel_labels
+from cplus1_keras.labels import check_labels, check_multi_hot, is_absent, is_annotated, to_multi_hot
+from cplus1_keras.losses.base import OpenSetLoss
 
 
-def absent_classes(labels, num_classes):
-    """True for each class that is known not to be in the image.
-
-    Args:
-        labels: int32 tensor: classes of shape (batch,), where negatives lack every class; or multi-labels of shape
-            (batch, C).
-        num_classes: C.
-
-    Returns:
-        Boolean tensor of shape (batch, C), False for labels that are not annotated.
-
-    >>> np.array(absent_classes(np.array([1, -1, -100]), 3)).astype(int).tolist()
-    [[1, 0, 1], [1, 1, 1], [0, 0, 0]]
-    """
-    if len(labels.shape) == 2:
-        return is_absent(labels)
-    labels = ops.expand_dims(labels, -1)
-    return ops.logical_and(is_seen(labels), ops.arange(num_classes, dtype=labels.dtype) != labels)
-
-
-def hnc_mse(labels, cams, top_k, target=0.0):
+def hnc_mse(multi_hot, cams, top_k, target=0.0):
     """Mean squared distance of the maps of the hardest absent classes to a constant. One value per image.
 
         1/(hw) sum_{o in J} sum_ij (M_o(i, j) - a)²
@@ -37,7 +16,7 @@ def hnc_mse(labels, cams, top_k, target=0.0):
     the choice.
 
     Args:
-        labels: int32 tensor, shape (batch,) or (batch, C), see `absent_classes`.
+        multi_hot: int32 tensor, shape (batch, C), of 1, 0 and IGNORE; see `labels.to_multi_hot`.
         cams: M, tensor of shape (batch, h, w, C).
         top_k: k >= 1.
         target: a.
@@ -47,20 +26,20 @@ def hnc_mse(labels, cams, top_k, target=0.0):
 
     Reference: Homogeneous negative CAM (2020), Eq 2.
 
-    >>> np.array(hnc_mse(np.array([0]), np.full((1, 2, 2, 3), 3.0, "float32"), top_k=1)).tolist()
+    >>> np.array(hnc_mse(np.array([[1, 0, 0]]), np.full((1, 2, 2, 3), 3.0, "float32"), top_k=1)).tolist()
     [9.0]
     """
     per_class = ops.mean(ops.square(cams - target), axis=(1, 2))
-    return _over_hardest(labels, cams, per_class, top_k)
+    return _over_hardest(multi_hot, cams, per_class, top_k)
 
 
-def hnc_kd(labels, cams, top_k):
+def hnc_kd(multi_hot, cams, top_k):
     """Cross-entropy of the evenly spread map to those of the hardest absent classes. One value per image.
 
         -1/(hw) sum_{o in J} sum_ij log softmax_ij(M_o)  =  sum_{o in J} (logsumexp_ij M_o - mean_ij M_o)
 
     Args:
-        labels: int32 tensor, shape (batch,) or (batch, C), see `absent_classes`.
+        multi_hot: int32 tensor, shape (batch, C), of 1, 0 and IGNORE.
         cams: M, tensor of shape (batch, h, w, C).
         top_k: k >= 1; J as in `hnc_mse`.
 
@@ -69,18 +48,17 @@ def hnc_kd(labels, cams, top_k):
 
     Reference: Homogeneous negative CAM (2020), Eq 5.
 
-    >>> values = hnc_kd(np.array([0]), np.full((1, 2, 2, 3), 3.0, "float32"), top_k=1)
+    >>> values = hnc_kd(np.array([[1, 0, 0]]), np.full((1, 2, 2, 3), 3.0, "float32"), top_k=1)
     >>> np.array(values / np.log(4.0)).tolist()
     [1.0]
     """
     per_class = ops.logsumexp(cams, axis=(1, 2)) - ops.mean(cams, axis=(1, 2))
-    return _over_hardest(labels, cams, per_class, top_k)
+    return _over_hardest(multi_hot, cams, per_class, top_k)
 
 
-def _over_hardest(labels, cams, per_class, top_k):
-    num_classes = cams.shape[-1]
-    absent = absent_classes(labels, num_classes)
-    if top_k >= num_classes:
+def _over_hardest(multi_hot, cams, per_class, top_k):
+    absent = is_absent(multi_hot)
+    if top_k >= cams.shape[-1]:
         return ops.sum(ops.where(absent, per_class, 0), axis=-1)
     scores = ops.stop_gradient(ops.mean(cams, axis=(1, 2)))
     _, hardest = ops.top_k(ops.where(absent, scores, float("-inf")), top_k)
@@ -89,41 +67,47 @@ def _over_hardest(labels, cams, per_class, top_k):
     return ops.sum(ops.where(chosen, ops.take_along_axis(per_class, hardest, axis=-1), 0), axis=-1)
 
 
-def _is_counted(labels):
-    return ops.any(is_annotated(labels), axis=-1) if len(labels.shape) == 2 else is_seen(labels)
+class _HNCLoss(OpenSetLoss):
+    """What the two share: maps, label sets, and how many classes count."""
 
+    reads = ("cams",)
+    truth = ("multi_hot", "labels")
+    counted = staticmethod(lambda multi_hot: ops.any(is_annotated(multi_hot), axis=-1))
 
-def _checked(loss, labels, outputs):
-    shape = outputs["cams"].shape
-    if len(shape) != 4:
-        raise ValueError(
-            f"`{loss.name}` needs maps of shape (batch, height, width, classes), as CAMHead gives. "
-            f"Received: {tuple(shape)}"
-        )
-    labels = ops.convert_to_tensor(labels)
-    if len(labels.shape) == 2 and labels.shape[-1] == shape[-1]:
-        return multilabel_labels(labels, (shape[0], shape[-1]), loss.name)
-    return integer_labels(labels, outputs["cams"][:, 0, 0], loss.name)
+    def __init__(self, top_k, name):
+        if isinstance(top_k, bool) or int(top_k) != top_k or top_k < 1:
+            raise ValueError(f"`top_k` is a number of classes and must be an integer >= 1. Received: top_k={top_k}")
+        self.top_k = int(top_k)
+        super().__init__(name)
 
+    def checked(self, labels, outputs, kind):
+        """The labels as label sets, if they fit the maps."""
+        cams = outputs["cams"]
+        if len(cams.shape) != 4:
+            raise ValueError(
+                f"`{self.name}` needs maps of shape (batch, height, width, classes), as CAMHead gives. "
+                f"Received: {tuple(cams.shape)}"
+            )
+        if kind == "multi_hot":
+            return check_multi_hot(labels, (cams.shape[0], cams.shape[-1]), self.name)
+        return to_multi_hot(check_labels(labels, cams[:, 0, 0], self.name), cams.shape[-1])
 
-def _checked_top_k(top_k):
-    if isinstance(top_k, bool) or int(top_k) != top_k or top_k < 1:
-        raise ValueError(f"`top_k` is a number of classes and must be an integer >= 1. Received: top_k={top_k}")
-    return int(top_k)
+    def get_config(self):
+        return {**super().get_config(), "top_k": self.top_k}
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class HNCMSELoss(OpenSetLoss):
+class HNCMSELoss(_HNCLoss):
     """Homogeneous negative CAM, squared: the `cams` of absent classes are to equal a constant. Needs a `CAMHead`.
 
-    Labels are classes, shape (batch,), or multi-labels of 1, 0 and IGNORE, shape (batch, C). For a negative every class
-    is absent, so that the loss trains the rejection of background (this project's extension). The mean is over the
-    images, also those without an absent class, which contribute 0.
+    It reads label sets `multi_hot` (batch, C) where there are some, else class labels (batch,). For a negative every
+    class is absent, so that the loss trains the rejection of background (this project's extension). The mean is over
+    the images, also those without an absent class, which contribute 0.
 
     Args:
         top_k: k >= 1: only the k absent classes with the largest scores count.
         target: a, the constant.
-        name, rename: As in `OpenSetLoss`.
+        name: As in `OpenSetLoss`.
 
     Raises:
         ValueError: If `top_k` is no positive integer; when called, as `OpenSetLoss`.
@@ -134,32 +118,27 @@ class HNCMSELoss(OpenSetLoss):
     >>> loss = losses.CrossEntropyLoss() + 0.0007 * losses.HNCMSELoss(top_k=100)
     """
 
-    reads = ("cams",)
-    counted = staticmethod(_is_counted)
-    checked = _checked
-
-    def __init__(self, top_k, target=0.0, name="hnc_mse", rename=None):
-        self.top_k = _checked_top_k(top_k)
+    def __init__(self, top_k, target=0.0, name="hnc_mse"):
         self.target = float(target)
-        super().__init__(name, rename)
+        super().__init__(top_k, name)
 
     def values(self, labels, outputs):
         """The mean squared distances of each image, summed over its hardest absent classes."""
         return hnc_mse(labels, outputs["cams"], self.top_k, self.target)
 
     def get_config(self):
-        return {**super().get_config(), "top_k": self.top_k, "target": self.target}
+        return {**super().get_config(), "target": self.target}
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class HNCKDLoss(OpenSetLoss):
+class HNCKDLoss(_HNCLoss):
     """Homogeneous negative CAM, as distillation: the `cams` of absent classes are to be flat. Needs a `CAMHead`.
 
     Labels and the mean are those of `HNCMSELoss`. The least value is log(hw) for each absent class that counts, not 0.
 
     Args:
         top_k: k >= 1: only the k absent classes with the largest scores count.
-        name, rename: As in `OpenSetLoss`.
+        name: As in `OpenSetLoss`.
 
     Raises:
         ValueError: If `top_k` is no positive integer; when called, as `OpenSetLoss`.
@@ -170,17 +149,9 @@ class HNCKDLoss(OpenSetLoss):
     >>> loss = losses.CrossEntropyLoss() + 0.0065 * losses.HNCKDLoss(top_k=100)
     """
 
-    reads = ("cams",)
-    counted = staticmethod(_is_counted)
-    checked = _checked
-
-    def __init__(self, top_k, name="hnc_kd", rename=None):
-        self.top_k = _checked_top_k(top_k)
-        super().__init__(name, rename)
+    def __init__(self, top_k, name="hnc_kd"):
+        super().__init__(top_k, name)
 
     def values(self, labels, outputs):
         """The cross-entropies of each image's maps, summed over its hardest absent classes."""
         return hnc_kd(labels, outputs["cams"], self.top_k)
-
-    def get_config(self):
-        return {**super().get_config(), "top_k": self.top_k}

@@ -109,12 +109,13 @@ class Margin:
     Args:
         margin: m.
         detach: The offset scale (ψ(θ) - cos θ) takes no gradient from the angle, as in the published code of the thesis
-            and of opensphere. The default is the true derivative.
+            and of opensphere. The default is the true derivative; where ψ is the cosine less a constant they are one.
 
-    >>> class Squared(Margin):
+    >>> class Squared(losses.Margin):
     ...     def target(self, cosine):
     ...         return cosine - self.margin * (1 - cosine) ** 2
-    >>> loss = losses.CrossEntropyLoss(margin=Squared(0.5))
+    >>> losses.CrossEntropyLoss(margin=Squared(0.5)).margin
+    Squared(margin=0.5, detach=False)
     """
 
     reads = ("logits", "scale")
@@ -148,6 +149,9 @@ class Margin:
         offset = scale * (ops.stop_gradient(change) if self.detach else change)
         return ops.reshape(add_at(rows, index, ops.where(moved, offset, 0)), ops.shape(logits))
 
+    def __repr__(self):
+        return represent(self)
+
     def get_config(self):
         return {"margin": self.margin, "detach": self.detach}
 
@@ -158,11 +162,12 @@ class Margin:
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class SMSoftmax:
+class SMSoftmax(Margin):
     """Additive margin on the raw logit: z_y = φ·W_y - m. Needs `logits` only, as of a `LinearHead`.
 
     Args:
         margin: m >= 0.
+        detach: As in `Margin`; it changes nothing here.
 
     Raises:
         ValueError: If `margin` is negative.
@@ -173,24 +178,17 @@ class SMSoftmax:
     """
 
     reads = ("logits",)
+    target = None  # no function of a cosine
 
-    def __init__(self, margin=0.3):
+    def __init__(self, margin=0.3, detach=False):
         if not 0 <= margin < math.inf:
             raise ValueError(f"`margin` is a difference of logits and must be >= 0. Received: margin={margin}")
-        self.margin = float(margin)
+        super().__init__(margin, detach)
 
     def training_logits(self, labels, outputs, background=None):
         """The logits that training sees; see `Margin.training_logits`."""
         logits = outputs["logits"]
         return add_at_target(logits, labels, ops.full_like(logits[..., 0], -self.margin))
-
-    def get_config(self):
-        return {"margin": self.margin}
-
-    @classmethod
-    def from_config(cls, config):
-        """The margin that `get_config` describes."""
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -225,6 +223,7 @@ class CosFace(Margin):
 
     Args:
         margin: m, a difference of cosines, in [0, 2).
+        detach: As in `Margin`; it changes nothing here.
 
     Raises:
         ValueError: If `margin` lies outside its range.
@@ -234,17 +233,14 @@ class CosFace(Margin):
     >>> loss = losses.CrossEntropyLoss(margin=losses.CosFace(0.35))
     """
 
-    def __init__(self, margin=0.35):
+    def __init__(self, margin=0.35, detach=False):
         if not 0 <= margin < 2:
             raise ValueError(f"`margin` is a difference of cosines and must lie in [0, 2). Received: margin={margin}")
-        super().__init__(margin)
+        super().__init__(margin, detach)
 
     def target(self, cosine):
         """cos θ - m."""
         return cosface(cosine, self.margin)
-
-    def get_config(self):
-        return {"margin": self.margin}
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -264,7 +260,11 @@ class ArcFace(Margin):
     """
 
     def __init__(self, margin=0.5, detach=False):
-        check_angle(margin)
+        if not 0 <= margin < math.pi / 2:
+            degrees = " (degrees?)" if margin >= math.pi / 2 else ""
+            raise ValueError(
+                f"`margin` is an angle in radians and must lie in [0, pi/2). Received: margin={margin}{degrees}"
+            )
         super().__init__(margin, detach)
 
     def target(self, cosine):
@@ -272,10 +272,27 @@ class ArcFace(Margin):
         return arcface(cosine, self.margin)
 
 
-def check_angle(margin):
-    """Raise unless `margin` is an angle in radians in [0, π/2)."""
-    if not 0 <= margin < math.pi / 2:
-        degrees = " (degrees?)" if margin >= math.pi / 2 else ""
-        raise ValueError(
-            f"`margin` is an angle in radians and must lie in [0, pi/2). Received: margin={margin}{degrees}"
-        )
+def represent(margin):
+    """A margin as the call that makes it.
+
+    >>> represent(losses.CosFace(0.2))
+    'CosFace(margin=0.2, detach=False)'
+    """
+    arguments = ", ".join(f"{key}={value!r}" for key, value in margin.get_config().items())
+    return f"{type(margin).__name__}({arguments})"
+
+
+def check_margin(margin, optional=False):
+    """A margin as given or as its serialised dict; None too if it is optional. Raises ValueError for anything else.
+
+    >>> check_margin(losses.CosFace(0.2))
+    CosFace(margin=0.2, detach=False)
+    """
+    if isinstance(margin, dict):
+        margin = keras.saving.deserialize_keras_object(margin)
+    if (margin is None and optional) or hasattr(margin, "training_logits"):
+        return margin
+    raise ValueError(
+        f"`margin` must be a margin of cplus1_keras.losses, like `ArcFace(0.5)`{', or None' if optional else ''}. "
+        f"Received: margin={margin!r}"
+    )

@@ -1,60 +1,21 @@
-"""Several classes in one image: labels (batch, C) of 1 (present), 0 (absent) and IGNORE, and their cross-entropy."""
+"""Several classes in one image: losses on label sets, `multi_hot` (batch, C) of 1 (present), 0 (absent) and IGNORE."""
 
 import keras
 import numpy as np
 from keras import ops
 
+from cplus1_keras.labels import check_multi_hot, is_absent, is_annotated, is_present
 from cplus1_keras.losses.base import OpenSetLoss
 
 
-def is_present(labels):
-    """True where a multi-label entry says that the class is in the image.
-
-    >>> is_present(np.array([1, 0, -100]))
-    array([ True, False, False])
-    """
-    return labels == 1
-
-
-def is_absent(labels):
-    """True where a multi-label entry says that the class is not in the image.
-
-    >>> is_absent(np.array([1, 0, -100]))
-    array([False,  True, False])
-    """
-    return labels == 0
-
-
-def is_annotated(labels):
-    """True where a multi-label entry says whether the class is in the image.
-
-    >>> is_annotated(np.array([1, 0, -100]))
-    array([ True,  True, False])
-    """
-    return (labels == 0) | (labels == 1)
-
-
-def multilabel_labels(labels, batch_and_classes, name):
-    """The labels as int32, if they are integers or booleans of shape (batch, C); `name` is whose, for the error."""
-    labels = ops.convert_to_tensor(labels)
-    dtype = keras.backend.standardize_dtype(labels.dtype)
-    if not ("int" in dtype or dtype == "bool") or tuple(labels.shape[1:]) != tuple(batch_and_classes[1:]):
-        raise ValueError(
-            f"`{name}` needs labels of shape {tuple(batch_and_classes)}: 1 where a class is present, 0 where it is "
-            "absent, -100 where that is not annotated. "
-            f"Received labels of shape {tuple(labels.shape)} and dtype {dtype}."
-        )
-    return ops.cast(labels, "int32")
-
-
-def weighted_sigmoid(labels, logits, positive_rates):
-    """Sigmoid cross-entropy that weighs rare presence and common absence more. One value per label and class.
+def weighted_sigmoid(multi_hot, logits, positive_rates):
+    """Sigmoid cross-entropy that weighs rare presence and common absence more. One value per image and class.
 
         -u log σ(z), u = exp(1 - p)      for present classes
         -u log σ(-z), u = exp(p)         for absent classes, else 0
 
     Args:
-        labels: int32 tensor, shape (batch, C), of 1, 0 and IGNORE.
+        multi_hot: int32 tensor, shape (batch, C), of 1, 0 and IGNORE.
         logits: z, tensor of shape (batch, C).
         positive_rates: p, shape (C,), in [0, 1].
 
@@ -70,33 +31,97 @@ def weighted_sigmoid(labels, logits, positive_rates):
     rates = ops.convert_to_tensor(positive_rates, logits.dtype)
     of_present = ops.exp(1 - rates) * ops.softplus(-logits)
     of_absent = ops.exp(rates) * ops.softplus(logits)
-    return ops.where(is_present(labels), of_present, ops.where(is_absent(labels), of_absent, 0))
+    return _choose(multi_hot, of_present, of_absent)
+
+
+def sigmoid_cross_entropy(multi_hot, logits):
+    """Binary cross-entropy of each class. One value per image and class.
+
+        -log σ(z) for present classes,   -log σ(-z) for absent classes,   else 0
+
+    Args:
+        multi_hot: int32 tensor, shape (batch, C), of 1, 0 and IGNORE.
+        logits: z, tensor of shape (batch, C).
+
+    Returns:
+        Tensor of shape (batch, C), values >= 0.
+
+    >>> np.round(sigmoid_cross_entropy(np.array([[1, 0, -100]]), np.zeros((1, 3))), 4).tolist()  # log 2
+    [[0.6931, 0.6931, 0.0]]
+    """
+    return _choose(multi_hot, ops.softplus(-logits), ops.softplus(logits))
+
+
+def asymmetric(multi_hot, logits, gamma_negative=4.0, gamma_positive=0.0, clip=0.05):
+    """Binary focal loss with one exponent for presence, one for absence, and a threshold that drops easy absence.
+
+        -(1 - p)^γ+ log p               for present classes, p = σ(z)
+        -q^γ- log(1 - q)                for absent classes, q = max(p - m, 0);  else 0
+
+    Args:
+        multi_hot: int32 tensor, shape (batch, C), of 1, 0 and IGNORE.
+        logits: z, tensor of shape (batch, C).
+        gamma_negative: γ- >= 0.
+        gamma_positive: γ+ >= 0.
+        clip: m in [0, 1): an absent class that is less probable gives no loss.
+
+    Returns:
+        Tensor of shape (batch, C), values >= 0.
+
+    Reference: Ridnik et al., "Asymmetric loss for multi-label classification", ICCV 2021, Eq 4-7.
+
+    >>> np.round(asymmetric(np.array([[1, 0]]), np.zeros((1, 2)), 2.0, 0.0, 0.0), 4).tolist()  # log 2, 0.5² log 2
+    [[0.6931, 0.1733]]
+    """
+    absence = ops.sigmoid(-logits)
+    shifted = ops.maximum(ops.sigmoid(logits) - clip, 0)
+    of_absent = -ops.log(ops.minimum(absence + clip, 1)) if clip else ops.softplus(logits)
+    of_present = _power(absence, gamma_positive) * ops.softplus(-logits)
+    return _choose(multi_hot, of_present, _power(shifted, gamma_negative) * of_absent)
+
+
+def _power(base, exponent):
+    """The floor keeps the derivative of a power below 1 finite at 0."""
+    return ops.power(ops.maximum(base, 1e-30), exponent)
+
+
+def _choose(multi_hot, of_present, of_absent):
+    return ops.where(is_present(multi_hot), of_present, ops.where(is_absent(multi_hot), of_absent, 0))
+
+
+class _LabelSetLoss(OpenSetLoss):
+    """What the three share: label sets of the logits' shape, of which the annotated entries count."""
+
+    truth = ("multi_hot",)
+    counted = staticmethod(is_annotated)
+
+    def checked(self, labels, outputs, kind):
+        """The label sets as int32 tensor, if they have the shape of the logits."""
+        return check_multi_hot(labels, outputs["logits"].shape, self.name)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class WeightedSigmoidLoss(OpenSetLoss):
-    """Weighted sigmoid cross-entropy on `logits`, for labels (batch, C) of 1 (present), 0 (absent) and IGNORE.
+class WeightedSigmoidLoss(_LabelSetLoss):
+    """Weighted sigmoid cross-entropy on `logits`, for label sets `multi_hot`.
 
     The mean is over the annotated entries of all images.
 
     Args:
         positive_rates: For each of the C classes the share of training images that contain it, in [0, 1].
-        name, rename: As in `OpenSetLoss`.
+        name: As in `OpenSetLoss`.
 
     Raises:
-        ValueError: If a rate lies outside [0, 1]; when called, if labels do not have the shape of the logits, or the
-            logits another number of classes.
+        ValueError: If a rate lies outside [0, 1]; when called, if label sets do not have the shape of the logits, or
+            the logits another number of classes.
 
     Reference: Homogeneous negative CAM (2020), Eq 8.
 
     >>> loss = losses.WeightedSigmoidLoss(positive_rates=[0.5, 0.01])
-    >>> round(float(loss(np.array([[1, 0]]), {"logits": np.zeros((1, 2), "float32")})), 4)
+    >>> round(float(loss({"multi_hot": np.array([[1, 0]])}, {"logits": np.zeros((1, 2), "float32")})), 4)
     0.9215
     """
 
-    counted = staticmethod(is_annotated)
-
-    def __init__(self, positive_rates, name="weighted_sigmoid", rename=None):
+    def __init__(self, positive_rates, name="weighted_sigmoid"):
         rates = np.asarray(positive_rates, "float64")
         if rates.ndim != 1 or not rates.size or not np.all((rates >= 0) & (rates <= 1)):
             raise ValueError(
@@ -104,21 +129,85 @@ class WeightedSigmoidLoss(OpenSetLoss):
                 f"Received: positive_rates={positive_rates}"
             )
         self.positive_rates = rates.tolist()
-        super().__init__(name, rename)
+        super().__init__(name)
 
-    def checked(self, labels, outputs):
-        """The labels as int32 tensor, if they have the shape of the logits."""
+    def checked(self, labels, outputs, kind):
+        """The label sets as int32 tensor, if they have the shape of the logits."""
         shape = outputs["logits"].shape
         if shape[-1] != len(self.positive_rates):
             raise ValueError(
                 f"`{self.name}` has {len(self.positive_rates)} `positive_rates`, so it needs as many logits. "
                 f"Received logits of shape {tuple(shape)}."
             )
-        return multilabel_labels(labels, shape, self.name)
+        return super().checked(labels, outputs, kind)
 
     def values(self, labels, outputs):
-        """The weighted cross-entropy of each annotated entry."""
+        """The weighted cross-entropy of each entry."""
         return weighted_sigmoid(labels, outputs["logits"], self.positive_rates)
 
     def get_config(self):
         return {**super().get_config(), "positive_rates": self.positive_rates}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class MultiLabelCrossEntropyLoss(_LabelSetLoss):
+    """Binary cross-entropy of each class on `logits`, for label sets `multi_hot`; the mean is over annotated entries.
+
+    Args:
+        name: As in `OpenSetLoss`.
+
+    Raises:
+        ValueError: When called, if label sets do not have the shape of the logits.
+
+    >>> loss = losses.MultiLabelCrossEntropyLoss()
+    >>> round(float(loss({"multi_hot": np.array([[1, -100]])}, {"logits": np.zeros((1, 2), "float32")})), 4)
+    0.6931
+    """
+
+    def __init__(self, name="multi_label_cross_entropy"):
+        super().__init__(name)
+
+    def values(self, labels, outputs):
+        """The cross-entropy of each entry."""
+        return sigmoid_cross_entropy(labels, outputs["logits"])
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class AsymmetricLoss(_LabelSetLoss):
+    """Asymmetric loss on `logits`, for label sets `multi_hot`: the many absent classes count less the surer they are.
+
+    The mean is over the annotated entries (the authors' code sums), with the true derivative (their code takes the
+    focusing factors as constants).
+
+    Args:
+        gamma_negative: γ- >= 0, the exponent for absent classes.
+        gamma_positive: γ+ >= 0, for present ones; 0 in the paper's experiments.
+        clip: m in [0, 1), the probability below which an absent class gives no loss.
+        name: As in `OpenSetLoss`.
+
+    Raises:
+        ValueError: If an argument lies outside its range; when called, if label sets do not have the logits' shape.
+
+    Reference: Ridnik et al., "Asymmetric loss for multi-label classification", ICCV 2021, Eq 4-7.
+
+    >>> loss = losses.AsymmetricLoss(gamma_negative=2.0, clip=0.0)
+    >>> round(float(loss({"multi_hot": np.array([[0]])}, {"logits": np.zeros((1, 1), "float32")})), 4)  # 0.5² log 2
+    0.1733
+    """
+
+    def __init__(self, gamma_negative=4.0, gamma_positive=0.0, clip=0.05, name="asymmetric"):
+        if not (0 <= gamma_negative < np.inf and 0 <= gamma_positive < np.inf and 0 <= clip < 1):
+            raise ValueError(
+                "`gamma_negative` and `gamma_positive` must be >= 0 and `clip` in [0, 1). Received: "
+                f"gamma_negative={gamma_negative}, gamma_positive={gamma_positive}, clip={clip}"
+            )
+        self.gamma_negative, self.gamma_positive, self.clip = float(gamma_negative), float(gamma_positive), float(clip)
+        super().__init__(name)
+
+    def values(self, labels, outputs):
+        """The asymmetric loss of each entry."""
+        return asymmetric(labels, outputs["logits"], self.gamma_negative, self.gamma_positive, self.clip)
+
+    def get_config(self):
+        config = {"gamma_negative": self.gamma_negative, "gamma_positive": self.gamma_positive, "clip": self.clip}
+        return {**super().get_config(), **config}

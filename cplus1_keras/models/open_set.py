@@ -8,7 +8,10 @@ import numpy as np
 from keras import ops
 
 from cplus1_keras import replicas
+from cplus1_keras.labels import is_known
+from cplus1_keras.layers.hooks import OpenSetLayer, complete, find_hooks, labels_for, named
 from cplus1_keras.losses.base import OpenSetLoss
+from cplus1_keras.losses.classification import BackgroundCrossEntropyLoss
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -16,18 +19,20 @@ class OpenSetModel(keras.Model):
     """A functional Keras model whose outputs are a dict of named tensors, trained by one loss on labels and outputs.
 
     Stock `compile`, `fit`, `evaluate`, `predict`, callbacks and `.keras` files. What differs:
+    - `y` is one tensor, which goes by the name `labels`, or a dict of named tensors, like `{"multi_hot": sets}`. Losses
+      and metrics read these, the outputs, and what layers make of both (`layers.OpenSetLayer`), by name.
     - `loss` is one loss of `cplus1_keras.losses`; the terms of a sum are logged by name, unweighted, over all replicas.
-    - `metrics` is a dict from the name of an output to its metrics; each gets the labels and that output.
-    - Layers with `update(labels, outputs)` are called in training, those with `handed(outputs)` always, between forward
-      pass and loss: class centres and other state live there.
-    - `class_weight` may have the key -1, for negatives. It weighs the loss, not the metrics.
+    - `metrics` is a dict from the name of an output to its metrics; each gets the labels of that output (`multi_hot`
+      where there are no `labels`) and the output.
+    - `class_weight` may have the key -1, for negatives. It weighs each term of the loss by the labels that it reads, in
+      training only, and no metric.
+    - Labels that are no class of the head make the loss NaN in a graph; `fit` names them if they are an array.
 
     Args:
         *args, **kwargs: Those of `keras.Model`: `inputs`, `outputs` (a dict), `name`.
 
     Raises:
-        ValueError: When trained with a loss that is none of this package, metrics that are no dict, or labels that are
-            not one tensor.
+        ValueError: When trained with a loss that is none of this package, metrics that are no dict, or without labels.
 
     >>> images = keras.Input((28, 28, 1))
     >>> features = keras.layers.Dense(2)(keras.layers.Flatten()(images))
@@ -38,52 +43,88 @@ class OpenSetModel(keras.Model):
     _class_weight = None
     _trackers = types.SimpleNamespace(loss=None, means={})
 
-    def fit(self, *args, class_weight=None, **kwargs):
+    def fit(self, x=None, y=None, *args, class_weight=None, **kwargs):
         """Train; see `keras.Model.fit`. The keys of `class_weight` are known classes and -1 for negatives."""
+        self._check_label_values(y)
         if class_weight is None:
-            return super().fit(*args, **kwargs)
+            return super().fit(x, y, *args, **kwargs)
         # Stock Keras looks weights up by the label, which fails on -1, so the loss looks them up in a table instead.
-        self.__dict__["_class_weight"] = _weight_table(class_weight)
+        self.__dict__["_class_weight"] = _weight_table(class_weight, self._num_classes())
         self.train_function = None
         try:
-            return super().fit(*args, **kwargs)
+            return super().fit(x, y, *args, **kwargs)
         finally:
             self.__dict__["_class_weight"] = None
             self.train_function = None
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss, after the layers with state have seen the batch; see `keras.Model.compute_loss`."""
+        """The loss, after the hooks of the layers have seen the batch; see `keras.Model.compute_loss`."""
         self._check(y, y_pred)
-        outputs = dict(y_pred)
-        for layer in self._flatten_layers(include_self=False):
-            if training and hasattr(layer, "update"):
-                layer.update(y, outputs)
-            if hasattr(layer, "handed"):
-                outputs.update(layer.handed(outputs))
-        if training and self._class_weight is not None:
-            index = ops.clip(ops.cast(y, "int32"), -1, len(self._class_weight) - 2) + 1
-            weight = ops.take(self._class_weight, index)
-            sample_weight = weight if sample_weight is None else weight * ops.cast(sample_weight, weight.dtype)
-        means = self._term_means()
-        loss = 0.0
+        given = named(y)
+        tensors = complete(self.layers, {**y_pred, **given}, training)
+        means, loss = self._term_means(), 0.0
+        batch = ops.shape(next(iter(given.values())))[0]
         for weight, term in self.loss.terms():
-            value = term(y, outputs, sample_weight)
+            name = term.name_of_labels(tensors)
+            weights = _weights_for(name, sample_weight)
+            if training and self._class_weight is not None:
+                weights = self._weigh_classes(name, tensors[name], weights)
+            value = term(tensors, tensors, weights)
             loss = loss + weight * value
             if means:
-                means[term.name].update_state(value * replicas.count(), sample_weight=ops.shape(y)[0])
+                means[term.name].update_state(value * replicas.count(), sample_weight=batch)
         for additional in self.losses:
             loss = loss + ops.cast(self._aggregate_additional_loss(additional), loss.dtype)
+        self._update_metrics(y_pred, tensors, sample_weight)
         return loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """The metrics, each on the labels and its output; see `keras.Model.compute_metrics`."""
-        return super().compute_metrics(x, dict.fromkeys(y_pred, y), y_pred, sample_weight)
+        """The metrics, which `compute_loss` has updated: some labels that they read exist only there."""
+        unbuilt = self._compile_metrics is not None and not self._compile_metrics.built
+        return {} if unbuilt else self.get_metrics_result()  # Keras's symbolic build comes here before the loss
+
+    def _update_metrics(self, y_pred, tensors, sample_weight):
+        compiled = self._compile_metrics
+        if compiled is None:
+            return
+        # Keras has no public way to ask; `compile` without metrics leaves the old ones in place.
+        asked = {"metrics": compiled._user_metrics, "weighted_metrics": compiled._user_weighted_metrics}
+        # The model's own outputs, not what a layer provides in their place, like AdaCos the logits of this step.
+        tensors = {**tensors, **y_pred}
+        _check_metrics(asked, tensors)
+        asked = {name for metrics in asked.values() for name in metrics or ()}
+        # All outputs, since Keras names the metrics of an only one otherwise.
+        read = {name: value for name, value in y_pred.items() if not isinstance(value, dict | list | tuple)}
+        read |= {name: ops.stop_gradient(tensors[name]) for name in asked}
+        labels = read | {name: labels_for(tensors, name, ("labels", "multi_hot")) for name in asked}
+        compiled.update_state(labels, read, _weights_for("labels", sample_weight))
+
+    def _weigh_classes(self, name, labels, sample_weight):
+        """The weights of a term: those of the samples times those of their labels' classes."""
+        if name.endswith("multi_hot"):
+            raise ValueError(
+                "`class_weight` weighs labels that name one class each, and this loss reads `multi_hot`. Give weights "
+                "of classes to the loss, like `WeightedSigmoidLoss(positive_rates)`."
+            )
+        index = ops.clip(ops.cast(labels, "int32"), -1, len(self._class_weight) - 2) + 1
+        weight = ops.take(self._class_weight, index)
+        if sample_weight is None:
+            return weight
+        sample_weight = ops.cast(sample_weight, weight.dtype)
+        while len(sample_weight.shape) < len(weight.shape):
+            sample_weight = ops.expand_dims(sample_weight, -1)
+        return weight * sample_weight
 
     def _symbolic_build(self, iterator=None, data_batch=None):
         if data_batch is not None:
             # Under a strategy Keras first takes the mean of the batch over the replicas, and labels become floats.
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data_batch)
-            data_batch = (x, ops.cast(y, "int32") if ops.is_tensor(y) else y, sample_weight)
+            if isinstance(y, dict):
+                whole = [name for name in y if name.endswith(("labels", "multi_hot"))]
+                y = {**y, **{name: ops.cast(y[name], "int32") for name in whole}}
+            elif ops.is_tensor(y):
+                y = ops.cast(y, "int32")
+            data_batch = (x, y, sample_weight)
         super()._symbolic_build(iterator, data_batch)
 
     @property
@@ -110,35 +151,75 @@ class OpenSetModel(keras.Model):
                 "OpenSetModel trains with one loss of cplus1_keras.losses, for example "
                 f"`compile(optimizer, CrossEntropyLoss())`. Received: loss={self.loss!r}"
             )
-        if labels is None or isinstance(labels, dict | list | tuple):
+        if labels is None or isinstance(labels, list | tuple):
             raise ValueError(
-                "OpenSetModel needs the labels as one tensor of integers: `fit(images, labels)`. "
-                f"Received: {type(labels).__name__}"
+                "OpenSetModel needs labels: one tensor of integers, `fit(images, labels)`, or a dict of named tensors, "
+                f'`fit(images, {{"multi_hot": sets}})`. Received: {type(labels).__name__}'
             )
         if not isinstance(outputs, dict):
             raise ValueError(
                 "OpenSetModel needs a dict of named outputs, as the heads of cplus1_keras.heads give. "
                 f"Received: {type(outputs).__name__}"
             )
-        compiled = self._compile_config.config  # not `get_compile_config()`, which reads weights, impossible in a graph
-        for argument in ("metrics", "weighted_metrics"):
-            given = compiled.get(argument)
-            if given is not None and (not isinstance(given, dict) or set(given) - set(outputs)):
-                raise ValueError(
-                    f"`{argument}` must be a dict from outputs to lists of metrics, like "
-                    f"{{'logits': [KnownAccuracy({outputs['logits'].shape[-1]})]}}; this model gives "
-                    f"{sorted(outputs)}. Received: {list(given) if isinstance(given, dict) else given}"
-                )
+        twice = sorted(set(outputs) & set(labels if isinstance(labels, dict) else ("labels",)))
+        if twice:
+            raise ValueError(
+                f"The data set and the model both give {twice}, and losses could not tell them apart. Name labels like "
+                "`labels` or `multi_hot`, and outputs otherwise."
+            )
+
+    def _num_classes(self):
+        """The number of known classes that labels may name, as far as the outputs tell."""
+        outputs = self.output if isinstance(getattr(self, "output", None), dict) else {}
+        if "logits" not in outputs or not isinstance(getattr(self, "loss", None), OpenSetLoss):
+            return None
+        reading = [term for _, term in self.loss.terms() if not term.prefix]
+        return outputs["logits"].shape[-1] - any(isinstance(term, BackgroundCrossEntropyLoss) for term in reading)
+
+    def _check_label_values(self, y):
+        """Refuse an array of labels beyond the classes, which in a graph would make the loss and all weights NaN."""
+        labels, num_classes = y.get("labels") if isinstance(y, dict) else y, self._num_classes()
+        if num_classes is None or not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
+            return
+        if any(type(layer).targets is not OpenSetLayer.targets for layer in find_hooks(self.layers)):
+            return  # it makes other labels of these
+        beyond = np.unique(labels[is_known(labels) & (labels >= num_classes)])
+        if beyond.size:
+            raise ValueError(
+                f"Labels name the known classes 0..{num_classes - 1}, or are -1 (negative), -2 (unknown), -100 (ignored). "
+                f"Received also: {beyond[:5].tolist()}. Give the head as many classes, or relabel them."
+            )
 
 
-def _weight_table(class_weight):
+def _weights_for(name, sample_weight):
+    """The weights of the samples for labels of a name; Keras repeats those of arrays beside a dict of labels."""
+    if isinstance(sample_weight, dict):
+        return sample_weight.get(name, next(iter(sample_weight.values()), None))
+    return sample_weight
+
+
+def _check_metrics(asked, tensors):
+    for argument, given in asked.items():
+        if given is not None and (not isinstance(given, dict) or set(given) - set(tensors)):
+            raise ValueError(
+                f"`{argument}` must be a dict from outputs to lists of metrics, like "
+                f"{{'logits': [KnownAccuracy(10)]}}; there are {sorted(tensors)}. "
+                f"Received: {list(given) if isinstance(given, dict) else given}"
+            )
+
+
+def _weight_table(class_weight, num_classes):
     """Weights by label + 1: the negatives, each known, and a last 1 for the classes above."""
-    wrong = [key for key in class_weight if not isinstance(key, int | np.integer) or key < -1]
+    most = np.inf if num_classes is None else num_classes - 1
+    wrong = [key for key in class_weight if not isinstance(key, int | np.integer) or not -1 <= key <= most]
     if wrong:
         raise ValueError(
-            f"The keys of `class_weight` must be known classes >= 0, or -1 for negatives. Received: {wrong}"
+            "The keys of `class_weight` must be known classes >= 0, or -1 for negatives"
+            f"{'' if num_classes is None else f'; this model has the classes 0..{num_classes - 1}'}. Received: {wrong}"
         )
     table = np.ones(max(class_weight, default=-1) + 3, "float32")
     for key, weight in class_weight.items():
+        if not 0 <= weight < np.inf:
+            raise ValueError(f"The weights of `class_weight` must be numbers >= 0. Received: {{{key}: {weight}}}")
         table[key + 1] = weight
     return table

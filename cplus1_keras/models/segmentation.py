@@ -19,7 +19,7 @@ def segmentation_model(images, features, head, auxiliary_logits=None, name="segm
     What is per class (`logits`, `cosines`, `scale`, `distances`) is resized bilinearly to the image, so cross-entropy
     reads logits of each pixel. `features`, `embeddings` and all else stay at the features' own size, so that the C+1
     loss never holds a vector for each pixel; losses and centres take the labels of pixels there by nearest neighbour
-    (`grids.nearest`).
+    (`labels.nearest`).
 
     `predict` concatenates every output that a model has: predict through `keras.Model(model.input, {"logits":
     model.output["logits"]})`.
@@ -74,7 +74,7 @@ def deeplab_v3_plus(
         head: A head, or any function from features to named outputs. The framework's own classifier is
             `LinearHead(num_classes, use_bias=True, background=True)`.
         auxiliary: A head for the FCN on the last map but one, or None. It gives `auxiliary_logits`, for a term
-            `0.4 * BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})`.
+            `0.4 * BackgroundCrossEntropyLoss().of("auxiliary_")`.
         channels, low_level_channels, dropout: As in `deeplab_features`.
         rates: Dilations of the context; None takes (12, 24, 36) at stride 8, (6, 12, 18) at stride 16, and so on.
         name: The model's name.
@@ -158,7 +158,7 @@ def ocrnet(backbone, head, auxiliary, channels=512, key_channels=256, name="ocrn
         backbone: `keras.Model` from images to a list of maps, fine to coarse, such as `backbones.hrnet`.
         head: A head, or any function from features to named outputs.
         auxiliary: The head of the first classifier, with the same classes. It gives `auxiliary_logits`, for a term
-            `0.4 * BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})`.
+            `0.4 * BackgroundCrossEntropyLoss().of("auxiliary_")`.
         channels, key_channels: As in `ocr_features`.
         name: The model's name.
 

@@ -19,16 +19,24 @@ def at_least_float32(x):
     return ops.cast(x, "float32")
 
 
+def root(x):
+    """Square root of numbers >= 0. Its gradient is 0 where they are 0, instead of infinite.
+
+    >>> float(root(np.float64(9.0)))
+    3.0
+    """
+    positive = x > 0
+    # Both branches of a `where` are differentiated, so the unused one must be finite too.
+    return ops.where(positive, ops.sqrt(ops.where(positive, x, 1)), 0)
+
+
 def norm(x, axis=-1, keepdims=False):
     """Euclidean norm. Its gradient is 0 where the vector is 0, instead of NaN.
 
     >>> float(norm(np.array([3.0, 4.0])))
     5.0
     """
-    square = ops.sum(ops.square(x), axis=axis, keepdims=keepdims)
-    positive = square > 0
-    # Both branches of a `where` are differentiated, so the unused one must be finite too.
-    return ops.where(positive, ops.sqrt(ops.where(positive, square, 1)), 0)
+    return root(ops.sum(ops.square(x), axis=axis, keepdims=keepdims))
 
 
 def divide(x, y):
@@ -39,15 +47,6 @@ def divide(x, y):
     """
     nonzero = ops.not_equal(y, 0)
     return ops.where(nonzero, x / ops.where(nonzero, y, 1), 0)
-
-
-def normalize(x, axis=-1):
-    """The vector divided by its norm; the zero vector stays zero, with a zero gradient.
-
-    >>> np.asarray(normalize(np.array([3.0, 4.0]))).tolist()
-    [0.6, 0.8]
-    """
-    return divide(x, norm(x, axis=axis, keepdims=True))
 
 
 def sine(cosine):

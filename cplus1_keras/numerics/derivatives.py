@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from cplus1_keras.numerics import divide, norm, normalize
+from cplus1_keras.numerics.arithmetic import divide, norm
 
 
-def with_kept(forward, backward, *tensors):
+def with_gradient(forward, backward, *tensors):
     """`forward(*tensors)` with a derivative of our own, which may use what the forward pass has computed.
 
     PyTorch's second derivatives do not see what a closure keeps, so there the forward pass runs once more.
@@ -19,7 +19,7 @@ def with_kept(forward, backward, *tensors):
     Returns:
         The result, a tensor.
 
-    >>> cube = lambda x: with_kept(lambda x: (x * x * x, x * x), lambda up, xs, kept: (3 * kept[0] * up,), x)
+    >>> cube = lambda x: with_gradient(lambda x: (x * x * x, x * x), lambda up, xs, kept: (3 * kept[0] * up,), x)
     >>> float(cube(ops.array(2.0)))
     8.0
     """
@@ -31,11 +31,32 @@ def with_kept(forward, backward, *tensors):
         def gradient(*arguments, upstream=None):
             if upstream is None:
                 return backward(arguments[0], inputs, kept)
-            return backward(upstream, arguments, forward(*arguments)[1:])
+            return backward(upstream, arguments, forward(*arguments)[1:] if kept else kept)
 
         return result, gradient
 
     return differentiable(*tensors)
+
+
+def unit(x):
+    """Vectors (..., K) divided by their norms; zero vectors stay zero, with a zero gradient. It keeps `x` only.
+
+    >>> np.array(unit(np.array([3.0, 4.0]))).tolist()
+    [0.6, 0.8]
+    """
+    return with_gradient(lambda x: (_unit(x),), _unit_gradient, ops.convert_to_tensor(x))
+
+
+def _unit(x):
+    length = norm(x, keepdims=True)
+    return x / ops.where(length > 0, length, 1)
+
+
+def _unit_gradient(upstream, tensors, kept):
+    (x,) = tensors
+    inverse = divide(1, norm(x, keepdims=True))
+    along = ops.sum(x * upstream, axis=-1, keepdims=True) * inverse * inverse * inverse  # in this order: no overflow
+    return (inverse * upstream - along * x,)
 
 
 def product_with_units(x, kernel):
@@ -58,13 +79,7 @@ def product_with_units(x, kernel):
     [[2.2, 0.0]]
     """
     x = ops.convert_to_tensor(x)
-    return with_kept(_product_with_units, _product_with_units_gradient, x, ops.cast(kernel, x.dtype))
-
-
-def product_with_units_plain(x, kernel):
-    """`product_with_units` with the derivative of autodiff."""
-    x = ops.convert_to_tensor(x)
-    return ops.matmul(x, normalize(ops.cast(kernel, x.dtype), axis=0))
+    return with_gradient(_product_with_units, _product_with_units_gradient, x, ops.cast(kernel, x.dtype))
 
 
 def _product_with_units(x, kernel):
@@ -94,7 +109,7 @@ def as_rows(x):
 
 
 def take_at(rows, index):
-    """The entry of each row that `index` names: (N, C) and (N,) to (N,).
+    """The entry of each row that `index` names: (..., C) and (...) to (...).
 
     >>> np.array(take_at(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 0]))).tolist()
     [2.0, 3.0]
@@ -103,17 +118,9 @@ def take_at(rows, index):
 
 
 def add_at(rows, index, values):
-    """The rows with a value added to the one entry of each that `index` names.
+    """The rows (N, C) with a value (N,) added to the one entry of each that `index` (N,) names.
 
     In a TensorFlow graph nothing is copied where nobody else holds the rows.
-
-    Args:
-        rows: Tensor of shape (N, C).
-        index: int32 tensor of shape (N,), in 0..C-1.
-        values: Tensor of shape (N,).
-
-    Returns:
-        Tensor of shape (N, C).
 
     >>> np.array(add_at(np.zeros((2, 2)), np.array([1, 0]), np.array([2.0, 3.0]))).tolist()
     [[0.0, 2.0], [3.0, 0.0]]

@@ -1,71 +1,16 @@
-"""Unit vectors and squared distances to class centres, at the cost of one matrix product and with lean derivatives.
+"""Squared distances to class centres, at the cost of one matrix product and with lean derivatives.
 
 Autodiff of these formulas keeps several copies of the features for the backward pass; with 65,536 pixels of 256
-features each is 64 MB. The functions here keep their arguments only and compute the rest again. Beside each stands its
-plain form, with which the tests compare it.
+features each is 64 MB. The functions here keep their arguments only and compute the rest again.
 """
 
 from keras import ops
 
-from cplus1_keras.numerics import divide, norm, normalize
+from cplus1_keras.numerics.arithmetic import divide, norm
+from cplus1_keras.numerics.derivatives import as_rows, unit, with_gradient
 
 ONE_HOT_CLASSES = 64
 """Up to so many classes `class_sums` is a product."""
-
-
-def with_gradient(function, gradient, *tensors):
-    """`function(*tensors)`, with `gradient(upstream, *tensors)` as the tuple of its derivatives.
-
-    Args:
-        function: Map from tensors to one tensor.
-        gradient: Map from the upstream gradient and the same tensors to a tuple of gradients, one per tensor.
-        *tensors: Tensors, no variables.
-
-    Returns:
-        What `function` returns.
-
-    >>> float(with_gradient(lambda x: x * x, lambda upstream, x: (2 * x * upstream,), ops.array(3.0)))
-    9.0
-    """
-
-    @ops.custom_gradient
-    def differentiable(*inputs):
-        def backward(*arguments, upstream=None):
-            # PyTorch passes the inputs too, and its second derivatives need those rather than the closure's.
-            return gradient(arguments[0], *inputs) if upstream is None else gradient(upstream, *arguments)
-
-        return function(*inputs), backward
-
-    return differentiable(*tensors)
-
-
-def unit(x):
-    """Vectors divided by their norms, as `numerics.normalize`: zero vectors stay zero, with a zero gradient.
-
-    Args:
-        x: Tensor of shape (..., K).
-
-    Returns:
-        Tensor of shape (..., K).
-
-    >>> np.array(unit(np.array([3.0, 4.0]))).tolist()
-    [0.6, 0.8]
-    """
-    return with_gradient(_unit, _unit_gradient, ops.convert_to_tensor(x))
-
-
-unit_plain = normalize
-
-
-def _unit(x):
-    length = norm(x, keepdims=True)
-    return x / ops.where(length > 0, length, 1)
-
-
-def _unit_gradient(upstream, x):
-    inverse = divide(1, norm(x, keepdims=True))
-    along = ops.sum(x * upstream, axis=-1, keepdims=True) * inverse * inverse * inverse  # in this order: no overflow
-    return (inverse * upstream - along * x,)
 
 
 def squared_distances(x, centers):
@@ -85,17 +30,16 @@ def squared_distances(x, centers):
     >>> np.array(squared_distances(np.array([[0.0, 3.0]]), np.array([[4.0, 0.0], [0.0, 1.0]]))).tolist()
     [[25.0, 4.0]]
     """
-    return with_gradient(squared_distances_plain, _squared_distances_gradient, *_tensors(x, centers))
+    return with_gradient(_squared_distances, _squared_distances_gradient, *_tensors(x, centers))
 
 
-def squared_distances_plain(x, centers):
-    """`squared_distances` with the derivative of autodiff."""
-    x, centers = _tensors(x, centers)
+def _squared_distances(x, centers):
     square = ops.sum(ops.square(x), axis=-1, keepdims=True) - 2 * ops.matmul(x, ops.transpose(centers))
-    return _nearest_directly(square + ops.sum(ops.square(centers), axis=-1), x, centers)
+    return (_nearest_directly(square + ops.sum(ops.square(centers), axis=-1), x, centers),)
 
 
-def _squared_distances_gradient(upstream, x, centers):
+def _squared_distances_gradient(upstream, tensors, kept):
+    x, centers = tensors
     doubled = 2 * upstream
     to_x = ops.sum(doubled, axis=-1, keepdims=True) * x - ops.matmul(doubled, centers)
     return to_x, _to_centers(doubled, doubled, x, centers)
@@ -116,18 +60,17 @@ def unit_squared_distances(x, centers):
     >>> np.array(unit_squared_distances(np.array([[0.0, 3.0]]), np.array([[1.0, 0.0], [0.0, 3.0]]))).tolist()
     [[2.0, 4.0]]
     """
-    return with_gradient(unit_squared_distances_plain, _unit_squared_distances_gradient, *_tensors(x, centers))
+    return with_gradient(_unit_squared_distances, _unit_squared_distances_gradient, *_tensors(x, centers))
 
 
-def unit_squared_distances_plain(x, centers):
-    """`unit_squared_distances` with the derivative of autodiff."""
-    x, centers = _tensors(x, centers)
+def _unit_squared_distances(x, centers):
     length, products = _length_and_products(x, centers)
     square = ops.cast(length > 0, x.dtype) - 2 * divide(products, length) + ops.sum(ops.square(centers), axis=-1)
-    return _nearest_directly(square, _unit(x), centers)
+    return (_nearest_directly(square, unit(x), centers),)
 
 
-def _unit_squared_distances_gradient(upstream, x, centers):
+def _unit_squared_distances_gradient(upstream, tensors, kept):
+    x, centers = tensors
     length, products = _length_and_products(x, centers)
     doubled = divide(2 * upstream, length)
     along = divide(ops.sum(doubled * divide(products, length), axis=-1, keepdims=True), length)
@@ -142,13 +85,13 @@ def _length_and_products(x, centers):
 def _nearest_directly(square, x, centers):
     nearest = ops.argmin(square, axis=-1)
     is_nearest = ops.expand_dims(nearest, -1) == ops.arange(centers.shape[0], dtype=nearest.dtype)
-    own = own_squared_distance_plain(x, centers, nearest)
+    own = _own_squared_distance(x, centers, nearest)
     return ops.where(is_nearest, ops.expand_dims(own, -1), ops.maximum(square, 0))
 
 
 def _to_centers(of_centers, of_rows, x, centers):
-    number = ops.expand_dims(ops.sum(_rows(of_centers), axis=0), -1)
-    return number * centers - ops.matmul(ops.transpose(_rows(of_rows)), _rows(x))
+    number = ops.expand_dims(ops.sum(as_rows(of_centers), axis=0), -1)
+    return number * centers - ops.matmul(ops.transpose(as_rows(of_rows)), as_rows(x))
 
 
 def own_squared_distance(x, centers, index):
@@ -169,15 +112,15 @@ def own_squared_distance(x, centers, index):
     [4.0]
     """
 
-    def gradient(upstream, x, centers):
+    def backward(upstream, tensors, kept):
+        x, centers = tensors
         to_x = ops.expand_dims(2 * upstream, -1) * (x - ops.take(centers, index, axis=0))
-        return to_x, -class_sums(_rows(to_x), ops.reshape(index, (-1,)), centers.shape[0])
+        return to_x, -class_sums(as_rows(to_x), ops.reshape(index, (-1,)), centers.shape[0])
 
-    return with_gradient(lambda x, c: own_squared_distance_plain(x, c, index), gradient, *_tensors(x, centers))
+    return with_gradient(lambda x, c: (_own_squared_distance(x, c, index),), backward, *_tensors(x, centers))
 
 
-def own_squared_distance_plain(x, centers, index):
-    """`own_squared_distance` with the derivative of autodiff."""
+def _own_squared_distance(x, centers, index):
     return ops.sum(ops.square(x - ops.take(centers, index, axis=0)), axis=-1)
 
 
@@ -205,20 +148,6 @@ def class_sums(rows, index, num_classes):
     return ops.matmul(ops.transpose(of_class), rows)
 
 
-def root(square):
-    """The square root of a squared distance; its gradient is 0 where the distance is 0, instead of NaN.
-
-    >>> float(root(np.float64(9.0)))
-    3.0
-    """
-    positive = square > 0
-    return ops.where(positive, ops.sqrt(ops.where(positive, square, 1)), 0)
-
-
 def _tensors(x, centers):
     x = ops.convert_to_tensor(x)
     return x, ops.cast(centers, x.dtype)
-
-
-def _rows(x):
-    return ops.reshape(x, (-1, x.shape[-1]))

@@ -6,8 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cplus1_keras.grids import nearest
-from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
+from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN, nearest
 from cplus1_keras.palettes import palette
 from cplus1_keras.plots.style import INK, canvas
 

@@ -5,7 +5,8 @@ from keras import ops
 
 from cplus1_keras.labels import is_known, is_negative, is_seen
 from cplus1_keras.losses.base import OpenSetLoss
-from cplus1_keras.numerics.derivatives import add_at, as_rows, take_at, with_kept
+from cplus1_keras.losses.margins import check_margin
+from cplus1_keras.numerics.derivatives import add_at, as_rows, take_at, with_gradient
 
 
 def cross_entropy(labels, logits):
@@ -117,15 +118,7 @@ def sparse_cross_entropy(index, logits, even=None):
         gradient = gradient - ops.expand_dims(ops.where(even, upstream / rows.shape[-1], 0), -1)
         return (add_at(gradient, index, ops.where(even, 0, -upstream)),)
 
-    return ops.reshape(with_kept(forward, backward, rows), ops.shape(logits)[:-1])
-
-
-def sparse_cross_entropy_plain(index, logits, even=None):
-    """`sparse_cross_entropy` with the derivative of autodiff."""
-    values = ops.sparse_categorical_crossentropy(index, logits, from_logits=True)
-    if even is None:
-        return values
-    return ops.where(even, ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1), values)
+    return ops.reshape(with_gradient(forward, backward, rows), ops.shape(logits)[:-1])
 
 
 def _known_or_nan(labels, logits, values):
@@ -134,35 +127,30 @@ def _known_or_nan(labels, logits, values):
     return ops.where(inside, values(index, logits), float("nan"))
 
 
-def _margin(margin):
-    """The margin and the names of the outputs that a loss with it reads."""
-    if isinstance(margin, dict):
-        margin = keras.saving.deserialize_keras_object(margin)
-    if margin is None:
-        return None, ("logits",)
-    if not hasattr(margin, "training_logits"):
-        raise ValueError(
-            "`margin` must be a margin of cplus1_keras.losses, like `ArcFace(0.5)`, or None. "
-            f"Received: margin={margin!r}"
-        )
-    return margin, margin.reads
+class _WithMargin(OpenSetLoss):
+    """What the three share: a margin, of which they read what it reads."""
 
+    def __init__(self, margin, name):
+        self.margin = check_margin(margin, optional=True)
+        if self.margin is not None:
+            self.reads = self.margin.reads
+        super().__init__(name)
 
-def _training_logits(margin, labels, outputs, background=None):
-    return outputs["logits"] if margin is None else margin.training_logits(labels, outputs, background)
+    def logits(self, labels, outputs, background=None):
+        """The logits that training sees."""
+        return outputs["logits"] if self.margin is None else self.margin.training_logits(labels, outputs, background)
 
-
-def _margin_config(margin):
-    return margin and keras.saving.serialize_keras_object(margin)
+    def get_config(self):
+        return {**super().get_config(), "margin": self.margin and keras.saving.serialize_keras_object(self.margin)}
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class CrossEntropyLoss(OpenSetLoss):
+class CrossEntropyLoss(_WithMargin):
     """Softmax cross-entropy on the knowns; negatives count for nothing. With a margin: CosFace, ArcFace and their kin.
 
     Args:
         margin: A margin of this package, or None.
-        name, rename: As in `OpenSetLoss`.
+        name: As in `OpenSetLoss`.
 
     Raises:
         ValueError: If `margin` is no margin; when called, as `OpenSetLoss`.
@@ -174,25 +162,21 @@ class CrossEntropyLoss(OpenSetLoss):
     1.3863
     """
 
-    def __init__(self, margin=None, name="cross_entropy", rename=None):
-        self.margin, self.reads = _margin(margin)
-        super().__init__(name, rename)
+    def __init__(self, margin=None, name="cross_entropy"):
+        super().__init__(margin, name)
 
     def values(self, labels, outputs):
         """-log p_y of each label."""
-        return cross_entropy(labels, _training_logits(self.margin, labels, outputs))
-
-    def get_config(self):
-        return {**super().get_config(), "margin": _margin_config(self.margin)}
+        return cross_entropy(labels, self.logits(labels, outputs))
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class BackgroundCrossEntropyLoss(OpenSetLoss):
+class BackgroundCrossEntropyLoss(_WithMargin):
     """Cross-entropy over C + 1 classes: negatives are of the last class. Needs a head with `background=True`.
 
     Args:
         margin: A margin of this package for the knowns, or None.
-        name, rename: As in `OpenSetLoss`.
+        name: As in `OpenSetLoss`.
 
     Raises:
         ValueError: If `margin` is no margin; when called, as `OpenSetLoss`.
@@ -207,27 +191,23 @@ class BackgroundCrossEntropyLoss(OpenSetLoss):
     counted = staticmethod(is_seen)
     needs_negatives = True
 
-    def __init__(self, margin=None, name="background_cross_entropy", rename=None):
-        self.margin, self.reads = _margin(margin)
-        super().__init__(name, rename)
+    def __init__(self, margin=None, name="background_cross_entropy"):
+        super().__init__(margin, name)
 
     def values(self, labels, outputs):
         """-log p_y of each label, with the last class for negatives."""
         background = outputs["logits"].shape[-1] - 1
-        return background_cross_entropy(labels, _training_logits(self.margin, labels, outputs, background))
-
-    def get_config(self):
-        return {**super().get_config(), "margin": _margin_config(self.margin)}
+        return background_cross_entropy(labels, self.logits(labels, outputs, background))
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class EntropicOpenSetLoss(OpenSetLoss):
+class EntropicOpenSetLoss(_WithMargin):
     """Entropic open-set loss (EOS): knowns to their class, negatives to equal probabilities of all classes.
 
     Args:
         margin: A margin of this package for the knowns, or None. With `CosFace` on a `CosineHead` it is Cos-EOS.
         negative_weight: Factor of the negatives' values, >= 0; the mean still counts each of them once.
-        name, rename: As in `OpenSetLoss`.
+        name: As in `OpenSetLoss`.
 
     Raises:
         ValueError: If `margin` is no margin or `negative_weight` is negative; when called, as `OpenSetLoss`.
@@ -242,17 +222,15 @@ class EntropicOpenSetLoss(OpenSetLoss):
     counted = staticmethod(is_seen)
     needs_negatives = True
 
-    def __init__(self, margin=None, negative_weight=1.0, name="entropic_open_set", rename=None):
-        if not negative_weight >= 0:
+    def __init__(self, margin=None, negative_weight=1.0, name="entropic_open_set"):
+        if not 0 <= negative_weight < float("inf"):
             raise ValueError(f"`negative_weight` must be >= 0. Received: negative_weight={negative_weight}")
         self.negative_weight = float(negative_weight)
-        self.margin, self.reads = _margin(margin)
-        super().__init__(name, rename)
+        super().__init__(margin, name)
 
     def values(self, labels, outputs):
         """-log p_y of a known label, the cross-entropy to equal probabilities of a negative one."""
-        return entropic_open_set(labels, _training_logits(self.margin, labels, outputs), self.negative_weight)
+        return entropic_open_set(labels, self.logits(labels, outputs), self.negative_weight)
 
     def get_config(self):
-        config = {"margin": _margin_config(self.margin), "negative_weight": self.negative_weight}
-        return {**super().get_config(), **config}
+        return {**super().get_config(), "negative_weight": self.negative_weight}

@@ -1,4 +1,4 @@
-"""The C+1 loss: compact knowns, and a margin between their centres and the background."""
+"""The C+1 loss's own terms: compact knowns, and a margin between their centres and the background."""
 
 import math
 
@@ -7,9 +7,9 @@ from keras import ops
 
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.losses.base import OpenSetLoss
-from cplus1_keras.losses.cross_entropy import BackgroundCrossEntropyLoss
-from cplus1_keras.numerics import divide
-from cplus1_keras.numerics.distances import own_squared_distance, root, squared_distances, unit
+from cplus1_keras.numerics import divide, root
+from cplus1_keras.numerics.derivatives import take_at, unit
+from cplus1_keras.numerics.distances import own_squared_distance, squared_distances
 
 DISTANCES = ("euclidean", "squared_euclidean", "cosine")
 CLASS_REDUCTIONS = ("mean", "sum")
@@ -39,10 +39,7 @@ def compactness(labels, embeddings, centers, seen=None, square=None):
     known = is_known(labels)
     inside = labels < centers.shape[0]
     index = ops.where(ops.logical_and(known, inside), labels, 0)
-    if square is None:
-        own = own_squared_distance(embeddings, centers, index)
-    else:
-        own = ops.squeeze(ops.take_along_axis(square, ops.expand_dims(index, -1), axis=-1), -1)
+    own = own_squared_distance(embeddings, centers, index) if square is None else take_at(square, index)
     values = ops.where(inside, 0.5 * own, float("nan"))
     if seen is not None:
         known = ops.logical_and(known, ops.take(ops.cast(seen, "bool"), index, axis=0))
@@ -93,13 +90,6 @@ def _distances(embeddings, centers, distance, square):
     return square if distance == "squared_euclidean" else root(square)
 
 
-def _at_hand(loss, outputs):
-    """What a layer of centres hands over besides, unless the loss reads other embeddings or centres than its own."""
-    others = {"embeddings", "centers"} & set(loss.rename)
-    names = {"seen": "centers_seen", "square": "squared_distances"}
-    return {key: outputs.get(name) for key, name in names.items() if not others or name in loss.rename}
-
-
 def outside_probability(num_classes, radius, feature_radius, dim):
     """Probability that a random point of the feature space lies outside the balls of all classes.
 
@@ -141,7 +131,7 @@ class CompactnessLoss(OpenSetLoss):
     """Center loss on `embeddings`: each known sample close to the centre of its class. Needs a layer of centres.
 
     Args:
-        name, rename: As in `OpenSetLoss`.
+        name: As in `OpenSetLoss`.
 
     Reference: C+1 loss (2022), section 3.2, L_compact; Wen et al. (2016), Eq 2.
 
@@ -151,12 +141,13 @@ class CompactnessLoss(OpenSetLoss):
     reads = ("embeddings", "centers")
     may_read = ("centers_seen", "squared_distances")
 
-    def __init__(self, name="compactness", rename=None):
-        super().__init__(name, rename)
+    def __init__(self, name="compactness"):
+        super().__init__(name)
 
     def values(self, labels, outputs):
         """½ ‖f - c_y‖² of each known label."""
-        return compactness(labels, outputs["embeddings"], outputs["centers"], **_at_hand(self, outputs))
+        seen, square = outputs.get("centers_seen"), outputs.get("squared_distances")
+        return compactness(labels, outputs["embeddings"], outputs["centers"], seen, square)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -167,7 +158,7 @@ class BackgroundMarginLoss(OpenSetLoss):
         margin: m_b > 0. The paper gives none. Unit vectors are at most 2 apart (Euclidean and cosine) or 4 (squared).
         distance: "euclidean", "squared_euclidean" or "cosine".
         class_reduction: "mean" or "sum" over the classes.
-        name, rename: As in `OpenSetLoss`.
+        name: As in `OpenSetLoss`.
 
     Raises:
         ValueError: If an argument lies outside its range.
@@ -182,7 +173,7 @@ class BackgroundMarginLoss(OpenSetLoss):
     counted = staticmethod(is_negative)
     needs_negatives = True
 
-    def __init__(self, margin, distance="euclidean", class_reduction="mean", name="background_margin", rename=None):
+    def __init__(self, margin, distance="euclidean", class_reduction="mean", name="background_margin"):
         if distance not in DISTANCES:
             raise ValueError(f"`distance` must be one of {list(DISTANCES)}. Received: distance={distance!r}")
         if class_reduction not in CLASS_REDUCTIONS:
@@ -198,7 +189,7 @@ class BackgroundMarginLoss(OpenSetLoss):
         self.margin = float(margin)
         self.distance = distance
         self.class_reduction = class_reduction
-        super().__init__(name, rename)
+        super().__init__(name)
 
     def values(self, labels, outputs):
         """R_k max(0, m_b - d(f, c_k)) of each negative label."""
@@ -209,41 +200,10 @@ class BackgroundMarginLoss(OpenSetLoss):
             self.margin,
             self.distance,
             self.class_reduction,
-            **_at_hand(self, outputs),
+            outputs.get("centers_seen"),
+            outputs.get("squared_distances"),
         )
 
     def get_config(self):
         config = {"margin": self.margin, "distance": self.distance, "class_reduction": self.class_reduction}
         return {**super().get_config(), **config}
-
-
-def cplus1(compactness=0.1, background=1e-4, margin=1.0, distance="euclidean", class_reduction="mean"):
-    """The C+1 loss: cross-entropy with a background class + α compactness + β background margin.
-
-        L = L_separability + α L_compact + β L_background
-
-    It expects a head with `background=True` and a layer of centres on its outputs, for example
-    `MovingAverageCenters(C)(LinearHead(C, background=True)(features))`.
-
-    With the mean over the classes, the gradient of β = 1e-4 is at most 1e-4 per negative sample, next to that of the
-    cross-entropy close to nothing: try larger ones too.
-
-    Args:
-        compactness: α >= 0; 0.1 in the paper, 0.01 for its largest networks.
-        background: β >= 0; 1e-4 in the paper.
-        margin: m_b, see `BackgroundMarginLoss`. The paper gives none; 1 is the middle of the range of unit vectors.
-        distance, class_reduction: See `BackgroundMarginLoss`.
-
-    Returns:
-        A loss, the sum of three terms.
-
-    Raises:
-        ValueError: If an argument lies outside its range.
-
-    Reference: C+1 loss (2022), Eq 1.
-
-    >>> [(weight, term.name) for weight, term in losses.cplus1().terms()]
-    [(1.0, 'background_cross_entropy'), (0.1, 'compactness'), (0.0001, 'background_margin')]
-    """
-    margin_loss = BackgroundMarginLoss(margin, distance, class_reduction)
-    return BackgroundCrossEntropyLoss() + compactness * CompactnessLoss() + background * margin_loss

@@ -1,0 +1,151 @@
+"""Named tensors, and the layers that take part between the forward pass and the loss.
+
+All that losses and metrics read is one dict: the model's outputs, what the data set gives, what layers make of both.
+"""
+
+import keras
+from keras import ops
+
+
+class OpenSetLayer(keras.layers.Layer):
+    """A layer that `OpenSetModel` calls again after the forward pass. Each of its three hooks does nothing by default.
+
+    `targets` assigns the truth to predictions (anchors, points, regions), `update` follows the batch in training (class
+    centres, scales, steps), `provide` gives the losses what is no output. They run in this order, in training and in
+    evaluation, on the dict of all named tensors; those of layers inside a layer that has `targets` are its own
+    business, for example by `complete`. `reads` names the output whose labels `update` wants, None for no labels.
+
+    Args:
+        **kwargs: Those of `keras.layers.Layer`.
+
+    >>> class Overlap(layers.OpenSetLayer):
+    ...     def provide(self, tensors):
+    ...         return {"mean_logits": ops.mean(tensors["logits"], axis=0)}
+    >>> list(layers.complete([Overlap()], {"logits": np.ones((2, 3))}, training=True))
+    ['logits', 'mean_logits']
+    """
+
+    reads = "logits"
+
+    def targets(self, tensors, training):
+        """Dict of named tensors that assign the truth to predictions, like `labels` (batch, positions)."""
+        return {}
+
+    def update(self, labels, tensors):
+        """Change the layer's state by a batch of training."""
+
+    def provide(self, tensors):
+        """Dict of named tensors for the losses; those of an output's name replace it there."""
+        return {}
+
+
+def named(y):
+    """What a data set gives, as named tensors: a dict as it is, one tensor as `labels`; integer labels as int32.
+
+    >>> list(named(np.array([0, -1])))
+    ['labels']
+    """
+    tensors = {
+        name: ops.convert_to_tensor(value) for name, value in (y if isinstance(y, dict) else {"labels": y}).items()
+    }
+    whole = [name for name in tensors if name.endswith("labels") and "int" in dtype_of(tensors[name])]
+    return {**tensors, **{name: ops.cast(tensors[name], "int32") for name in whole}}
+
+
+def dtype_of(tensor):
+    """The name of a tensor's type, on every backend."""
+    return keras.backend.standardize_dtype(tensor.dtype)
+
+
+def name_for(tensors, output, kinds=("labels",)):
+    """The name of the labels of an output: for `roi1_logits` it is `roi1_labels` if that is there, else `labels`.
+
+    Args:
+        tensors: Dict of named tensors.
+        output: Name of an output, or its prefix, like `roi1_`.
+        kinds: Names to look for, the best first: `labels`, `multi_hot`.
+
+    Returns:
+        A key of `tensors`.
+
+    Raises:
+        ValueError: If there are none.
+
+    >>> name_for({"labels": 0, "roi1_labels": 1}, "roi1_logits"), name_for({"labels": 0}, "roi1_logits")
+    ('roi1_labels', 'labels')
+    """
+    parts = output.split("_")[:-1]
+    for end in range(len(parts), -1, -1):
+        for kind in kinds:
+            name = "_".join([*parts[:end], kind])
+            if name in tensors:
+                return name
+    raise ValueError(
+        f"There is no {' or '.join(f'`{kind}`' for kind in kinds)} for `{output}`: neither the data set nor the "
+        f"`targets` of a layer give it. There are: {sorted(tensors)}. Give `fit` labels as a tensor, which goes by the "
+        "name `labels`, or as a dict with that name."
+    )
+
+
+def labels_for(tensors, output, kinds=("labels",)):
+    """The labels of an output; see `name_for`, which gives their name.
+
+    >>> labels_for({"labels": 0, "roi1_labels": 1}, "roi1_logits")
+    1
+    """
+    return tensors[name_for(tensors, output, kinds)]
+
+
+def find_hooks(layers):
+    """The `OpenSetLayer`s among layers and inside them, each once; nothing inside one that has `targets` of its own."""
+    found, seen = [], set()
+
+    def visit(layers):
+        for layer in layers:
+            if id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            if isinstance(layer, OpenSetLayer):
+                found.append(layer)
+                if type(layer).targets is not OpenSetLayer.targets:
+                    continue
+            visit(layer._flatten_layers(include_self=False, recursive=False))
+
+    visit(layers)
+    return found
+
+
+def complete(layers, tensors, training):
+    """All named tensors of a batch, after the hooks of the layers: all `targets`, then each one's `update`, `provide`.
+
+    Args:
+        layers: Layers or models; those inside count too.
+        tensors: Dict of the outputs and of what the data set gives, see `named`.
+        training: Whether `update` is called.
+
+    Returns:
+        A new dict.
+
+    Raises:
+        ValueError: If two layers provide one name, or labels that an `update` wants are missing.
+
+    >>> steps = layers.MarginWarmup(steps=4)
+    >>> float(layers.complete([steps], {}, training=True)["margin_fraction"])
+    0.25
+    """
+    tensors, layers, givers = dict(tensors), find_hooks(layers), {}
+    for layer in layers:
+        tensors.update(layer.targets(tensors, training))
+    for layer in layers:
+        if training and type(layer).update is not OpenSetLayer.update:
+            layer.update(None if layer.reads is None else labels_for(tensors, layer.reads), tensors)
+        provided = layer.provide(tensors)
+        twice = sorted(set(provided) & set(givers))
+        if twice:
+            raise ValueError(
+                f"`{givers[twice[0]]}` and `{layer.name}` both provide {twice}, and losses could not tell whose they "
+                "read. Override the `provide` of one to give other names, and point its loss there by `loss.of`."
+            )
+        givers.update(dict.fromkeys(provided, layer.name))
+        tensors.update(provided)
+    return tensors

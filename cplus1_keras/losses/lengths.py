@@ -1,0 +1,159 @@
+"""Terms on the length of the features: Objectosphere's, its symmetric form, and the ring loss."""
+
+import keras
+from keras import ops
+
+from cplus1_keras.labels import is_known, is_negative, is_seen
+from cplus1_keras.losses.base import OpenSetLoss
+from cplus1_keras.numerics import norm
+
+
+def magnitude(labels, features, radius):
+    """Objectosphere's term: knowns get at least the length ξ, negatives the length 0. One value per label.
+
+        max(0, ξ - ‖φ‖)² for y >= 0,   ‖φ‖² for negatives,   else 0
+
+    Args:
+        labels: int32 tensor, shape (...).
+        features: φ, tensor of shape (..., K).
+        radius: ξ > 0.
+
+    Returns:
+        Tensor of shape (...), values >= 0.
+
+    Reference: Open-set losses thesis (2023), Eq 3.19; Dhamija et al. (2018), Eq 2.
+
+    >>> np.asarray(magnitude(np.array([0, -1]), np.array([[3.0, 4.0], [3.0, 4.0]]), radius=7.0)).tolist()
+    [4.0, 25.0]
+    """
+    shortfall = ops.square(ops.maximum(radius - norm(features), 0))
+    return _knowns_and_negatives(labels, shortfall, features)
+
+
+def symmetric_magnitude(labels, features, radius):
+    """The symmetric form: knowns get the length ξ, negatives the length 0. One value per label.
+
+        (ξ - ‖φ‖)² for y >= 0,   ‖φ‖² for negatives,   else 0
+
+    Args and returns are those of `magnitude`.
+
+    Reference: Open-set losses thesis (2023), Eq 4.4 and 4.5.
+
+    >>> np.asarray(symmetric_magnitude(np.array([0, -1]), np.array([[3.0, 4.0], [3.0, 4.0]]), radius=4.0)).tolist()
+    [1.0, 25.0]
+    """
+    return _knowns_and_negatives(labels, ops.square(radius - norm(features)), features)
+
+
+def ring(labels, features, radius):
+    """Ring loss: knowns and negatives alike get the length s. One value per label.
+
+        (s - ‖φ‖)² for y >= 0 and negatives, else 0
+
+    Args and returns are those of `magnitude`; s is the radius.
+
+    Reference: Open-set losses thesis (2023), Eq 4.3 (no factor 1/2; Zheng et al. (2018) have one and learn s).
+
+    >>> np.asarray(ring(np.array([0, -1, -2]), np.array([[3.0, 4.0]] * 3), radius=7.0)).tolist()
+    [4.0, 4.0, 0.0]
+    """
+    return ops.where(is_seen(labels), ops.square(radius - norm(features)), 0)
+
+
+def _knowns_and_negatives(labels, of_knowns, features):
+    of_negatives = ops.sum(ops.square(features), axis=-1)
+    return ops.where(is_known(labels), of_knowns, ops.where(is_negative(labels), of_negatives, 0))
+
+
+class _LengthLoss(OpenSetLoss):
+    """What the three share: they read `features` and hold a radius."""
+
+    reads = ("features",)
+    counted = staticmethod(is_seen)
+
+    def __init__(self, radius, name):
+        if not 0 < radius < float("inf"):
+            raise ValueError(f"`radius` is a length of features and must be > 0. Received: radius={radius}")
+        self.radius = float(radius)
+        super().__init__(name)
+
+    def get_config(self):
+        return {**super().get_config(), "radius": self.radius}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class MagnitudeLoss(_LengthLoss):
+    """Objectosphere's term on `features`: knowns at least as long as ξ, negatives of length 0.
+
+    Args:
+        radius: ξ > 0.
+        name: As in `OpenSetLoss`.
+
+    Raises:
+        ValueError: If `radius` is not positive.
+
+    Reference: Open-set losses thesis (2023), Eq 3.19; Dhamija et al. (2018), Eq 2.
+
+    >>> objectosphere = losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(radius=50.0)
+    """
+
+    needs_negatives = True
+
+    def __init__(self, radius, name="magnitude"):
+        super().__init__(radius, name)
+
+    def values(self, labels, outputs):
+        """max(0, ξ - ‖φ‖)² of a known label, ‖φ‖² of a negative one."""
+        return magnitude(labels, outputs["features"], self.radius)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class SymmetricMagnitudeLoss(_LengthLoss):
+    """The symmetric term on `features`: knowns of length ξ, negatives of length 0.
+
+    Args:
+        radius: ξ > 0.
+        name: As in `OpenSetLoss`.
+
+    Raises:
+        ValueError: If `radius` is not positive.
+
+    Reference: Open-set losses thesis (2023), Eq 4.4 and 4.5.
+
+    >>> cos_os = losses.CrossEntropyLoss(losses.CosFace(0.35)) + 0.01 * losses.SymmetricMagnitudeLoss(radius=13.0)
+    """
+
+    needs_negatives = True
+
+    def __init__(self, radius, name="symmetric_magnitude"):
+        super().__init__(radius, name)
+
+    def values(self, labels, outputs):
+        """(ξ - ‖φ‖)² of a known label, ‖φ‖² of a negative one."""
+        return symmetric_magnitude(labels, outputs["features"], self.radius)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class RingLoss(_LengthLoss):
+    """Ring loss on `features`: every known and negative sample gets the length s.
+
+    It would make negatives as long as knowns: train without them.
+
+    Args:
+        radius: s > 0.
+        name: As in `OpenSetLoss`.
+
+    Raises:
+        ValueError: If `radius` is not positive.
+
+    Reference: Open-set losses thesis (2023), Eq 4.3; Zheng et al. (2018), Eq 2.
+
+    >>> sfn_cosface = losses.CrossEntropyLoss(losses.CosFace(0.35)) + 0.01 * losses.RingLoss(radius=13.0)
+    """
+
+    def __init__(self, radius, name="ring"):
+        super().__init__(radius, name)
+
+    def values(self, labels, outputs):
+        """(s - ‖φ‖)² of each label."""
+        return ring(labels, outputs["features"], self.radius)
