@@ -3,29 +3,29 @@
 import keras
 
 
-def poly(learning_rate, steps, power=0.9, end=1e-4):
+def poly(rate, steps, power=0.9, end=1e-4):
     """The "poly" policy: a learning rate that falls from its first value to the last in a given number of steps.
 
         rate(t) = (first - last) (1 - t / steps)^power + last
 
     Args:
-        learning_rate: The first value.
+        rate: The first value.
         steps: Number of steps, >= 1.
         power: Above 0; 0.9 in the paper.
-        end: The last value; 1e-4 is mmsegmentation's. Not above the first.
+        end: The last value, or the first where that is below it; 1e-4 is mmsegmentation's.
 
     Returns:
-        A schedule of Keras, from a step to a rate.
+        Keras's `PolynomialDecay`, from a step to a rate: `schedule=poly` of an `Experiment`.
 
     Example:
 
-    >>> rate = poly(0.01, steps=100)
-    >>> round(float(rate(0)), 6), round(float(rate(100)), 6)
+    >>> schedule = poly(0.01, steps=100)
+    >>> round(float(schedule(0)), 6), round(float(schedule(100)), 6)
     (0.01, 0.0001)
 
     Reference: C+1 loss (2022), section 4.2.1; Liu et al., "ParseNet", 2015.
     """
-    return keras.optimizers.schedules.PolynomialDecay(learning_rate, steps, min(end, learning_rate), power)
+    return keras.optimizers.schedules.PolynomialDecay(rate, steps, min(end, rate), power)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")

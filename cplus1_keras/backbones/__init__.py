@@ -5,14 +5,15 @@ itself) and gives features: a vector (N, K), or with `pool=False` the map (N, h,
 
 `dilated_resnet` and `hrnet` are for pixels: they give a list of four maps, fine to coarse.
 
-`lenet_plus_plus` and `cifar_resnet` are for small images; the others come from keras-cv, which is imported when one of
-them is called, so that `import cplus1_keras.backbones` is light and needs no TensorFlow.
+`lenet_plus_plus`, `cifar_resnet` and `small_cnn` are for small images. `resnet_v2`, `efficientnet_v2`, `mobilenet_v3`,
+`densenet`, `mit` and all pretrained weights come from keras-cv, which is imported when it is needed, so that
+`import cplus1_keras.backbones` is light and needs no TensorFlow.
 """
 
-from cplus1_keras.backbones.batch_norm import synchronize_batch_norm
-from cplus1_keras.backbones.dilated import dilated_resnet
 from cplus1_keras.backbones.hrnet import hrnet
-from cplus1_keras.backbones.large import densenet, efficientnet_v2, mit, mobilenet_v3, resnet, resnet_v2
+from cplus1_keras.backbones.large import densenet, efficientnet_v2, mit, mobilenet_v3, resnet_v2
+from cplus1_keras.backbones.outputs import synchronize_batch_norm
+from cplus1_keras.backbones.resnets import dilated_resnet, resnet
 from cplus1_keras.backbones.small import cifar_resnet, lenet_plus_plus, small_cnn
 
 __all__ = [

@@ -37,7 +37,7 @@ def convolution(x, filters, kernel_size, name, strides=1, activation=True):
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    return _normalized(x, name, activation)
+    return _normalize(x, name, activation)
 
 
 def separable_convolution(x, filters, name, rate=1):
@@ -66,9 +66,17 @@ def separable_convolution(x, filters, name, rate=1):
         depthwise_initializer="he_normal",
         name=f"{name}_depthwise_conv",
     )(x)
-    return convolution(_normalized(x, f"{name}_depthwise", True), filters, 1, f"{name}_pointwise")
+    return convolution(_normalize(x, f"{name}_depthwise", True), filters, 1, f"{name}_pointwise")
 
 
-def _normalized(x, name, activation):
+def basic_block(x, filters, name, strides=1, shortcut=None):
+    """Two 3x3 convolutions beside a shortcut, which is `x` itself where none is given; the sum goes through ReLU."""
+    y = convolution(x, filters, 3, f"{name}_1", strides)
+    y = convolution(y, filters, 3, f"{name}_2", activation=False)
+    y = layers.Add(name=f"{name}_add")([x if shortcut is None else shortcut, y])
+    return layers.ReLU(name=f"{name}_relu")(y)
+
+
+def _normalize(x, name, activation):
     x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if activation else x

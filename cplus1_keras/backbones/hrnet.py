@@ -3,8 +3,8 @@
 import keras
 from keras import layers
 
-from cplus1_keras.backbones.convolutions import convolution
-from cplus1_keras.backbones.outputs import check_image_shape
+from cplus1_keras.backbones.convolutions import basic_block, convolution
+from cplus1_keras.backbones.outputs import TOO_SMALL, check_image_shape
 from cplus1_keras.layers.resizing import ResizeLike
 
 MODULES = (1, 4, 3)
@@ -45,7 +45,7 @@ def hrnet(width=48, input_shape=(None, None, 3)):
     if isinstance(width, bool) or int(width) != width or width < 1:
         raise ValueError(f"`width` must be a number of channels >= 1, like 18, 32 or 48. Received: width={width}")
     name = f"hrnet_w{width}"
-    shape = check_image_shape(name, input_shape, 32, "It reduces them 32-fold.")
+    shape = check_image_shape(name, input_shape, 32, TOO_SMALL)
     images = keras.Input(shape, name="images")
     x = layers.Rescaling(1 / 127.5, -1, name="rescaling")(images)
     x = convolution(x, 64, 3, "stem1", strides=2)
@@ -70,42 +70,34 @@ def _bottleneck(x, filters, name):
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([shortcut, y]))
 
 
-def _basic_block(x, name):
-    y = convolution(x, x.shape[-1], 3, f"{name}_1")
-    y = convolution(y, x.shape[-1], 3, f"{name}_2", activation=False)
-    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
-
-
 def _transition(branches, widths, name):
     """The branches with the channels of the next stage, and a new one at half the resolution of the last."""
-    adapted = []
+    maps = []
     for i, width in enumerate(widths):
         if i >= len(branches):
-            adapted.append(convolution(branches[-1], width, 3, f"{name}_{i + 1}", strides=2))
+            maps.append(convolution(branches[-1], width, 3, f"{name}_{i + 1}", strides=2))
         elif branches[i].shape[-1] != width:
-            adapted.append(convolution(branches[i], width, 3, f"{name}_{i + 1}"))
+            maps.append(convolution(branches[i], width, 3, f"{name}_{i + 1}"))
         else:
-            adapted.append(branches[i])
-    return adapted
-
-
-def _branch(x, name):
-    for block in range(1, BLOCKS + 1):
-        x = _basic_block(x, f"{name}_block{block}")
-    return x
+            maps.append(branches[i])
+    return maps
 
 
 def _module(branches, name):
     """Residual blocks on each branch, then the exchange between all of them."""
-    branches = [_branch(x, f"{name}_branch{i}") for i, x in enumerate(branches, start=1)]
+    branches = list(branches)
+    for i, x in enumerate(branches):
+        for block in range(1, BLOCKS + 1):
+            x = basic_block(x, x.shape[-1], f"{name}_branch{i + 1}_block{block}")
+        branches[i] = x
     fused = []
     for i, target in enumerate(branches):
-        parts = [_brought_to(source, target, j - i, f"{name}_{j + 1}to{i + 1}") for j, source in enumerate(branches)]
+        parts = [_fit(source, target, j - i, f"{name}_{j + 1}to{i + 1}") for j, source in enumerate(branches)]
         fused.append(layers.ReLU(name=f"{name}_fuse{i + 1}_relu")(layers.Add(name=f"{name}_fuse{i + 1}_add")(parts)))
     return fused
 
 
-def _brought_to(source, target, coarser, name):
+def _fit(source, target, coarser, name):
     """`source` with the size and channels of `target`; it is 2**coarser times as coarse."""
     channels = target.shape[-1]
     if coarser > 0:

@@ -1,248 +1,183 @@
-"""keras-cv's backbones by one call each. This is the only module that touches keras-cv, and it does so when called.
+"""keras-cv's backbones by one call each, with the shapes that their papers print: keras-cv asks a hub for its own.
 
-keras-cv's alias classes (`ResNet18Backbone`) and `from_preset` ask a model hub even without weights, so these build the
-parametrised classes from the shapes in `variants.py`. They run on Keras's TensorFlow backend.
+All reduce images 32-fold and take the same arguments beside their size:
 
-Each takes the same arguments beside its size:
-
-- `input_shape`: (height, width, channels), pixels, at least 64 x 64: all of these nets reduce 32-fold, so that a
-  32-pixel image would end as a single cell. Height and width may be None, save for `mit`.
+- `input_shape`: (height, width, channels), pixels, at least 64 x 64; height and width may be None, save for `mit`.
 - `features`: length of the feature vector by a linear map without bias; None leaves the pooled channels.
 - `pool`: True gives a vector (N, K). False gives keras-cv's own backbone, images -> map (N, h, w, K), whose
   `pyramid_level_inputs` name the layers to tap for segmentation and detection.
-- `weights`: None starts at random; the name of a keras-cv preset ("resnet50_imagenet") downloads it; a folder is read
-  as a preset saved on this machine.
-"""
+- `weights`: None starts at random; the name of a keras-cv preset ("resnet50_v2_imagenet") downloads it; a folder is
+  read as a preset saved on this machine.
 
-import os
-import threading
+Each returns a `keras.Model` from images (N, height, width, channels), 0..255, to features, and raises ValueError for an
+unknown size or unknown weights and for images that are too small, and ConnectionError when `weights` were asked for and
+the model hub did not answer.
+"""
 
 import keras
 
-from cplus1_keras.backbones import variants
-from cplus1_keras.backbones.outputs import check_choice, check_image_shape, finish
+from cplus1_keras.backbones import kerascv, resnets
+from cplus1_keras.backbones.outputs import TOO_SMALL, check_choice, check_image_shape, finish
 
-HUB_TIMEOUT = 30
-"""Seconds until the model hub must have answered the first, small request; its own client would wait forever."""
+DENSENET = {121: [6, 12, 24, 16], 169: [6, 12, 32, 32], 201: [6, 12, 48, 32]}
+"""Layers of each block, Huang et al., table 1."""
 
-_SMALLER = "It reduces them 32-fold; for smaller ones take cifar_resnet or lenet_plus_plus, or enlarge them."
+_STAGES = {
+    "b": ([1, 2, 2, 3, 5, 8], [32, 16, 32, 48, 96, 112, 192]),
+    "s": ([2, 4, 4, 6, 9, 15], [24, 24, 48, 64, 128, 160, 256]),
+    "m": ([3, 5, 5, 7, 14, 18, 5], [24, 24, 48, 80, 160, 176, 304, 512]),
+    "l": ([4, 7, 7, 10, 19, 25, 7], [32, 32, 64, 96, 192, 224, 384, 640]),
+}
+"""Repeats, and channels from the stem on: Tan and Le, table 4, and their code. The first three stages are fused."""
 
+EFFICIENTNET_V2 = {
+    **{"b0": ("b", 1.0, 1.0), "b1": ("b", 1.0, 1.1), "b2": ("b", 1.1, 1.2), "b3": ("b", 1.2, 1.4)},
+    **{"s": ("s", 1.0, 1.0), "m": ("m", 1.0, 1.0), "l": ("l", 1.0, 1.0)},
+}
+"""Stages, factor of the width, factor of the depth."""
 
-def resnet(depth=50, input_shape=(224, 224, 3), features=None, pool=True, weights=None):
-    """ResNet: residual blocks with normalisation and ReLU after the convolutions.
+MOBILENET_V3 = {
+    "small": {
+        "stackwise_expansion": [1, 72 / 16, 88 / 24, 4, 6, 6, 3, 3, 6, 6, 6],
+        "stackwise_filters": [16, 24, 24, 40, 40, 40, 48, 48, 96, 96, 96],
+        "stackwise_kernel_size": [3] * 3 + [5] * 8,
+        "stackwise_stride": [2, 2, 1, 2, 1, 1, 1, 1, 2, 1, 1],
+        "stackwise_se_ratio": [0.25] + [None] * 2 + [0.25] * 8,
+        "stackwise_activation": ["relu"] * 3 + ["hard_swish"] * 8,
+    },
+    "large": {
+        "stackwise_expansion": [1, 4, 3, 3, 3, 3, 6, 2.5, 2.3, 2.3, 6, 6, 6, 6, 6],
+        "stackwise_filters": [16, 24, 24, 40, 40, 40, 80, 80, 80, 80, 112, 112, 160, 160, 160],
+        "stackwise_kernel_size": [3] * 3 + [5] * 3 + [3] * 6 + [5] * 3,
+        "stackwise_stride": [1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1],
+        "stackwise_se_ratio": [None] * 3 + [0.25] * 3 + [None] * 4 + [0.25] * 5,
+        "stackwise_activation": ["relu"] * 6 + ["hard_swish"] * 9,
+    },
+}
+"""Howard et al., tables 2 and 1: each block's own."""
 
-    Args:
-        depth: 18, 34, 50, 101 or 152.
-        input_shape, features, pool, weights: see the module.
-
-    Returns:
-        A `keras.Model`: images (N, height, width, channels), 0..255 -> features, 512 of them up to depth 34, then 2048.
-
-    Raises:
-        ValueError: unknown depth or weights, or images below 64 pixels.
-        ConnectionError: `weights` were asked for and the model hub did not answer.
-
-    Example:
-        >>> resnet(18, (64, 64, 3)).output_shape
-        (None, 512)
-
-    Reference:
-        K. He et al., "Deep residual learning for image recognition", CVPR 2016.
-    """
-    check_choice("depth", depth, variants.RESNET)
-    return _build("ResNetBackbone", f"resnet{depth}", variants.RESNET[depth], input_shape, features, pool, weights)
+MIT = {
+    **{"b0": [2, 2, 2, 2], "b1": [2, 2, 2, 2], "b2": [3, 4, 6, 3]},
+    **{"b3": [3, 4, 18, 3], "b4": [3, 8, 27, 3], "b5": [3, 6, 40, 3]},
+}
+"""Depths of the stages, Xie et al., table 6."""
 
 
 def resnet_v2(depth=50, input_shape=(224, 224, 3), features=None, pool=True, weights=None):
     """ResNet v2: residual blocks with normalisation and ReLU before the convolutions.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
-        input_shape, features, pool, weights: see the module.
-
-    Returns:
-        A `keras.Model`: images (N, height, width, channels), 0..255 -> features, 512 of them up to depth 34, then 2048.
-
-    Raises:
-        ValueError: unknown depth or weights, or images below 64 pixels.
-        ConnectionError: `weights` were asked for and the model hub did not answer.
+        depth: 18, 34, 50, 101 or 152: 512 features up to depth 34, then 2048.
+        input_shape, features, pool, weights: See the module.
 
     Example:
         >>> resnet_v2(18, (64, 64, 3), features=10).output_shape
         (None, 10)
 
-    Reference:
-        K. He et al., "Identity mappings in deep residual networks", ECCV 2016.
+    Reference: K. He et al., "Identity mappings in deep residual networks", ECCV 2016.
     """
-    check_choice("depth", depth, variants.RESNET)
-    name = f"resnet{depth}_v2"
-    return _build("ResNetV2Backbone", name, variants.RESNET[depth], input_shape, features, pool, weights)
+    check_choice("depth", depth, resnets.BLOCKS)
+    form = resnets.keras_cv_form(depth)
+    return _backbone("ResNetV2Backbone", f"resnet{depth}_v2", form, input_shape, features, pool, weights)
 
 
 def efficientnet_v2(variant="b0", input_shape=(224, 224, 3), features=None, pool=True, weights=None):
     """EfficientNet v2: mobile inverted bottlenecks, fused in the early stages.
 
     Args:
-        variant: "b0", "b1", "b2", "b3", "s", "m" or "l".
-        input_shape, features, pool, weights: see the module.
-
-    Returns:
-        A `keras.Model`: images (N, height, width, channels), 0..255 -> features, 1280 of them (b2: 1408, b3: 1536).
-
-    Raises:
-        ValueError: unknown variant or weights, or images below 64 pixels.
-        ConnectionError: `weights` were asked for and the model hub did not answer.
+        variant: "b0", "b1", "b2", "b3", "s", "m" or "l": 1280 features (b2: 1408, b3: 1536).
+        input_shape, features, pool, weights: See the module.
 
     Example:
         >>> efficientnet_v2("b0", (64, 64, 3)).output_shape
         (None, 1280)
 
-    Reference:
-        M. Tan and Q. V. Le, "EfficientNetV2: smaller models and faster training", ICML 2021.
+    Reference: M. Tan and Q. V. Le, "EfficientNetV2: smaller models and faster training", ICML 2021.
     """
-    check_choice("variant", variant, variants.EFFICIENTNET_V2)
-    name, arguments = f"efficientnetv2_{variant}", variants.EFFICIENTNET_V2[variant]
-    return _build("EfficientNetV2Backbone", name, arguments, input_shape, features, pool, weights)
+    check_choice("variant", variant, EFFICIENTNET_V2)
+    stages, width, depth = EFFICIENTNET_V2[variant]
+    repeats, channels = _STAGES[stages]
+    more = len(repeats) - 6
+    form = {
+        "width_coefficient": width,
+        "depth_coefficient": depth,
+        "stackwise_kernel_sizes": [3] * len(repeats),
+        "stackwise_num_repeats": repeats,
+        "stackwise_input_filters": channels[:-1],
+        "stackwise_output_filters": channels[1:],
+        "stackwise_expansion_ratios": [1, 4, 4, 4] + [6] * (2 + more),
+        "stackwise_squeeze_and_excite_ratios": [0] * 3 + [0.25] * (3 + more),
+        "stackwise_strides": [1, 2, 2, 2, 1, 2] + [1] * more,
+        "stackwise_conv_types": ["fused"] * 3 + ["unfused"] * (3 + more),
+    }
+    name = f"efficientnetv2_{variant}"
+    return _backbone("EfficientNetV2Backbone", name, form, input_shape, features, pool, weights)
 
 
 def mobilenet_v3(variant="large", input_shape=(224, 224, 3), features=None, pool=True, weights=None):
     """MobileNet v3: inverted residuals with hard swish and squeeze-and-excite, for phones.
 
     Args:
-        variant: "small" or "large".
-        input_shape, features, pool, weights: see the module.
-
-    Returns:
-        A `keras.Model`: images (N, height, width, channels), 0..255 -> features, 576 (small) or 960 (large) of them.
-
-    Raises:
-        ValueError: unknown variant or weights, or images below 64 pixels.
-        ConnectionError: `weights` were asked for and the model hub did not answer.
+        variant: "small" or "large": 576 or 960 features.
+        input_shape, features, pool, weights: See the module.
 
     Example:
         >>> mobilenet_v3("small", (64, 64, 3)).output_shape
         (None, 576)
 
-    Reference:
-        A. Howard et al., "Searching for MobileNetV3", ICCV 2019.
+    Reference: A. Howard et al., "Searching for MobileNetV3", ICCV 2019.
     """
-    check_choice("variant", variant, variants.MOBILENET_V3)
-    name, arguments = f"mobilenet_v3_{variant}", variants.MOBILENET_V3[variant]
-    return _build("MobileNetV3Backbone", name, arguments, input_shape, features, pool, weights)
+    check_choice("variant", variant, MOBILENET_V3)
+    name, form = f"mobilenet_v3_{variant}", MOBILENET_V3[variant]
+    return _backbone("MobileNetV3Backbone", name, form, input_shape, features, pool, weights)
 
 
 def densenet(depth=121, input_shape=(224, 224, 3), features=None, pool=True, weights=None):
     """DenseNet: each layer reads all earlier ones of its block.
 
     Args:
-        depth: 121, 169 or 201.
-        input_shape, features, pool, weights: see the module.
-
-    Returns:
-        A `keras.Model`: images (N, height, width, channels), 0..255 -> features, 1024, 1664 or 1920 of them.
-
-    Raises:
-        ValueError: unknown depth or weights, or images below 64 pixels.
-        ConnectionError: `weights` were asked for and the model hub did not answer.
+        depth: 121, 169 or 201: 1024, 1664 or 1920 features.
+        input_shape, features, pool, weights: See the module.
 
     Example:
         >>> densenet(121, (64, 64, 3)).output_shape
         (None, 1024)
 
-    Reference:
-        G. Huang et al., "Densely connected convolutional networks", CVPR 2017.
+    Reference: G. Huang et al., "Densely connected convolutional networks", CVPR 2017.
     """
-    check_choice("depth", depth, variants.DENSENET)
-    name, arguments = f"densenet{depth}", variants.DENSENET[depth]
-    return _build("DenseNetBackbone", name, arguments, input_shape, features, pool, weights)
+    check_choice("depth", depth, DENSENET)
+    form = {"stackwise_num_repeats": DENSENET[depth]}
+    return _backbone("DenseNetBackbone", f"densenet{depth}", form, input_shape, features, pool, weights)
 
 
 def mit(variant="b0", input_shape=(224, 224, 3), features=None, pool=True, weights=None):
     """Mix Transformer, the encoder of SegFormer: four stages of overlapping patches and self-attention.
 
     Args:
-        variant: "b0" to "b5".
-        input_shape, features, pool, weights: see the module; height and width must be known multiples of 32.
-
-    Returns:
-        A `keras.Model`: images (N, height, width, channels), 0..255 -> features, 256 (b0) or 512 of them.
-
-    Raises:
-        ValueError: unknown variant or weights, images below 64 pixels or no multiple of 32.
-        ConnectionError: `weights` were asked for and the model hub did not answer.
+        variant: "b0" to "b5": 256 features (b0) or 512.
+        input_shape, features, pool, weights: See the module; height and width must be known multiples of 32.
 
     Example:
         >>> mit("b0", (64, 64, 3)).output_shape
         (None, 256)
 
-    Reference:
-        E. Xie et al., "SegFormer: simple and efficient design for semantic segmentation with transformers",
+    Reference: E. Xie et al., "SegFormer: simple and efficient design for semantic segmentation with transformers",
         NeurIPS 2021.
     """
-    check_choice("variant", variant, variants.MIT)
-    height, width, _ = check_image_shape(f"mit_{variant}", input_shape, 64, _SMALLER, fixed=True)
+    check_choice("variant", variant, MIT)
+    height, width, _ = check_image_shape(f"mit_{variant}", input_shape, 64, TOO_SMALL, fixed=True)
     if height % 32 or width % 32:
         raise ValueError(f"mit needs a height and width that are multiples of 32 pixels. Received: {input_shape}")
-    return _build("MiTBackbone", f"mit_{variant}", variants.MIT[variant], input_shape, features, pool, weights)
+    dims = [32, 64, 160, 256] if variant == "b0" else [64, 128, 320, 512]
+    form = {"depths": MIT[variant], "embedding_dims": dims}
+    return _backbone("MiTBackbone", f"mit_{variant}", form, input_shape, features, pool, weights)
 
 
-def _build(class_name, name, arguments, input_shape, features, pool, weights):
-    shape = check_image_shape(name, input_shape, 64, _SMALLER)
-    backbone_class = _backbone_class(class_name)
-    if weights is None:
-        backbone = backbone_class(**arguments, include_rescaling=True, input_shape=shape, name=name)
-    else:
-        backbone = _pretrained(backbone_class, name, shape, weights)
+def _backbone(class_name, name, form, input_shape, features, pool, weights):
+    shape = check_image_shape(name, input_shape, 64, TOO_SMALL)
+    backbone = kerascv.build(class_name, name, form, shape, weights)
     if not pool and features is None:
         return backbone
     # As one nested layer, because keras-cv's inner layers do not all survive saving; its backbones do.
     images = keras.Input(shape, name="images")
     return finish(f"{name}_features", images, backbone(images), features, pool)
-
-
-def _backbone_class(class_name):
-    try:
-        import keras_cv
-    except ImportError as error:
-        raise ImportError(
-            f"This backbone comes from keras-cv: `pip install keras-cv==0.9.0 tensorflow`. The import said: {error}"
-        ) from error
-    return getattr(keras_cv.models, class_name)
-
-
-def _pretrained(backbone_class, name, shape, weights):
-    preset = os.fspath(weights)
-    if not os.path.isdir(preset):
-        fitting = sorted(p for p in backbone_class.presets_with_weights if p.startswith(f"{name}_"))
-        if preset not in fitting:
-            raise ValueError(
-                f"keras-cv has {', '.join(map(repr, fitting)) or 'no weights'} for {name}; `weights` may also be a "
-                f"folder with a saved preset. Received: weights={weights!r}"
-            )
-        _ask_hub(preset, backbone_class.presets[preset]["kaggle_handle"])
-    return backbone_class.from_preset(preset, include_rescaling=True, input_shape=shape, name=name)
-
-
-def _ask_hub(preset, handle):
-    """Fetches the preset's small configuration, to learn in bounded time whether there is a network at all."""
-    import kagglehub
-
-    failure = []
-
-    def fetch():
-        try:
-            kagglehub.model_download(handle.removeprefix("kaggle://"), "config.json")
-        except Exception as error:  # whatever the hub's client raises without a network, and there are many
-            failure.append(error)
-
-    # A daemon, because the client of the hub cannot be stopped: it must not hold up the exit of Python.
-    thread = threading.Thread(target=fetch, daemon=True)
-    thread.start()
-    thread.join(HUB_TIMEOUT)
-    if thread.is_alive():
-        failure.append(TimeoutError(f"no answer within {HUB_TIMEOUT} s"))
-    if failure:
-        raise ConnectionError(
-            f"The weights {preset!r} come from the model hub of Keras, which did not answer. Use weights=None to start "
-            f"at random, or the folder of a preset that was saved with a network. The hub's client said: {failure[0]}"
-        ) from failure[0]

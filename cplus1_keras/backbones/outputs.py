@@ -2,6 +2,9 @@
 
 import keras
 
+TOO_SMALL = "It reduces them 32-fold; for smaller ones take cifar_resnet or lenet_plus_plus, or enlarge them."
+"""What nets of stride 32 say of small images, which would end as a single cell."""
+
 
 def check_choice(name, value, choices):
     """Raises ValueError if `value` is none of `choices`, naming them."""
@@ -14,14 +17,15 @@ def check_image_shape(name, input_shape, smallest, advice, fixed=False):
     """The shape as (height, width, channels), or a ValueError that says what `name` needs.
 
     Args:
-        name: the backbone's name, for the message.
+        name: The backbone's name, for the message.
         input_shape: (height, width, channels) in pixels; height and width may be None unless `fixed`.
-        smallest: least height and width, pixels.
-        advice: what to do with smaller images, a sentence.
-        fixed: whether height and width must be known.
+        smallest: Least height and width, pixels.
+        advice: What to do with smaller images, a sentence.
+        fixed: Whether height and width must be known.
 
     Raises:
-        ValueError: the shape has not three entries, lacks a known entry, or is too small.
+        ValueError: The shape has not three positive integers, lacks a known entry, has its channels first, or is too
+            small.
 
     Example:
 
@@ -29,22 +33,51 @@ def check_image_shape(name, input_shape, smallest, advice, fixed=False):
     (32, 32, 3)
     """
     shape = tuple(input_shape)
-    if len(shape) != 3 or not shape[2] or (fixed and None in shape):
-        may = "" if fixed else ", where height and width may be None"
+    entries = [n for n in shape if n is not None]
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in entries)
+    if len(shape) != 3 or shape[2] is None or not whole or (fixed and None in shape):
+        may = ", all known" if fixed else ", where height and width may be None"
         raise ValueError(f"{name} needs `input_shape` as (height, width, channels){may}. Received: {input_shape}")
+    if shape[0] in (1, 3) and shape[2] >= smallest:
+        raise ValueError(f"{name} wants the channels last, (height, width, channels). Received: {input_shape}")
     sides = [side for side in shape[:2] if side is not None]
     if sides and min(sides) < smallest:
         raise ValueError(f"{name} needs images of at least {smallest} x {smallest} pixels. {advice} Got: {input_shape}")
     return shape
 
 
-def finish(name, inputs, feature_map, features, pool):
-    """The model from `inputs` to a feature map or, with `pool`, to its spatial mean, mapped to `features` values."""
+def finish(name, inputs, feature_map, features, pool, flatten=False):
+    """The model from `inputs` to a map or, with `pool`, to its mean or all its values, mapped to `features` values."""
     if features is not None and not pool:
         raise ValueError(f"{name}: `features` is the length of the pooled vector; leave it out with `pool=False`.")
     outputs = feature_map
     if pool:
-        outputs = keras.layers.GlobalAveragePooling2D(name="pool")(outputs)
+        pooling = keras.layers.Flatten() if flatten else keras.layers.GlobalAveragePooling2D(name="pool")
+        outputs = pooling(outputs)
     if features is not None:
         outputs = keras.layers.Dense(features, use_bias=False, name="features")(outputs)
     return keras.Model(inputs, outputs, name=name)
+
+
+def synchronize_batch_norm(model):
+    """Lets each BatchNormalization of a model take its statistics over all replicas instead of over its own.
+
+    Under `MirroredStrategy` each replica otherwise keeps moving statistics of its own, and what is saved and served
+    then differs from what `predict` gave. Call it before the first `fit`. keras-cv's own model classes
+    (`pool=False`) forget the setting when they are saved: call it again after loading one.
+
+    Args:
+        model: A `keras.Model`; layers of models nested in it count too. Changed in place.
+
+    Returns:
+        The same model.
+
+    Example:
+        >>> model = synchronize_batch_norm(backbones.lenet_plus_plus())
+        >>> sum(getattr(layer, "synchronized", False) for layer in model.layers)
+        3
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+    return model

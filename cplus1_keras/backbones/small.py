@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from cplus1_keras.backbones.convolutions import basic_block, convolution
 from cplus1_keras.backbones.outputs import check_choice, check_image_shape, finish
 
 CIFAR_DEPTHS = (20, 32, 44, 56, 110)
@@ -35,9 +36,7 @@ def lenet_plus_plus(input_shape=(28, 28, 1), features=10):
         A. R. Dhamija et al., "Reducing network agnostophobia", NeurIPS 2018; as in `LeNetBottleneck` of the
         repository TwoDigitsOneNumber/openset-imagenet-comparison, and the thesis's section 5.3 (no bias on features).
     """
-    shape = check_image_shape("lenet_plus_plus", input_shape, 8, "It halves them three times.")
-    if None in shape:
-        raise ValueError(f"lenet_plus_plus flattens its last map and needs a known `input_shape`. Received: {shape}")
+    shape = check_image_shape("lenet_plus_plus", input_shape, 8, "It halves them three times.", fixed=True)
     start = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # a variance of 1 / (3 fan in)
     inputs = keras.Input(shape, name="images")
     x = layers.Rescaling(1 / 255)(inputs)
@@ -79,12 +78,7 @@ def small_cnn(input_shape=(28, 28, 1), features=None, filters=(32, 64, 64), stri
         x = layers.Conv2D(channels, 3, stride, padding="same", use_bias=False)(x)
         x = layers.BatchNormalization(momentum=0.9)(x)  # small sets have few steps, in which 0.99 lags behind
         x = layers.Activation("relu")(x)
-    if not pool:
-        return finish("small_cnn", inputs, x, features, pool)
-    x = layers.Flatten()(x)
-    if features is not None:
-        x = layers.Dense(features, use_bias=False, name="features")(x)
-    return keras.Model(inputs, x, name="small_cnn")
+    return finish("small_cnn", inputs, x, features, pool, flatten=True)
 
 
 def cifar_resnet(depth=20, input_shape=(32, 32, 3), features=None, pool=True):
@@ -114,31 +108,20 @@ def cifar_resnet(depth=20, input_shape=(32, 32, 3), features=None, pool=True):
         K. He et al., "Deep residual learning for image recognition", CVPR 2016, section 4.2 and table 6.
     """
     check_choice("depth", depth, CIFAR_DEPTHS)
-    name = f"cifar_resnet{depth}"
-    shape = check_image_shape(name, input_shape, 8, "It halves them twice.")
+    shape = check_image_shape(f"cifar_resnet{depth}", input_shape, 8, "It halves them twice.")
     inputs = keras.Input(shape, name="images")
     x = layers.Rescaling(1 / 255)(inputs)
-    x = layers.ReLU(name="stem_relu")(_conv_norm(x, 16, 1, "stem"))
+    x = convolution(x, 16, 3, "stem")
     for stage, filters in enumerate((16, 32, 64), start=1):
         for block in range(1, (depth - 2) // 6 + 1):
-            strides = 2 if stage > 1 and block == 1 else 1
-            x = _residual_block(x, filters, strides, f"stage{stage}_block{block}")
-    return finish(name, inputs, x, features, pool)
+            name = f"stage{stage}_block{block}"
+            halve = stage > 1 and block == 1
+            shortcut = _subsample(x, filters, name) if halve else x
+            x = basic_block(x, filters, name, 2 if halve else 1, shortcut)
+    return finish(f"cifar_resnet{depth}", inputs, x, features, pool)
 
 
-def _conv_norm(x, filters, strides, name):
-    # Explicit padding: "same" would pad only behind when the stride is 2, and shift the map against its shortcut.
-    x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
-    x = layers.Conv2D(filters, 3, strides, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv")(x)
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
-
-
-def _residual_block(x, filters, strides, name):
-    shortcut = x
-    if strides > 1:
-        shortcut = layers.MaxPooling2D(1, strides, name=f"{name}_subsample")(shortcut)
-        more = (filters - shortcut.shape[-1]) // 2
-        shortcut = ops.pad(shortcut, [[0, 0], [0, 0], [0, 0], [more, more]])
-    y = layers.ReLU(name=f"{name}_1_relu")(_conv_norm(x, filters, strides, f"{name}_1"))
-    y = _conv_norm(y, filters, 1, f"{name}_2")
-    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([shortcut, y]))
+def _subsample(x, filters, name):
+    x = layers.MaxPooling2D(1, 2, name=f"{name}_subsample")(x)
+    more = (filters - x.shape[-1]) // 2
+    return ops.pad(x, [[0, 0], [0, 0], [0, 0], [more, more]])

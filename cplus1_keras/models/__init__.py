@@ -1,5 +1,6 @@
-"""Models: the class that trains with open-set losses, and segmentation models on the package's backbones and heads."""
+"""Models: the class that trains with open-set losses; classifiers and segmentation models of backbones and heads."""
 
+from cplus1_keras.models.classifier import classifier
 from cplus1_keras.models.open_set import OpenSetModel
 from cplus1_keras.models.segmentation import (
     AUXILIARY_WEIGHT,
@@ -15,6 +16,7 @@ from cplus1_keras.models.segmentation import (
 __all__ = [
     "AUXILIARY_WEIGHT",
     "OpenSetModel",
+    "classifier",
     "deeplab_v3_plus",
     "fcn",
     "hrnet_fcn",

@@ -79,7 +79,7 @@ def fcn_features(x, channels, convolutions=2, kernel_size=3, concatenate=True, d
     return layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(y)
 
 
-def joined_maps(maps):
+def join_maps(maps):
     """All maps, resized to the first and concatenated: the representation of HRNetV2.
 
     Args:
@@ -89,7 +89,7 @@ def joined_maps(maps):
         Map of the first map's size, with the channels of all.
 
     Example:
-        >>> joined_maps([keras.Input((16, 16, 18)), keras.Input((8, 8, 36))]).shape
+        >>> join_maps([keras.Input((16, 16, 18)), keras.Input((8, 8, 36))]).shape
         (None, 16, 16, 54)
 
     Reference: K. Sun et al., "High-resolution representations for labeling pixels and regions", 2019.

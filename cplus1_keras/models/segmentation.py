@@ -89,7 +89,7 @@ def deeplab_v3_plus(
 
     Reference: L.-C. Chen et al., "Encoder-decoder with atrous separable convolution", ECCV 2018.
     """
-    maps = backbone.outputs
+    maps = _maps(backbone)
     if rates is None:
         rates = [96 * step // output_stride(backbone) for step in (1, 2, 3)]
     features = decoders.deeplab_features(maps, rates, channels, low_level_channels, dropout)
@@ -115,7 +115,7 @@ def fcn(backbone, head, auxiliary=None, channels=512, convolutions=2, dropout=0.
 
     Reference: J. Long et al., "Fully convolutional networks for semantic segmentation", CVPR 2015.
     """
-    maps = backbone.outputs
+    maps = _maps(backbone)
     features = decoders.fcn_features(maps[-1], channels, convolutions, dropout=dropout)
     return segmentation_model(backbone.input, features, head, _auxiliary(maps, auxiliary, dropout), name)
 
@@ -137,12 +137,11 @@ def hrnet_fcn(backbone, head, dropout=0.0, name="hrnet_fcn"):
         `logits` (N, H, W, classes), and what else the head gives; see `segmentation_model`.
 
     Example:
-        >>> head = heads.LinearHead(20, use_bias=True, background=True)
-        >>> model = hrnet_fcn(backbones.hrnet(48), head)  # doctest: +SKIP
+        >>> model = hrnet_fcn(backbones.hrnet(4), heads.LinearHead(20, use_bias=True, background=True))
 
     Reference: K. Sun et al., "High-resolution representations for labeling pixels and regions", 2019.
     """
-    x = decoders.joined_maps(backbone.outputs)
+    x = decoders.join_maps(_maps(backbone))
     features = decoders.fcn_features(x, x.shape[-1], 1, kernel_size=1, concatenate=False, dropout=dropout)
     return segmentation_model(backbone.input, features, head, name=name)
 
@@ -167,11 +166,11 @@ def ocrnet(backbone, head, auxiliary, channels=512, key_channels=256, name="ocrn
         `auxiliary_logits` (N, H, W, classes), and what else the head gives; see `segmentation_model`.
 
     Example:
-        >>> model = ocrnet(backbones.hrnet(48), heads.LinearHead(20), heads.LinearHead(20))  # doctest: +SKIP
+        >>> model = ocrnet(backbones.hrnet(4), heads.LinearHead(20), heads.LinearHead(20), channels=16, key_channels=8)
 
     Reference: Y. Yuan et al., "Object-contextual representations for semantic segmentation", ECCV 2020.
     """
-    x = decoders.joined_maps(backbone.outputs)
+    x = decoders.join_maps(_maps(backbone))
     first = decoders.fcn_features(x, x.shape[-1], 1, 1, concatenate=False, dropout=0.0, name="auxiliary")
     region_logits = auxiliary(first)["logits"]
     features = decoders.ocr_features(x, region_logits, channels, key_channels)
@@ -195,6 +194,16 @@ def output_stride(backbone):
     height = height or 512
     last = backbone.compute_output_shape((1, height, width or 512, channels))[-1]
     return round(height / last[1])
+
+
+def _maps(backbone):
+    maps = backbone.output
+    if not isinstance(maps, list) or len(maps) < 2 or any(len(x.shape) != 4 for x in maps):
+        raise ValueError(
+            "Segmentation needs a backbone that gives a list of maps (N, h, w, K), fine to coarse, such as "
+            f"backbones.dilated_resnet or backbones.hrnet. Received: {backbone.name!r} with output {maps}"
+        )
+    return maps
 
 
 def _auxiliary(maps, head, dropout):

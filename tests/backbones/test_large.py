@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cplus1_keras import backbones
-from cplus1_keras.backbones import large
+from cplus1_keras.backbones import kerascv
 
 pytest.importorskip("keras_cv", reason="these backbones come from keras-cv, which needs TensorFlow")
 
@@ -59,7 +59,8 @@ def test_parameter_counts_and_shapes(build, size, count, channels):
     backbone = build(size, (96, 64, 3), pool=False)
     assert backbone.count_params() == count
     assert backbone.output_shape == (None, 3, 2, channels)
-    assert len(backbone.pyramid_level_inputs) >= 4  # taps for segmentation
+    if build is not backbones.resnet:  # whose maps `dilated_resnet` gives
+        assert len(backbone.pyramid_level_inputs) >= 4  # taps for segmentation
     assert build(size, (96, 64, 3)).output_shape == (None, channels)
 
 
@@ -119,11 +120,19 @@ def test_a_saved_preset_is_read_without_a_network(tmp_path):
     np.testing.assert_allclose(taker.predict(x, verbose=0), donor.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
 
+def test_a_preset_of_another_net_is_refused(tmp_path):
+    from keras_cv.src.utils.preset_utils import save_to_preset
+
+    save_to_preset(backbones.mobilenet_v3("small", (64, 64, 3), pool=False), str(tmp_path))
+    with pytest.raises(ValueError, match=r"another net than mobilenet_v3_large: it has {'stackwise_expansion'"):
+        backbones.mobilenet_v3("large", (64, 64, 3), weights=tmp_path)
+
+
 def test_weights_without_an_answer_from_the_hub_fail_soon(monkeypatch):
     import kagglehub
 
     monkeypatch.setattr(kagglehub, "model_download", lambda *args: time.sleep(60))
-    monkeypatch.setattr(large, "HUB_TIMEOUT", 0.2)
+    monkeypatch.setattr(kerascv, "HUB_TIMEOUT", 0.2)
     start = time.monotonic()
     with pytest.raises(ConnectionError, match=r"'resnet50_imagenet' come from the model hub.*weights=None"):
         backbones.resnet(50, weights="resnet50_imagenet")
@@ -146,10 +155,12 @@ def test_weights_without_a_network_name_the_cause(monkeypatch):
     [
         (lambda: backbones.resnet(19), "`depth` must be one of 18, 34, 50, 101, 152. Received: depth=19"),
         (lambda: backbones.efficientnet_v2("b9"), "`variant` must be one of 'b0'"),
+        (lambda: backbones.densenet(121, (3, 224, 224)), "wants the channels last.*3, 224, 224"),
+        (lambda: backbones.densenet(121, (64, 64.5, 3)), r"needs `input_shape` as \(height, width, channels\)"),
         (lambda: backbones.resnet(18, (32, 32, 3)), "at least 64 x 64 pixels.*cifar_resnet"),
         (lambda: backbones.mit("b0", (32, 64, 3)), "at least 64 x 64 pixels"),
         (lambda: backbones.mit("b0", (80, 64, 3)), "multiples of 32 pixels"),
-        (lambda: backbones.mit("b0", (None, None, 3)), r"as \(height, width, channels\)\. Received"),
+        (lambda: backbones.mit("b0", (None, None, 3)), r"as \(height, width, channels\), all known\. Received"),
         (lambda: backbones.resnet(50, weights="imagenet"), "keras-cv has 'resnet50_imagenet' for resnet50.*'imagenet'"),
         (lambda: backbones.resnet(18, weights="resnet50_imagenet"), "keras-cv has no weights for resnet18"),
     ],

@@ -142,7 +142,7 @@ def test_a_saved_model_gives_the_same_features(build, tmp_path):
         (lambda: small_cnn(features=5, pool=False), "leave it out with `pool=False`"),
         (lambda: small_cnn((None, 28, 1)), "needs `input_shape`"),
         (lambda: lenet_plus_plus((7, 28, 1)), "at least 8 x 8 pixels"),
-        (lambda: lenet_plus_plus((None, None, 1)), "needs a known `input_shape`"),
+        (lambda: lenet_plus_plus((None, None, 1)), r"`input_shape` as \(height, width, channels\), all known"),
     ],
 )
 def test_wrong_arguments_are_explained(call, message):

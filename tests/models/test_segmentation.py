@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from cplus1_keras import heads, layers, losses, models
-from cplus1_keras.backbones import dilated_resnet, hrnet, synchronize_batch_norm
+from cplus1_keras.backbones import cifar_resnet, dilated_resnet, hrnet, synchronize_batch_norm
 from cplus1_keras.grids import nearest
 from cplus1_keras.labels import IGNORE, NEGATIVE
 from cplus1_keras.models import decoders
@@ -151,6 +151,12 @@ def bilinear(x, factor):
         matrix = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(cells)))
         x = np.moveaxis(np.tensordot(matrix, x, (1, axis)), 0, axis)
     return x
+
+
+@pytest.mark.parametrize("build", [models.deeplab_v3_plus, models.fcn, models.hrnet_fcn])
+def test_a_backbone_for_classification_is_refused(build):
+    with pytest.raises(ValueError, match=r"list of maps.*Received: 'cifar_resnet20'"):
+        build(cifar_resnet(20), classifier(3))
 
 
 # Losses
