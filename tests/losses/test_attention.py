@@ -6,11 +6,12 @@ import pytest
 import tensorflow as tf
 
 from cplus1_keras import heads, layers, losses
-from cplus1_keras.labels import IGNORE
+from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.models import OpenSetModel
 
 CLASSES = 3
-MULTI = np.array([[1, 0, IGNORE], [0, 0, 0], [IGNORE] * 3, [1, 1, 0]])
+SETS = np.array([[1, 0, IGNORE], [0, 0, 0], [IGNORE] * 3, [1, 1, 0]])
+MULTI = {"multi_hot": SETS}
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 8, 12, 3)).astype("float32")
 
 
@@ -36,13 +37,15 @@ def test_the_definition():
     rng = np.random.default_rng(1)
     cams, view = rng.normal(size=(2, 4, 5, 6, CLASSES))
     expected = [((cams[i] - view[i]) ** 2).mean() for i in (0, 1, 3)]
-    outputs = {"cams": cams, "mirrored_cams": view, "multi_hot": MULTI}
+    outputs = {"cams": cams, "mirrored_cams": view}
     loss = losses.AttentionConsistencyLoss()
     np.testing.assert_allclose(loss(MULTI, outputs), np.mean(expected), rtol=1e-12)
     weight = np.array([1.0, 2.0, 7.0, 0.5])
     weighted = np.dot(expected, weight[[0, 1, 3]]) / 3
     np.testing.assert_allclose(loss(MULTI, outputs, weight), weighted, rtol=1e-12)
     smaller = losses.AttentionConsistencyLoss("smaller")
+    classes = np.array([2, NEGATIVE, UNKNOWN, IGNORE])
+    np.testing.assert_allclose(loss(classes, outputs), ((cams - view) ** 2)[:2].mean(), rtol=1e-12)
     np.testing.assert_allclose(smaller(MULTI, {**outputs, "smaller_cams": cams + 2.0}), 4.0, rtol=1e-12)
 
 
@@ -84,12 +87,11 @@ def test_it_trains_under_fit_and_reloads(tmp_path):
     loss = loss + losses.AttentionConsistencyLoss("smaller")
     model = watched(net(size=(None, None), norm=True), smaller=0.75)
     model.compile(keras.optimizers.Adam(0.02), loss)
-    y = {"multi_hot": MULTI}
-    history = model.fit(IMAGES, y, epochs=30, verbose=0).history
+    history = model.fit(IMAGES, MULTI, epochs=30, verbose=0).history
     assert history["mirrored_attention"][0] > 2 * history["mirrored_attention"][-1]
     assert history["smaller_attention"][0] > 2 * history["smaller_attention"][-1]
     assert history["loss"][0] > history["loss"][-1]
-    figures = model.evaluate(IMAGES, y, verbose=0, return_dict=True)
+    figures = model.evaluate(IMAGES, MULTI, verbose=0, return_dict=True)
     assert figures["mirrored_attention"] == figures["smaller_attention"] == 0
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
@@ -97,7 +99,7 @@ def test_it_trains_under_fit_and_reloads(tmp_path):
     for name, value in before.items():
         np.testing.assert_array_equal(after[name], value)
     assert again.loss.get_config() == model.loss.get_config()
-    ours, theirs = (m.train_on_batch(IMAGES, y, return_dict=True) for m in (model, again))
+    ours, theirs = (m.train_on_batch(IMAGES, MULTI, return_dict=True) for m in (model, again))
     assert ours == pytest.approx(theirs, rel=1e-5)
 
 
@@ -105,8 +107,8 @@ def test_a_view_that_is_classified_as_well():
     outputs = watched(net())(IMAGES, training=True)
     loss = losses.MultiLabelCrossEntropyLoss()
     own = loss.of("mirrored_")
-    plain = loss(MULTI, {"logits": outputs["mirrored_logits"], "multi_hot": MULTI})
-    np.testing.assert_allclose(own(MULTI, {**outputs, "multi_hot": MULTI}), plain, rtol=1e-6)
+    plain = loss(MULTI, {"logits": outputs["mirrored_logits"]})
+    np.testing.assert_allclose(own(MULTI, outputs), plain, rtol=1e-6)
 
 
 def test_config_round_trip():
@@ -118,8 +120,8 @@ def test_config_round_trip():
 
 
 def test_wrong_input_is_refused():
-    with pytest.raises(ValueError, match="mirrored_cams"):
-        losses.AttentionConsistencyLoss()(MULTI, {"cams": np.zeros((4, 2, 2, 3)), "multi_hot": MULTI})
+    with pytest.raises(ValueError, match=r"mirrored_cams.*`layers.Views` of a model"):
+        losses.AttentionConsistencyLoss()(MULTI, {"cams": np.zeros((4, 2, 2, 3))})
     for wrong in (0, 1, 1.5, -0.2):
         with pytest.raises(ValueError, match="`smaller`"):
             layers.Views(net(), smaller=wrong)
