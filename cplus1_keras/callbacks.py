@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras import plots
-from cplus1_keras.layers.hooks import complete, name_tensors
+from cplus1_keras.layers.hooks import complete, named
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -97,7 +97,7 @@ def _gradient_norm(model, weight, term):
     def norm(images, y, sample_weight):
         with tf.GradientTape() as tape:
             outputs = dict(model(images, training=False))
-            tensors = complete(model.layers, {**outputs, **name_tensors(y)}, training=False)
+            tensors = complete(model.layers, {**outputs, **named(y)}, training=False)
             value = weight * term(y, tensors, sample_weight)
         gradients = tape.gradient(value, [variable.value for variable in model.trainable_variables])
         return tf.linalg.global_norm([gradient for gradient in gradients if gradient is not None])

@@ -50,33 +50,6 @@ def is_seen(labels):
     return labels >= NEGATIVE
 
 
-def check_names(names, num_classes=None):
-    """Class names as a list of strings.
-
-    Args:
-        names: One for each known class, in the order of the labels; any Unicode.
-        num_classes: C, or None where the names say how many there are.
-
-    Returns:
-        List of str.
-
-    Raises:
-        ValueError: For another number of names, an empty one, two alike, or one that is `REJECTED_NAME`.
-
-    >>> check_names(["cat", "dog"], 2)
-    ['cat', 'dog']
-    """
-    names = [str(name) for name in names]
-    if num_classes is not None and len(names) != num_classes:
-        raise ValueError(f"There must be one class name for each of {num_classes} known classes. Received: {names}")
-    if len(set(names)) < len(names) or REJECTED_NAME in names or "" in names:
-        raise ValueError(
-            f"Class names must not be empty and must differ from each other and from {REJECTED_NAME!r}, the name of "
-            f"what is rejected. Received: {names}"
-        )
-    return names
-
-
 def is_present(multi_hot):
     """True where an entry of a label set (array or tensor of any shape) says that the image shows the class.
 
@@ -233,3 +206,30 @@ def _fits(shape, wanted):
     """Whether two shapes agree wherever both are known."""
     pairs = zip(shape, wanted, strict=True) if len(shape) == len(wanted) else [(0, 1)]
     return all(have is None or want is None or have == want for have, want in pairs)
+
+
+def check_names(names, num_classes=None):
+    """Class names as a list of strings.
+
+    Args:
+        names: One for each known class, in the order of the labels; any Unicode.
+        num_classes: C, or None where the names say how many there are.
+
+    Returns:
+        List of str.
+
+    Raises:
+        ValueError: For another number of names, an empty one, two alike, or one that is `REJECTED_NAME`.
+
+    >>> check_names(["cat", "dog"], 2)
+    ['cat', 'dog']
+    """
+    names = [str(name) for name in names]
+    if num_classes is not None and len(names) != num_classes:
+        raise ValueError(f"There must be one class name for each of {num_classes} known classes. Received: {names}")
+    if len(set(names)) < len(names) or REJECTED_NAME in names or "" in names:
+        raise ValueError(
+            f"Class names must not be empty and must differ from each other and from {REJECTED_NAME!r}, the name of "
+            f"what is rejected. Received: {names}"
+        )
+    return names

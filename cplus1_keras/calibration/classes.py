@@ -20,9 +20,12 @@ class ClassCalibration:
         classes: A `Calibration` for each of the C classes, each at the confidence 1 - (1 - confidence) / C.
         score: Name of the score that the thresholds belong to, if it was given.
 
-    >>> generator = np.random.default_rng(0)
-    >>> labels = generator.choice([0, -1], (200, 1)) + np.array([[0]])
-    >>> images = [Record(y, 0 * y, generator.normal(size=1) + y, str(i)) for i, y in enumerate(labels)]
+    >>> found = ClassCalibration(0.1, 0.9, (threshold_at_fpr(np.arange(100.0), 0.1, 0.95),) * 2)
+    >>> print(found.table(["cat", "dog"]))
+    | class | threshold | images without it | accepted | at most |
+    |-------|-----------|-------------------|----------|---------|
+    | cat   | 95        | 100               | 4 %      | 8.92 %  |
+    | dog   | 95        | 100               | 4 %      | 8.92 %  |
     """
 
     target: float
@@ -82,13 +85,14 @@ def calibrate_classes(records, fpr, confidence=0.95, score=None):
             by its number.
 
     >>> from cplus1_keras.tasks.records import Record
-    >>> labels, scores = np.array([0, -1]), np.array([3.0, 1.0])
-    >>> images = [Record(labels[::s], np.arange(2), scores[::s] + i / 99, str(i)) for i in range(99) for s in (1, -1)]
+    >>> labels = np.array([[0, -1], [-1, 1]] * 99)
+    >>> scores = np.linspace(-1, 1, 198)[:, None] + 2 * (labels >= 0)
+    >>> images = [Record(y, np.arange(2), s, str(i)) for i, (y, s) in enumerate(zip(labels, scores, strict=True))]
+    >>> calibrate_classes(images, fpr=0.1).thresholds.round(3)
+    array([0.939, 0.929], dtype=float32)
     """
-    records = list(records)
-    labels = np.stack([np.asarray(record.labels) for record in records])
-    scores = np.stack([np.asarray(record.scores, "float32") for record in records])
-    groups = np.array([record.group for record in records])
+    labels, scores, groups = zip(*((record.labels, record.scores, record.group) for record in records), strict=True)
+    labels, scores, groups = np.stack(labels), np.stack(scores), np.array(groups)
     each, found = 1 - (1 - confidence) / labels.shape[1], []
     for c in range(labels.shape[1]):
         lacking = is_negative(labels[:, c])

@@ -84,7 +84,7 @@ def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
         coverage: Share of the knowns to accept, in (0, 1).
         confidence: In (0, 1).
         score: Name of the score, kept as evidence.
-        unit: What a decision is; None takes `"image"` for labels of shape (), `"pixel"` for (H, W), else `"entry"`.
+        unit: What a decision is; None takes `"image"` for labels of shape (), `"pixel"` for (H, W), else `"decision"`.
 
     Returns:
         A `Calibration`.
@@ -102,7 +102,7 @@ def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
     negatives, knowns = [], []
     for name, members in _grouped(records):
         parts = [(np.asarray(record.labels), np.asarray(record.scores)) for record in members]
-        unit = unit or {0: "image", 2: "pixel"}.get(parts[0][0].ndim, "entry")
+        unit = unit or {0: "image", 2: "pixel"}.get(parts[0][0].ndim, "decision")
         for labels, scores in parts:
             if labels.shape != scores.shape:
                 raise ValueError(f"{name!r} has labels of shape {labels.shape} and scores of shape {scores.shape}.")
@@ -178,8 +178,8 @@ def _calibrate(groups, rule, target, confidence, score, unit="image"):
             raise ValueError(f"{start}{kind}s; there are {len(groups):,}. Calibrate on more of them, or ask for less.")
         whole = group_name(unit)[1]
         raise ValueError(
-            f"{start}{whole}s with {kind} {unit}s; there are {len(groups):,}. Those of one {whole} are not independent, "
-            f"so they do not count. Calibrate on more {whole}s, or ask for less."
+            f"{start}{whole}s with {kind} {unit}s; there are {len(groups):,}. What belongs to one {whole} is not "
+            f"independent and counts once. Calibrate on more {whole}s, or ask for less."
         )
     found = (_of_singles if single else _of_groups)(groups, rule, rate, confidence)
     threshold, accepted, share, bound, decisions = found

@@ -1,4 +1,4 @@
-"""Layers with state or rules of their own: hooks, class centres, thresholds, warm-up, resizing."""
+"""Layers with state or rules of their own: hooks, class centres, the threshold, warm-up, resizing."""
 
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
 from cplus1_keras.layers.hooks import OpenSetLayer, complete, labels_for, named

@@ -130,7 +130,7 @@ class ExactScores(OpenSetScores):
         return counting.count(*(np.concatenate(part) for part in zip(*self.parts, strict=True)), group)
 
     def _trust(self, counts, fprs, group):
-        if not self.samples:
+        if not (self.samples and len(counts.thresholds)):
             return {}
         labels, predictions, scores = (np.concatenate(part) for part in zip(*self.parts, strict=True))
         kept = (labels >= 0) | np.isin(labels, counting.GROUPS[group])

@@ -1,4 +1,4 @@
-"""What judging knows of one image, whatever the task."""
+"""What a task says of one image: all that calibration, figures and reports read."""
 
 from typing import NamedTuple
 
@@ -6,18 +6,20 @@ import numpy as np
 
 
 class Record(NamedTuple):
-    """The decisions about one image, judged: three arrays of one shape, (), (H, W), (C,) or (boxes,).
+    """Labels and scores of one image, or of its pixels, boxes or classes.
 
-    Args:
-        labels: Integers in the package's convention.
-        predictions: Known class of each decision, before any rejection.
-        scores: float32, higher = more known.
-        group: What counts as independent: the image, or the video that it is from.
-        more: What a task's own figures need.
+    Of label sets entry c has `predictions[c] = c`; `labels[c]` is c where class c is present, `NEGATIVE` where it is
+    absent, `IGNORE` where it is not annotated; where an image shows no known class but an unknown one, the absent
+    entries are `UNKNOWN`. So recall is CCR, and false alarms are FPR.
     """
 
     labels: np.ndarray
+    """Integers in the package's convention, of shape (), (H, W), (C,) or (boxes,)."""
     predictions: np.ndarray
+    """Class indices of the knowns, before any rejection, of that shape."""
     scores: np.ndarray
+    """Float32 of that shape, higher = more known."""
     group: str
-    more: dict = {}  # noqa: RUF012  nothing writes into it
+    """What counts as independent: the image, or the video that it is from."""
+    more: dict = {}  # noqa: RUF012 - nothing writes into it
+    """What a task's own figures need beside."""

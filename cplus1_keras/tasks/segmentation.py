@@ -75,7 +75,7 @@ class Segmentation(Task):
         return {"logits": [metrics.KnownMeanIoU(num_classes, background)]}
 
     def training(self, model, split, experiment, first_step=0):
-        mirror = split.protocol.mirror(split.source.mirrored)
+        mirror = split.mirror
         change = data.augment.standard(
             self.crop_size, self.scales, mirror=mirror, base=self.base, keep_ratio=self.keep_ratio
         )
@@ -131,7 +131,7 @@ class Segmentation(Task):
     def judge(self, predictor, split, experiment, found=None):
         figures, scores = super().judge(predictor, split, experiment, found)
         if self.flip_test:
-            spec = dataclasses.replace(predictor.spec, mirror=split.protocol.mirror(split.source.mirrored))
+            spec = dataclasses.replace(predictor.spec, mirror=split.mirror)
             both = serving.Predictor(predictor.model, predictor.reject, predictor.class_names, spec)
             matrix = MeanIoU(both)
             for record in self.records(both, split, experiment):

@@ -114,6 +114,13 @@ def test_tpr_of_rounded_products():
     assert metrics.fpr_at_tpr(labels, scores, "negative", 0.56) == 1.0
 
 
+def test_rates_of_one_leave_out_knowns_below_the_group():
+    """At FPR 1 the threshold is the group's lowest score, so the CCR may be less than the accuracy."""
+    given = [0, 0, NEGATIVE], [0, 0, 0], [0.1, 0.9, 0.5]
+    assert metrics.ccr_at_fpr(*given, 1.0, "negative") == 0.5
+    assert metrics.closed_set_accuracy(*given[:2]) == 1.0
+
+
 def test_shapes_dtypes_and_infinities():
     labels, predictions, scores = sample(2)
     wanted = metrics.open_auc(labels, predictions, scores, "both")

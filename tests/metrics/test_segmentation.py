@@ -8,8 +8,8 @@ import pytest
 from sklearn.metrics import confusion_matrix, jaccard_score, recall_score
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-from cplus1_keras.metrics import KnownMeanIoU
-from cplus1_keras.metrics.segmentation import ConfusionMatrix, class_table, figures_of, table
+from cplus1_keras.metrics import ConfusionMatrix, KnownMeanIoU, ignore_edges
+from cplus1_keras.metrics.segmentation import class_table, iou_table
 
 
 def masks(seed=0, shape=(3, 13, 17), num_classes=4):
@@ -27,12 +27,12 @@ def test_golden(golden):
     for image, prediction in zip(labels, case["pred"], strict=True):
         confusion.update(image, prediction)
     np.testing.assert_array_equal(confusion.matrix, case["confusion"])
-    iou, acc, aacc = figures_of(confusion.matrix)
-    np.testing.assert_allclose(iou, case["IoU"], rtol=1e-12)
-    np.testing.assert_allclose(acc, case["Acc"], rtol=1e-12)
     summary = confusion.summary(["a", "b", "c", "d"])
+    rows = summary["classes"].values()
+    np.testing.assert_allclose([row["iou"] for row in rows], case["IoU"], rtol=1e-12)
+    np.testing.assert_allclose([row["acc"] for row in rows], case["Acc"], rtol=1e-12)
     assert (summary["miou"], summary["macc"]) == pytest.approx((float(case["mIoU"]), float(case["mAcc"])), rel=1e-12)
-    assert summary["aacc"] == aacc == pytest.approx(float(case["aAcc"]), rel=1e-12)
+    assert summary["aacc"] == pytest.approx(float(case["aAcc"]), rel=1e-12)
     assert summary["classes"]["background"]["iou"] == pytest.approx(case["IoU"][4], rel=1e-12)
 
 
@@ -71,7 +71,7 @@ def test_classes_that_do_not_occur():
     assert (summary["miou"], summary["macc"]) == (0.5, 0.75)
     empty = ConfusionMatrix(1).summary()
     assert (empty["miou"], empty["macc"], empty["aacc"], empty["pixels"]) == (None, None, None, 0)
-    assert table({"none": empty}).splitlines()[-1] == "| none   |      |      |      |"
+    assert iou_table({"none": empty}).splitlines()[-1] == "| none   |      |      |      |"
 
 
 @pytest.mark.parametrize("background", [True, False])
@@ -86,6 +86,7 @@ def test_the_metric_of_fit_counts_the_same(background, weighted):
         metric.update_state(image[None], logit[None], np.full(labels[0][None].shape, 2.0) if weighted else None)
     assert float(metric.result()) == pytest.approx(confusion.summary()["miou"], rel=1e-6)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+    assert (again.get_config(), again.name) == (metric.get_config(), "mean_iou")
     again.update_state(labels, logits)
     assert float(again.result()) == pytest.approx(float(metric.result()), rel=1e-6)
 
@@ -105,3 +106,35 @@ def test_errors():
         KnownMeanIoU(2, background=True).update_state(np.zeros((1, 2, 2), int), np.zeros((1, 2, 2, 2)))
     with pytest.raises(ValueError, match="same classes"):
         class_table({"a": ConfusionMatrix(2).summary(), "b": ConfusionMatrix(3).summary()})
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_the_metric_in_evaluate(jit):
+    """Whole batches of images, with a weight for each image."""
+    labels, _ = masks(7, (6, 5, 4))
+    logits, weights = np.random.default_rng(2).normal(size=(*labels.shape, 5)).astype("float32"), np.arange(6) % 3
+    model = keras.Sequential([keras.Input((5, 4, 5)), keras.layers.Identity()])
+    loss = lambda labels, logits: keras.ops.mean(logits, axis=(1, 2, 3))  # noqa: E731
+    model.compile(loss=loss, weighted_metrics=[KnownMeanIoU(4, True)], jit_compile=jit)
+    got = model.evaluate(logits, labels, sample_weight=weights, batch_size=2, verbose=0, return_dict=True)["mean_iou"]
+    confusion = ConfusionMatrix(4)
+    for image, logit in zip(np.repeat(labels, weights, 0), np.repeat(logits, weights, 0), strict=True):
+        confusion.update(image, logit.argmax(-1))
+    assert got == pytest.approx(confusion.summary()["miou"], rel=1e-6)
+
+
+@pytest.mark.parametrize("width", [0, 1, 3])
+def test_ignore_edges(width):
+    labels = np.random.default_rng(0).choice([0, NEGATIVE, IGNORE], (2, 9, 11), p=[0.85, 0.05, 0.1])
+    expected = labels.copy()
+    for n, i, j in np.ndindex(labels.shape):
+        window = labels[n, max(i - width, 0) : i + width + 1, max(j - width, 0) : j + width + 1]
+        if len({*window.ravel().tolist()} - {IGNORE}) > 1:
+            expected[n, i, j] = IGNORE
+    np.testing.assert_array_equal(ignore_edges(labels, width), expected)
+    np.testing.assert_array_equal(ignore_edges(labels[0], width), expected[0])
+
+
+def test_width_is_a_number_of_pixels():
+    with pytest.raises(ValueError, match="an int >= 0"):
+        ignore_edges(np.zeros((2, 2), int), 1.5)

@@ -167,3 +167,9 @@ def test_errors():
         metrics.BinnedAUROC(3, "unkown")
     with pytest.raises(ValueError, match="num_classes=3 needs 3 logits"):
         metrics.KnownAccuracy(3).update_state(np.zeros(2, int), np.zeros((2, 5)))
+
+
+def test_one_logit_more_is_the_background():
+    metric = metrics.KnownAccuracy(2)
+    metric.update_state(np.array([0, 1]), np.array([[1.0, 0.0, 9.0], [1.0, 0.0, 9.0]]))
+    assert float(metric.result()) == 0.5

@@ -9,10 +9,14 @@ from scipy.stats import binom, binomtest, norm
 
 from cplus1_keras.calibration import (
     Calibration,
+    calibrate,
     clopper_pearson_upper,
+    images_needed,
     threshold_at_coverage,
     threshold_at_fpr,
 )
+from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
+from cplus1_keras.tasks.records import Record
 
 
 def by_trying(scores, allowed):
@@ -79,6 +83,7 @@ def test_clopper_pearson():
 
 @pytest.mark.parametrize(("fpr", "needed"), [(0.001, 2995), (0.01, 299), (0.05, 59), (0.1, 29)])
 def test_refuses_what_the_data_cannot_support(fpr, needed):
+    assert images_needed(fpr) == needed
     message = f"FPR {fpr:g} at 95 % confidence needs at least {needed:,} negatives; there are {needed - 1:,}"
     with pytest.raises(ValueError, match=message):
         threshold_at_fpr(np.arange(needed - 1.0), fpr)
@@ -113,6 +118,49 @@ def test_errors():
         threshold_at_coverage(np.zeros((10, 10)), 0.9)
     with pytest.raises(ValueError, match="there are 0"):
         threshold_at_fpr(np.zeros(0), 0.1)
+    with pytest.raises(ValueError, match=r"Received: \(3,\) for \(100,\)"):
+        threshold_at_fpr(np.zeros(100), 0.1, groups=[1, 2, 3])
+
+
+def images(seed=0, n=400, kinds=(0, 1, NEGATIVE, UNKNOWN, IGNORE)):
+    """Records of one decision each, of all kinds."""
+    generator = np.random.default_rng(seed)
+    labels, scores = generator.choice(kinds, n), generator.normal(size=n).astype("float32")
+    return (
+        labels,
+        scores,
+        [Record(y, np.int32(0), s, str(i)) for i, (y, s) in enumerate(zip(labels, scores, strict=True))],
+    )
+
+
+def test_calibrate_takes_the_negatives():
+    labels, scores, records = images()
+    wanted = threshold_at_fpr(scores[labels == NEGATIVE], 0.2, 0.9, "energy")
+    assert calibrate(iter(records), 0.2, 0.7, 0.9, "energy") == wanted
+    assert (wanted.rule, wanted.unit, wanted.decisions) == ("fpr", "image", wanted.samples)
+    # Their unknown group names are as good as none; a name for all of them would be one sample.
+    assert (
+        threshold_at_fpr(scores[labels == NEGATIVE], 0.2, 0.9, "energy", np.flatnonzero(labels == NEGATIVE)) == wanted
+    )
+    with pytest.raises(ValueError, match=r"needs at least .* groups with negative images; there are 1"):
+        calibrate([record._replace(group="drive") for record in records], 0.2, 0.7)
+
+
+def test_calibrate_without_negatives_takes_the_knowns():
+    labels, scores, records = images(kinds=(0, 1, UNKNOWN, IGNORE))
+    wanted = threshold_at_coverage(scores[labels >= 0], 0.7, 0.9, "energy")
+    assert calibrate(records, 0.2, 0.7, 0.9, "energy") == wanted
+    assert wanted.rule == "coverage"
+    with pytest.raises(ValueError, match=r"Coverage 0.7 .* knowns; there are 0"):
+        calibrate([], 0.2, 0.7)
+
+
+def test_one_negative_is_too_few():
+    """Where there are negatives the rate is about them, however few: no silent change of what is promised."""
+    _, _, records = images(kinds=(0, 1))
+    late = Record(np.int32(NEGATIVE), np.int32(0), np.float32(0), "late")
+    with pytest.raises(ValueError, match=r"FPR 0.2 .* negatives; there are 1"):
+        calibrate([*records, late], 0.2, 0.7)
 
 
 def test_json_round_trip_keeps_the_threshold_exact():
@@ -124,4 +172,6 @@ def test_json_round_trip_keeps_the_threshold_exact():
         Calibration.from_dict({**{k: v for k, v in made.to_dict().items() if k != "bound"}, "limit": 1})
     with pytest.raises(ValueError, match="rule='tpr'"):
         dataclasses.replace(made, rule="tpr")
-    assert "knowns accepted" in str(threshold_at_coverage(np.arange(100.0), 0.9))
+    assert str(threshold_at_coverage(np.arange(100.0), 0.9)) == (
+        "Accept score >= 4: 96 of 100 knowns accepted (96 %); at 95 % confidence at least 91.1 %; asked: 90 %."
+    )
