@@ -1,20 +1,34 @@
-"""Protocols, sources, splits and batches. Names are loaded on first use: protocols need no TensorFlow."""
+"""Protocols, sources, splits and batches: from files to what `fit` takes, for images, pixels and sets of labels."""
 
-from cplus1_keras.data import lazily
+from cplus1_keras.data import augment, protocols, sources
+from cplus1_keras.data.checking import check, find_copies
+from cplus1_keras.data.cutting import split
+from cplus1_keras.data.joining import combine, concatenate
+from cplus1_keras.data.masks import class_weights, pixel_counts
+from cplus1_keras.data.pipeline import evaluation, steps_per_epoch, training
+from cplus1_keras.data.preprocessing import decode, preprocess
+from cplus1_keras.data.protocol import Protocol
+from cplus1_keras.data.source import Source
+from cplus1_keras.data.splits import Split, Splits
 
-_HOMES = {
-    "Protocol": "protocols",
-    "Source": "sources",
-    "combine": "sources",
-    "concatenate": "sources",
-    "Split": "splits",
-    "Splits": "splits",
-    "split": "splits",
-    "decode": "preprocessing",
-    "preprocess": "preprocessing",
-    "training": "pipeline",
-    "evaluation": "pipeline",
-}
-_MODULES = ("augment", "pipeline", "preprocessing", "protocols", "segmentation", "sources", "splits")
-
-__all__, __getattr__, __dir__ = lazily.exports(__name__, _HOMES, _MODULES)
+__all__ = [
+    "Protocol",
+    "Source",
+    "Split",
+    "Splits",
+    "augment",
+    "check",
+    "class_weights",
+    "combine",
+    "concatenate",
+    "decode",
+    "evaluation",
+    "find_copies",
+    "pixel_counts",
+    "preprocess",
+    "protocols",
+    "sources",
+    "split",
+    "steps_per_epoch",
+    "training",
+]

@@ -1,131 +1,287 @@
-"""Random changes of training images. Each function here returns an `augment(images, seed)` for `training`.
+"""Random changes of a training example. Each function here returns an `augment(example, seed)` for `training`.
 
-`images` is a (N, H, W, C) float32 batch in 0..255, `seed` an int (2,) tensor that differs for each epoch and batch; the
-result is a batch of the same shape and range. Equal seeds give equal results, whenever training was interrupted.
-No label is seen or changed.
+`example` is a dict with `image` (H, W, C) float32 in 0..255 and what is annotated: where that lies in the image, such as
+`labels` (H, W), it changes with it; a class or a set of classes stays. `seed` is an int (2,) tensor that differs for
+each use of each example. Equal seeds give equal results, whenever training was interrupted. Order, ranges and
+probabilities of `standard` are those of mmsegmentation, which the C+1 paper trains with.
+
+Reference: open-mmlab/mmsegmentation, mmseg/datasets/transforms; the photometric part after Liu et al., SSD, ECCV 2016
 """
 
 import tensorflow as tf
 
+from cplus1_keras.data.colour import photometric, tone
+from cplus1_keras.labels import IGNORE, NEGATIVE
+from cplus1_keras.layers.resizing import scaled_size, size_pair
 
-def random_crop(padding=4):
-    """Shift each image by up to `padding` pixels, black coming in at the edge: pad on all sides, crop at random.
+__all__ = [
+    "chain",
+    "flip",
+    "from_layer",
+    "pad",
+    "photometric",
+    "random_crop",
+    "random_flip",
+    "random_scale",
+    "resize",
+    "standard",
+    "tone",
+]
+
+MEAN_COLOUR = (123.675, 116.28, 103.53)
+"""ImageNet's mean, in 0..255: what an image is padded with, 0 after the usual normalisation."""
+
+_TRIES = 10
+
+
+def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None, keep_ratio=True):
+    """The usual recipe for masks: random scale, crop, flip, photometric distortion, padding.
 
     Args:
-        padding: pixels, int >= 0.
+        crop_size: int or (height, width) of the result.
+        ratio: Smallest and largest scale.
+        base, keep_ratio: As `random_scale` has them; (2048, 512) is mmsegmentation's base for VOC, None scales from the
+            native size.
+        max_share: As `random_crop` has it.
+        mirror: `split.mirror` where left and right are classes of their own.
 
     Returns:
-        `augment(images, seed)`.
+        `augment(example, seed)`, giving an image (height, width, 3) and labels (height, width).
+
+    >>> example = standard(8)({"image": tf.zeros([6, 20, 3]), "labels": tf.zeros([6, 20], tf.int32)}, seed=[0, 1])
+    >>> example["image"].shape, example["labels"].shape
+    (TensorShape([8, 8, 3]), TensorShape([8, 8]))
+    """
+    return chain(
+        random_scale(*ratio, base=base, keep_ratio=keep_ratio),
+        random_crop(crop_size, max_share=max_share),
+        random_flip(mirror),
+        photometric(),
+        pad(crop_size),
+    )
+
+
+def random_scale(low=0.5, high=2.0, base=None, keep_ratio=True):
+    """Resize by a random factor, uniform in [low, high]: the image bilinear, labels by nearest neighbour.
+
+    Args:
+        low: Smallest factor, > 0.
+        high: Largest factor.
+        base: None, or (long, short): the factor then applies to the largest size within long x short, either way up.
+        keep_ratio: False stretches every image to `base`, then (height, width), before the factor applies.
+
+    Returns:
+        `augment(example, seed)`.
 
     Raises:
-        ValueError: padding is negative or no int.
+        ValueError: If there is no such range or base.
 
-    Example:
+    >>> random_scale(2, 2)({"image": tf.zeros([4, 6, 3])}, seed=[0, 1])["image"].shape
+    TensorShape([8, 12, 3])
+    """
+    if not 0 < low <= high:
+        raise ValueError(f"A range of scales needs 0 < low <= high. Received: low={low!r}, high={high!r}")
 
-    >>> random_crop(1)(tf.ones([2, 8, 8, 1]), seed=[0, 1]).shape
-    TensorShape([2, 8, 8, 1])
+    def augment(example, seed):
+        factor = low + (high - low) * tf.random.stateless_uniform([], seed)
+        return resize(example, scaled_size(tf.shape(example["image"])[:2], base, keep_ratio, factor))
 
-    Reference: the CIFAR standard since He et al., Deep Residual Learning, CVPR 2016, section 4.2
+    return augment
+
+
+def random_crop(size=None, padding=0, max_share=1.0):
+    """Cut out a window at random, from the image with black around it where wished.
+
+    With `padding` alone images are shifted by up to so many pixels: the CIFAR standard is `random_crop(padding=4)`. An
+    image smaller than `size` is kept whole along that side.
+
+    Args:
+        size: None for the image's own size, or an int or (height, width).
+        padding: Pixels that are added on each side first, int >= 0; labels there are ignored.
+        max_share: Below 1, a window is drawn again, up to 10 times, while one label has at least this share of the
+            annotated pixels; in (0, 1]. For label maps.
+
+    Returns:
+        `augment(example, seed)`.
+
+    Raises:
+        ValueError: If there is no such size, padding or share.
+
+    >>> random_crop(4)({"image": tf.zeros([3, 9, 3])}, seed=[0, 1])["image"].shape
+    TensorShape([3, 4, 3])
+
+    Reference: padding since He et al., Deep Residual Learning, CVPR 2016, section 4.2.
     """
     if not isinstance(padding, int) or padding < 0:
         raise ValueError(f"`padding` is a number of pixels, an int >= 0. Received: padding={padding!r}")
+    if not 0 < max_share <= 1:
+        raise ValueError(f"`max_share` must lie in (0, 1]. Received: {max_share!r}")
+    fixed = None if size is None else size_pair(size)
 
-    def augment(images, seed):
-        count, height, width = tf.unstack(tf.shape(images)[:3])
-        start = tf.random.stateless_uniform([2, count, 1], seed, maxval=2 * padding + 1, dtype=tf.int32)
-        padded = tf.pad(images, [[0, 0], [padding] * 2, [padding] * 2, [0, 0]])
-        rows = tf.gather(padded, start[0] + tf.range(height), axis=1, batch_dims=1)
-        moved = tf.gather(rows, start[1] + tf.range(width), axis=2, batch_dims=1)
-        return tf.ensure_shape(moved, images.shape)
+    def augment(example, seed):
+        static = example["image"].shape[:2]
+        height, width = fixed or (static if static.is_fully_defined() else tf.unstack(tf.shape(example["image"])[:2]))
+        example = _border(example, padding) if padding else example
+        room = tf.maximum(tf.shape(example["image"])[:2] - [height, width], 0)
+
+        def cut(number):
+            draw = tf.random.stateless_uniform([2], tf.random.fold_in(_key(seed), number))
+            top, left = tf.unstack(tf.minimum(tf.cast(draw * tf.cast(room + 1, tf.float32), tf.int32), room))
+            return lambda pixels: pixels[top : top + height, left : left + width]
+
+        def uniform(number):
+            part = tf.reshape(cut(number)(example["labels"]), [-1])
+            counts = tf.math.bincount(tf.boolean_mask(part, part != IGNORE) - NEGATIVE)
+            largest = tf.reduce_max(tf.concat([counts, [0]], 0))
+            return tf.cast(largest, tf.float32) >= max_share * tf.cast(tf.reduce_sum(counts), tf.float32)
+
+        number = tf.constant(0)
+        if max_share < 1:
+            (number,) = tf.while_loop(
+                lambda number: tf.logical_and(number < _TRIES, uniform(number)), lambda number: (number + 1,), (number,)
+            )
+        return _everywhere(example, cut(number))
 
     return augment
 
 
-def random_flip():
-    """Mirror each image left to right with probability one half. Not for digits and letters.
-
-    Returns:
-        `augment(images, seed)`.
-
-    Example:
-
-    >>> random_flip()(tf.ones([2, 8, 8, 1]), seed=[0, 1]).shape
-    TensorShape([2, 8, 8, 1])
-    """
-
-    def augment(images, seed):
-        flip = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], seed) < 0.5
-        return tf.where(flip, tf.reverse(images, axis=[2]), images)
-
-    return augment
-
-
-def random_tone(brightness=0.2, contrast=0.2):
-    """Change brightness and contrast of each image: x -> mean + c (x - mean) + 255 b, clipped to 0..255.
+def random_flip(mirror=None):
+    """Mirror left to right with probability one half. Not for digits and letters.
 
     Args:
-        brightness: b is uniform in [-brightness, brightness]; in [0, 1].
-        contrast: c is uniform in [1 - contrast, 1 + contrast]; in [0, 1].
+        mirror: `split.mirror`: the known class that each known class becomes, for classes that say left or right.
 
     Returns:
-        `augment(images, seed)`.
+        `augment(example, seed)`.
 
-    Raises:
-        ValueError: a value outside [0, 1].
-
-    Example:
-
-    >>> random_tone()(tf.ones([2, 8, 8, 1]), seed=[0, 1]).shape
-    TensorShape([2, 8, 8, 1])
+    >>> random_flip((1, 0))({"image": tf.zeros([2, 3, 3]), "labels": tf.constant(1)}, seed=[0, 1])["image"].shape
+    TensorShape([2, 3, 3])
     """
-    if not (0 <= brightness <= 1 and 0 <= contrast <= 1):
-        raise ValueError(f"Both lie in [0, 1]. Received: brightness={brightness!r}, contrast={contrast!r}")
 
-    def augment(images, seed):
-        draws = tf.random.stateless_uniform([2, tf.shape(images)[0], 1, 1, 1], seed, minval=-1.0)
-        mean = tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True)
-        changed = mean + (1 + contrast * draws[0]) * (images - mean) + 255 * brightness * draws[1]
-        return tf.clip_by_value(changed, 0.0, 255.0)
+    def augment(example, seed):
+        turn = tf.random.stateless_uniform([], seed) < 0.5
+        turned = flip(example, mirror)
+        return {key: tf.where(turn, turned[key], value) for key, value in example.items()}
 
     return augment
+
+
+def flip(example, mirror=None):
+    """Mirror an example left to right.
+
+    >>> flip({"image": tf.zeros([1, 2, 3]), "labels": tf.constant([[0, -1]])}, mirror=(1, 0))["labels"].numpy()
+    array([[-1,  1]], dtype=int32)
+    """
+    example = _everywhere(example, lambda pixels: tf.reverse(pixels, axis=[1]))
+    if mirror is None:
+        return example
+    if "labels" in example:
+        labels = example["labels"]
+        other = tf.gather(tf.constant(mirror, tf.int32), tf.maximum(labels, 0))
+        return example | {"labels": tf.where(labels >= 0, other, labels)}
+    return example | {"multi_hot": tf.gather(example["multi_hot"], mirror)}
+
+
+def pad(size, colour=MEAN_COLOUR):
+    """Enlarge to `size` at the bottom and on the right: the image by one colour, label maps by IGNORE.
+
+    Args:
+        size: int or (height, width), at least that of the image.
+        colour: A value in 0..255 for each channel.
+
+    Returns:
+        `augment(example, seed)`.
+
+    >>> pad(2)({"image": tf.zeros([1, 2, 3]), "labels": tf.zeros([1, 2], tf.int32)})["labels"].numpy()
+    array([[   0,    0],
+           [-100, -100]], dtype=int32)
+    """
+    height, width = size_pair(size)
+
+    def augment(example, seed=None):
+        shape = tf.shape(example["image"])
+        more = [[0, height - shape[0]], [0, width - shape[1]]]
+        # Padding the difference to the colour with 0 would round each pixel.
+        there = tf.pad(tf.ones(shape[:2], tf.bool), more)[..., tf.newaxis]
+        image = tf.where(there, tf.pad(example["image"], [*more, [0, 0]]), tf.constant(colour, tf.float32))
+        example = example | {"image": tf.ensure_shape(image, [height, width, len(colour)])}
+        if _has_map(example):
+            labels = tf.pad(example["labels"], more, constant_values=IGNORE)
+            example["labels"] = tf.ensure_shape(labels, [height, width])
+        return example
+
+    return augment
+
+
+def resize(example, size):
+    """Resize to (height, width), the image bilinear, label maps by nearest neighbour at the pixels' centres.
+
+    >>> resize({"image": tf.zeros([2, 2, 3]), "labels": tf.constant([[0, 1], [2, 3]])}, [1, 4])["labels"].numpy()
+    array([[2, 2, 3, 3]], dtype=int32)
+    """
+    example = example | {"image": tf.image.resize(example["image"], size)}
+    if _has_map(example):
+        example["labels"] = tf.image.resize(example["labels"][..., tf.newaxis], size, method="nearest")[..., 0]
+    return example
 
 
 def from_layer(layer):
-    """Use a Keras augmentation layer, such as `keras.layers.RandAugment(value_range=(0, 255))`.
+    """Use a Keras augmentation layer, such as `keras.layers.RandAugment(value_range=(0, 255))`, on the image alone.
 
     The layer draws by its own seed, not by the one that is passed: runs repeat with `keras.utils.set_random_seed`, but
     an interrupted run does not continue with the same draws. Create the layer outside of data functions.
 
     Args:
-        layer: a Keras layer, called with `training=True`.
+        layer: A Keras layer, called with `training=True`, that keeps the image's shape.
 
     Returns:
-        `augment(images, seed)`.
-
-    Example:
+        `augment(example, seed)`.
 
     >>> import keras
-    >>> from_layer(keras.layers.RandomFlip())(tf.ones([2, 8, 8, 3]), seed=[0, 1]).shape
-    TensorShape([2, 8, 8, 3])
+    >>> from_layer(keras.layers.RandomFlip())({"image": tf.ones([8, 8, 3])}, seed=[0, 1])["image"].shape
+    TensorShape([8, 8, 3])
     """
 
-    def augment(images, seed):
-        return tf.ensure_shape(layer(images, training=True), images.shape)
+    def augment(example, seed):
+        image = layer(example["image"][tf.newaxis], training=True)[0]
+        return example | {"image": tf.ensure_shape(image, example["image"].shape)}
 
     return augment
 
 
 def chain(*augments):
-    """Apply several `augment(images, seed)` one after another, each with a seed of its own.
+    """Apply several `augment(example, seed)` one after another, each with a seed of its own.
 
-    >>> cifar_standard = chain(random_crop(4), random_flip())
-    >>> cifar_standard(tf.ones([2, 32, 32, 3]), seed=[0, 1]).shape
-    TensorShape([2, 32, 32, 3])
+    >>> cifar_standard = chain(random_crop(padding=4), random_flip())
+    >>> cifar_standard({"image": tf.ones([32, 32, 3])}, seed=[0, 1])["image"].shape
+    TensorShape([32, 32, 3])
     """
 
-    def augment(images, seed):
+    def augment(example, seed):
         for number, step in enumerate(augments):
-            images = step(images, tf.random.fold_in(tf.cast(seed, tf.int32), number))
-        return images
+            example = step(example, tf.random.fold_in(_key(seed), number))
+        return example
 
     return augment
+
+
+def _has_map(example):
+    return "labels" in example and example["labels"].shape.rank == 2
+
+
+def _everywhere(example, change):
+    """The example with a change of pixels applied to all that has pixels."""
+    maps = ["image", "labels"] if _has_map(example) else ["image"]
+    return example | {key: change(example[key]) for key in maps}
+
+
+def _border(example, padding):
+    sides = [[padding, padding]] * 2
+    example = example | {"image": tf.pad(example["image"], [*sides, [0, 0]])}
+    if _has_map(example):
+        example["labels"] = tf.pad(example["labels"], sides, constant_values=IGNORE)
+    return example
+
+
+def _key(seed):
+    return tf.convert_to_tensor(seed, tf.int32)

@@ -1,247 +1,270 @@
 """Batches for `fit`, `evaluate` and `predict`."""
 
-import itertools
-
 import numpy as np
 import tensorflow as tf
 
+from cplus1_keras.data.masks import label_weights, require
+from cplus1_keras.data.order import Order
 from cplus1_keras.data.preprocessing import preprocess, size_pair
-from cplus1_keras.labels import NEGATIVE
+from cplus1_keras.data.reading import constants, ragged
 
 MEMORY = 2 * 2**30
-"""Images of a split are held in memory if they need at most so many bytes (2 GiB)."""
+"""Examples of a split are held in memory if they need at most so many bytes (2 GiB)."""
 
-_SHUFFLE_BUFFER = 10_000
+_BUFFER = 10_000  # records, which for files of TensorFlow Datasets are still encoded
 
 
 def training(
     split,
     batch_size,
+    *,
     image_size=None,
     channels=None,
     augment=None,
     negative_fraction=None,
+    class_weights=None,
     seed=0,
-    first_epoch=0,
+    first_step=0,
     memory=MEMORY,
 ):
-    """Shuffled, augmented training batches; each pass over the data set is one epoch.
+    """Shuffled, augmented training batches without end; `steps_per_epoch` says how many make an epoch.
 
-    The order of an epoch, and what is random in `augment`, depend on `seed` and the epoch's number alone: a run that
-    was stopped after k epochs continues exactly with `first_epoch=k`. All batches are full, so that replicas divide
-    them; each epoch leaves out fewer than `batch_size` images, others each time.
+    Step n depends on `seed` and n alone: a run that stopped continues exactly with `first_step`, and a data set that
+    was looked at gives the same again. Each pass over the images has an order of its own.
 
-    With `negative_fraction`, an epoch is one pass over the known images, and negatives are put between them evenly:
-    among any n consecutive images the number of negatives is n * negative_fraction to within 1, so each batch, and
-    each replica's part of it, has its share. The n-th use of a negative comes after all have been used n - 1 times in
-    that epoch.
+    With `negative_fraction`, negatives are put between the knowns evenly: among any n consecutive images the number of
+    negatives is n * negative_fraction to within 1, so each batch, and each replica's part of it, has its share. A pass
+    takes each known once; the n-th use of a negative comes after all have been used n - 1 times.
 
-    Data that fit into `memory` are held there before augmentation, as uint8 if the images are that and keep their
-    size. Larger data are read anew in each epoch; from streamed files they are shuffled by a buffer of 10,000 images.
+    Examples that fit into `memory` are held there before augmentation, as they are stored if they keep their size.
+    Others are read anew in each pass. What can only be read from the beginning is shuffled by a buffer of 10,000.
 
     Args:
-        split: a `Split`.
-        batch_size: images in a batch, over all replicas.
-        image_size: None if all images have one size, else an int or (height, width).
+        split: A `Split` without unknown labels.
+        batch_size: Images in a batch, over all replicas.
+        image_size: None, or an int or (height, width) that all examples are resized to, labels by nearest neighbour.
         channels: None, 1 or 3.
-        augment: `augment(images, seed)` from `cplus1_keras.data.augment`, or None.
-        negative_fraction: negatives as a part of each batch, in [0, 1); None mixes the split as it is.
+        augment: `augment(example, seed)` of `cplus1_keras.data.augment`, or None. It must bring images of several sizes
+            to one.
+        negative_fraction: Negatives as a part of each batch, in [0, 1), of images with one class; None mixes the split
+            as it is.
+        class_weights: None, or (C + 1,) floats, the negatives' last, as `data.class_weights` gives them.
         seed: int >= 0.
-        first_epoch: number of the first epoch that the data set gives.
-        memory: most bytes to hold in memory; 0 holds nothing.
+        first_step: Number of the first batch.
+        memory: Most bytes to hold in memory; 0 holds nothing.
 
     Returns:
-        tf.data.Dataset of (images (batch_size, H, W, C) float32 in 0..255, labels (batch_size,) int32).
+        `tf.data.Dataset` of (images (batch_size, H, W, C) float32 in 0..255, y), and with `class_weights` a third item,
+        float32 weights in the shape of the labels. y is the labels, or a dict where an example has more or others.
 
     Raises:
-        ValueError: fewer images than `batch_size`, no negatives to sample, a fraction outside [0, 1), unknown images
-            in the split, or images of several sizes without `image_size`.
+        ValueError: If there are no images, unknown ones, no negatives to draw, a fraction outside [0, 1), or no batch
+            size. What reading raises, as tf.errors.OpError, comes when a batch is drawn or, if all is held, here.
 
-    Example:
-
-    >>> from cplus1_keras.data import protocols, sources, splits
-    >>> digits = splits.split(protocols.digits(), sources.digits())
+    >>> from cplus1_keras import data
+    >>> digits = data.split(data.protocols.digits(), data.sources.digits())
     >>> images, labels = next(iter(training(digits.train, batch_size=64, negative_fraction=0.25)))
     >>> images.shape, int(tf.reduce_sum(tf.cast(labels == -1, tf.int32)))
     (TensorShape([64, 8, 8, 1]), 16)
     """
     _check_batch_size(batch_size)
-    mix = _Mix(split, negative_fraction)
-    if mix.total < batch_size:
-        raise ValueError(
-            f"An epoch of {mix.total} images has no batch of {batch_size}. Take a batch_size of at most {mix.total}."
+    order = Order(split, negative_fraction, seed)
+    if class_weights is not None and split.source.kind == "classes":
+        raise ValueError("`class_weights` are for labels of which one holds; sets of labels weigh in the loss.")
+    reader = _Reader(split, image_size, channels, memory, one_size=augment is None)
+
+    def finish(example):
+        y = _targets(example)
+        return (example["image"], y, *([] if class_weights is None else [label_weights(y, class_weights)]))
+
+    def augmented(number, example):
+        key = tf.random.fold_in(tf.constant([seed, 0], tf.int32), number)
+        return finish(augment(example, tf.cast(key, tf.int32)) if augment else example)
+
+    end = np.iinfo("int64").max
+    if reader.rows is not None and augment is None:
+        numbers = tf.data.Dataset.range(first_step, end).map(
+            lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)
         )
-    images = _Images(split, image_size, channels, memory)
-    labels = tf.constant(split.labels)
-
-    def finished(epoch, step, chosen, positions):
-        chosen = preprocess(chosen)
-        if augment is not None:
-            key = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), epoch]), step)
-            chosen = augment(chosen, key)
-        return chosen, tf.gather(labels, positions)
-
-    def one_epoch(epoch):
-        key = tf.stack([tf.constant(seed, tf.int64), epoch])
-        if images.random_access:
-            order = tf.data.Dataset.from_tensor_slices(mix.order(key))
-            batches = images.batches(order, batch_size, drop_remainder=True)
+        batches = numbers.map(lambda own: finish(reader.at(order.indices(own))), num_parallel_calls=tf.data.AUTOTUNE)
+    else:
+        numbers = tf.data.Dataset.range(first_step * batch_size, end)
+        if reader.random_access:
+            examples = numbers.map(
+                lambda number: augmented(number, reader.at(order.indices(number[tf.newaxis])[0])),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
         else:
-            batches = mix.stream(images, key).batch(batch_size, drop_remainder=True)
-        return batches.enumerate().map(
-            lambda step, pair: finished(epoch, step, *pair), num_parallel_calls=tf.data.AUTOTUNE
-        )
-
-    numbers = itertools.count(first_epoch)
-    epoch = tf.data.Dataset.from_generator(lambda: iter([next(numbers)]), output_signature=tf.TensorSpec([], tf.int64))
-    batches = epoch.flat_map(one_epoch).apply(tf.data.experimental.assert_cardinality(mix.total // batch_size))
+            records = order.records(split, first_step * batch_size, _BUFFER)
+            examples = tf.data.Dataset.zip(numbers, records).map(
+                lambda number, pair: augmented(number, reader.decode(*pair)), num_parallel_calls=tf.data.AUTOTUNE
+            )
+        batches = examples.batch(batch_size, drop_remainder=True)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation(split, batch_size, image_size=None, channels=None, memory=MEMORY):
-    """All images of a split in the order of `split.labels`, the last batch being smaller where it must.
+def steps_per_epoch(split, batch_size, negative_fraction=None):
+    """How many full batches one pass over the knowns, or without `negative_fraction` over all images, makes.
 
     Args:
-        split: a `Split`.
-        batch_size: images in a batch, over all replicas.
-        image_size: None if all images have one size, else an int or (height, width).
-        channels: None, 1 or 3.
-        memory: most bytes to hold in memory; 0 reads anew in each pass.
+        split, batch_size, negative_fraction: As for `training`.
 
     Returns:
-        tf.data.Dataset of (images (N, H, W, C) float32 in 0..255, labels (N,) int32).
+        int >= 1.
 
     Raises:
-        ValueError: no batch size, or images of several sizes without `image_size`.
+        ValueError: If a pass has fewer images than a batch, and as `training`.
 
-    Example:
+    >>> from cplus1_keras import data
+    >>> digits = data.split(data.protocols.digits(), data.sources.digits())
+    >>> steps_per_epoch(digits.train, 64), steps_per_epoch(digits.train, 64, negative_fraction=0.5)
+    (11, 16)
+    """
+    _check_batch_size(batch_size)
+    count = Order(split, negative_fraction).per_pass
+    if count < batch_size:
+        raise ValueError(
+            f"An epoch of {count} images has no batch of {batch_size}. Take a batch_size of at most {count}."
+        )
+    return count // batch_size
 
-    >>> from cplus1_keras.data import protocols, sources, splits
-    >>> digits = splits.split(protocols.digits(), sources.digits())
+
+def evaluation(split, batch_size=1, *, image_size=None, channels=None, memory=MEMORY):
+    """All examples of a split in order, the last batch being smaller where it must.
+
+    Args:
+        split: A `Split`.
+        batch_size: Images in a batch, over all replicas.
+        image_size: None, or an int or (height, width) that all examples are resized to. Without it and with a batch of
+            1 images keep their own size.
+        channels: None, 1 or 3.
+        memory: Most bytes to hold in memory; 0 reads anew in each pass.
+
+    Returns:
+        `tf.data.Dataset` of (images (N, H, W, C) float32 in 0..255, y), y as `training` gives it.
+
+    Raises:
+        ValueError: If there is no batch size. When a batch is drawn: images of several sizes without `image_size`.
+
+    >>> from cplus1_keras import data
+    >>> digits = data.split(data.protocols.digits(), data.sources.digits())
     >>> labels = np.concatenate([labels for _, labels in evaluation(digits.test, batch_size=100)])
     >>> np.array_equal(labels, digits.test.labels)
     True
     """
     _check_batch_size(batch_size)
-    images = _Images(split, image_size, channels, memory)
-    if images.random_access:
-        batches = images.batches(tf.data.Dataset.range(len(split)), batch_size)
+    reader = _Reader(split, image_size, channels, memory, one_size=batch_size > 1)
+    indices = tf.data.Dataset.range(len(split))
+    if reader.rows is not None:
+        batches = indices.batch(batch_size).map(reader.at, num_parallel_calls=tf.data.AUTOTUNE)
+    elif reader.random_access:
+        batches = indices.map(reader.at, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     else:
-        batches = images.stream().batch(batch_size)
-    labels = tf.constant(split.labels)
-    batches = batches.map(lambda chosen, positions: (preprocess(chosen), tf.gather(labels, positions)))
+        records = tf.data.Dataset.zip(split.source.stream(), indices)
+        batches = records.map(reader.decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+    batches = batches.map(lambda example: (example["image"], _targets(example)))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-class _Images:
-    """The images of a split, all of one shape, from memory where they fit."""
+class _Reader:
+    """Examples of a split at their final size, float32 images, from memory where they fit."""
 
-    def __init__(self, split, image_size, channels, memory):
-        self.source, self.size, self.channels = split.source, image_size, channels
-        height, width = size_pair(image_size) if image_size is not None else self.source.shape[:2]
-        self.shape = (height, width, channels or self.source.shape[2])
-        self.as_stored = self.shape == self.source.shape
-        self.names = None
-        if None in self.shape and len(split):
-            first = next(iter(self.source.images().take(1)))
-            self.shape = tuple(preprocess(first, image_size, channels).shape)
-            self.names = tf.constant([split.describe(index) for index in range(len(split))])
-        self.store = self._stored(memory)
-        self.random_access = self.store is not None or self.source.random_access
+    def __init__(self, split, image_size, channels, memory, one_size):
+        self.split, self.channels = split, channels
+        self.size = None if image_size is None else size_pair(image_size)
+        shape = split.source.shape
+        self.as_stored = self.size in (None, shape[:2]) and channels in (None, shape[2])
+        self.shape = (*(self.size or shape[:2]), channels or shape[2])
+        if one_size and None in self.shape and len(split):
+            first = next(iter(split.dataset().take(1)))
+            self.shape = tuple(self.convert(first)["image"].shape)
+        self.rows, self.items = _held(self, memory)
+        self.random_access = self.rows is not None or self.items is not None or split.source.random_access
 
-    def _stored(self, memory):
-        images = self.source.array if self.as_stored else None
-        size = 4 if not self.as_stored else self.source.dtype.size
-        if images is None and 0 < len(self.source) * np.prod(self.shape) * size <= memory:
-            batches = self.stream().map(lambda image, _: image).batch(256).as_numpy_iterator()
-            images = np.concatenate(list(batches))
-        with tf.device("CPU:0"):
-            return None if images is None else tf.constant(images)
+    def convert(self, example):
+        """An example of the split resized as wished; its image is as stored where nothing was wished."""
+        if self.as_stored:
+            return example
+        example = example | {"image": preprocess(example["image"], self.size, self.channels)}
+        if self.size is not None and self.split.source.kind == "mask":
+            labels = tf.image.resize(example["labels"][..., tf.newaxis], self.size, method="nearest")[..., 0]
+            example["labels"] = labels
+        return example
 
-    def converted(self, image, position):
-        if not self.as_stored:
-            image = preprocess(image, self.size, self.channels)
-        if self.names is not None:
-            message = f"Images of several sizes need `image_size`: the first is {self.shape}, this one differs:"
-            same = tf.reduce_all(tf.shape(image) == self.shape)
-            check = tf.debugging.Assert(same, [message, tf.gather(self.names, position), tf.shape(image)])
-            with tf.control_dependencies([check]):
-                image = tf.identity(image)
-        return tf.ensure_shape(image, self.shape), position
+    def checked(self, example, index):
+        """The converted example, once its image has the one size that all must have."""
+        example = self.convert(example)
+        image = example["image"]
+        if None not in self.shape and not image.shape.is_fully_defined():
 
-    def stream(self, indices=None):
-        """Pairs (image, position in the split) in ascending order."""
-        indices = np.arange(len(self.source)) if indices is None else indices
-        positions = tf.data.Dataset.from_tensor_slices(indices)
-        pairs = tf.data.Dataset.zip(self.source.subset(indices).images(), positions)
-        return pairs.map(self.converted, num_parallel_calls=tf.data.AUTOTUNE)
+            def sentence():
+                text = f"Images of several sizes need `image_size`: the first is {self.shape}, this one differs: "
+                return tf.strings.join([text, self.split.where(index), tf.strings.format(" {}", tf.shape(image))])
 
-    def batches(self, positions, batch_size, drop_remainder=False):
-        """Batches of (images, positions) in the order of `positions`, a data set; needs `random_access`."""
-        if self.store is not None:
-            return positions.batch(batch_size, drop_remainder).map(
-                lambda chosen: (tf.gather(self.store, chosen), chosen), num_parallel_calls=tf.data.AUTOTUNE
-            )
-        read = self.source.reader()
-        pairs = positions.map(
-            lambda position: self.converted(read(position), position), num_parallel_calls=tf.data.AUTOTUNE
-        )
-        return pairs.batch(batch_size, drop_remainder)
+            image = require(tf.reduce_all(tf.shape(image) == self.shape), sentence, image)
+        return example | {"image": tf.ensure_shape(image, self.shape)}
+
+    def decode(self, record, index):
+        """Example `index` from its record."""
+        return _float(self.checked(self.split.decode(record, index), index))
+
+    def at(self, index):
+        """Example `index`; from `rows` also the batch of several."""
+        if self.rows is not None:
+            return _float({key: tf.gather(values, index) for key, values in self.rows.items()})
+        if self.items is not None:
+            return _float({key: values(index) for key, values in self.items.items()})
+        return _float(self.checked(self.split.example(index), index))
 
 
-class _Mix:
-    """Which images an epoch takes, in which order."""
+def _held(reader, memory):
+    """(dict of tensors of N rows, None), or where sizes differ (None, dict of functions of an index), or no memory."""
+    split = reader.split
+    if reader.as_stored and split.source.array is not None and split.source.kind != "mask":
+        key = "labels" if split.source.kind == "class" else "multi_hot"
+        return constants({"image": split.source.array, key: getattr(split, key)}), None
+    if not len(split) or not memory:
+        return None, None
+    pairs = tf.data.Dataset.zip(split.dataset(), tf.data.Dataset.range(len(split)))
+    examples = pairs.map(reader.checked, num_parallel_calls=tf.data.AUTOTUNE)
+    first = next(examples.take(1).as_numpy_iterator())
+    if len(split) * _size(first) > memory:
+        return None, None
+    whole = all(spec.shape.is_fully_defined() for spec in examples.element_spec.values())
+    parts, total = [], 0
+    for part in (examples.batch(256) if whole else examples).as_numpy_iterator():
+        parts.append({key: _small(values) for key, values in part.items()})
+        total += _size(part)
+        if total > memory:
+            return None, None
+    columns = {key: [part[key] for part in parts] for key in first}
+    if whole:
+        return constants({key: np.concatenate(values) for key, values in columns.items()}), None
+    return None, {key: ragged(values) for key, values in columns.items()}
 
-    def __init__(self, split, negative_fraction):
-        if np.any(split.labels < NEGATIVE):
-            raise ValueError(f"Unknown images must not be trained on. Received: the {split.name} split has some.")
-        self.fraction = negative_fraction
-        self.everything = np.arange(len(split))
-        self.known = np.flatnonzero(split.labels >= 0)
-        self.negative = np.flatnonzero(split.labels == NEGATIVE)
-        self.total = len(split)
-        if negative_fraction is None:
-            return
-        if not 0 <= negative_fraction < 1:
-            raise ValueError(f"`negative_fraction` must lie in [0, 1). Received: {negative_fraction!r}")
-        if negative_fraction and not len(self.negative):
-            raise ValueError(
-                f"The {split.name} split has no negatives for negative_fraction={negative_fraction}. "
-                "Name negative classes in the protocol, or leave `negative_fraction` out."
-            )
-        self.total = round(len(self.known) / (1 - negative_fraction))
-        self.num_negatives = self.total - len(self.known)
-        # Position i takes a negative where the whole part of (i + 1) * share exceeds that of i * share.
-        passed = np.arange(self.total + 1) * self.num_negatives // max(self.total, 1)
-        self.is_negative = np.diff(passed)
 
-    def order(self, key):
-        """Positions in the split, (total,) int64, shuffled by `key`, an int64 (2,) tensor."""
-        shuffle = tf.random.experimental.stateless_shuffle
-        if self.fraction is None:
-            return shuffle(tf.constant(self.everything), key)
-        known = shuffle(tf.constant(self.known), tf.random.fold_in(key, 0))
-        rounds = -(-self.num_negatives // max(len(self.negative), 1))
-        draws = tf.random.stateless_uniform([rounds, len(self.negative)], tf.random.fold_in(key, 1))
-        negative = tf.reshape(tf.gather(self.negative, tf.argsort(draws, axis=1)), [-1])[: self.num_negatives]
-        used = np.cumsum(self.is_negative)
-        slots = np.where(self.is_negative, len(self.known) + used - 1, np.arange(self.total) - used)
-        return tf.gather(tf.concat([known, negative], axis=0), slots)
+def _small(values):
+    """Labels in as few bytes as hold them; images as they are."""
+    if values.dtype != np.int32:
+        return values
+    most = values.max(initial=0)
+    return values.astype("int8" if most < 2**7 else "int16" if most < 2**15 else "int32")
 
-    def stream(self, images, key):
-        """Pairs (image, position) of files that can be read from the beginning only, shuffled by a buffer."""
-        seeds = tf.random.stateless_uniform([2], key, maxval=2**31 - 1, dtype=tf.int64)
-        # A global seed of 0, as `keras.utils.set_random_seed(0)` leaves it, makes TensorFlow ask whether our seed, a
-        # tensor, is 0 too, which fails in a graph; a seed of this graph's own takes its place.
-        tf.compat.v1.get_default_graph().seed = 1
-        if self.fraction is None:
-            return images.stream().shuffle(_SHUFFLE_BUFFER, seeds[0])
-        known = images.stream(self.known).shuffle(_SHUFFLE_BUFFER, seeds[0])
-        if not self.num_negatives:
-            return known
-        negative = images.stream(self.negative).shuffle(_SHUFFLE_BUFFER, seeds[1]).repeat()
-        choice = tf.data.Dataset.from_tensor_slices(self.is_negative.astype("int64"))
-        return tf.data.Dataset.choose_from_datasets([known, negative], choice, stop_on_empty_dataset=True)
+
+def _size(example):
+    return sum(_small(values).nbytes for values in example.values())
+
+
+def _float(example):
+    """An example, or a batch, with its image as float32 and labels as int32."""
+    rest = {key: tf.cast(values, tf.int32) for key, values in example.items() if key != "image"}
+    return {"image": preprocess(example["image"])} | rest
+
+
+def _targets(example):
+    rest = {key: values for key, values in example.items() if key != "image"}
+    return rest["labels"] if set(rest) == {"labels"} else rest
 
 
 def _check_batch_size(batch_size):

@@ -1,20 +1,36 @@
-"""Labelled images from anywhere: scikit-learn, TensorFlow Datasets, folders, csv lists, idx and npz files, arrays."""
+"""Annotated images from anywhere: scikit-learn, TensorFlow Datasets, folders, csv lists, COCO json, arrays, layouts."""
 
+from cplus1_keras.data.joining import combine, concatenate
+from cplus1_keras.data.source import Source
 from cplus1_keras.data.sources.arrays import arrays, digits, idx, npz
-from cplus1_keras.data.sources.files import csv, csv_protocol, folder
+from cplus1_keras.data.sources.coco import coco, coco_labels, coco_masks, coco_mini, coco_objects
+from cplus1_keras.data.sources.files import csv, csv_labels, csv_protocol, folder
+from cplus1_keras.data.sources.layouts import camvid, cityscapes, context, lip, voc
 from cplus1_keras.data.sources.prepared import tfds
-from cplus1_keras.data.sources.source import Source, combine, concatenate
+from cplus1_keras.data.sources.sbd import convert_sbd
 
 __all__ = [
     "Source",
     "arrays",
+    "camvid",
+    "cityscapes",
+    "coco",
+    "coco_labels",
+    "coco_masks",
+    "coco_mini",
+    "coco_objects",
     "combine",
     "concatenate",
+    "context",
+    "convert_sbd",
     "csv",
+    "csv_labels",
     "csv_protocol",
     "digits",
     "folder",
     "idx",
+    "lip",
     "npz",
     "tfds",
+    "voc",
 ]

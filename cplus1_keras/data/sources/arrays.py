@@ -8,29 +8,68 @@ import zlib
 
 import numpy as np
 
-from cplus1_keras.data.sources.source import Source
+from cplus1_keras.data.reading import existing, ragged
+from cplus1_keras.data.source import Source
 
 
-def arrays(images, labels, class_names=None, name="arrays"):
-    """A source of images in memory.
+def arrays(
+    images, labels=None, class_names=None, name="arrays", *, masks=None, annotated=None, groups=None, mirrored=()
+):
+    """A source of images in memory, with a class, a set of classes or a mask each.
 
     Args:
-        images: (N, H, W) or (N, H, W, C) array of uint8, or of another real dtype with values in 0..255.
-        labels: (N,) ints.
-        class_names: the name of label 0, 1, ...; or a dict of label value -> name. None names each label that occurs
-            by its number.
-        name: a short name for reports.
+        images: (N, H, W) or (N, H, W, C) array of uint8, or of another real dtype with values in 0..255; or a sequence
+            of N such images of several sizes.
+        labels: (N,) ints, or for sets (N, n) bool, a column for each class.
+        class_names: The name of label, column or mask value 0, 1, ...; or a dict of value -> name. None names each by
+            its number.
+        name: A short name for reports.
+        masks: (N, H, W) ints, or a sequence of N masks (H, W), instead of labels.
+        annotated: (N, n) bool, whether a class was looked for, for sets; None: all were.
+        groups: What each image was cut from; see `Source`.
+        mirrored: Pairs of class names that a mirrored image swaps.
 
     Raises:
-        ValueError: shapes that do not fit, floats in 0..1 or outside 0..255, labels outside the class names.
-
-    Example:
+        ValueError: If shapes do not fit, floats lie in 0..1 or outside 0..255, or labels outside the class names. Masks
+            of another size than their image raise when they are read.
 
     >>> arrays(np.zeros([2, 4, 4], "uint8"), [1, 2], {1: "a", 2: "b"}).class_names
     ('a', 'b')
+    >>> arrays(np.zeros([2, 4, 4], "uint8"), masks=np.zeros([2, 4, 4], int), class_names=["road"])
+    Source('arrays', mask, 2 images (4, 4, 1), 1 classes)
     """
-    images = np.asarray(images)
-    labels = np.asarray(labels)
+    if (labels is None) == (masks is None):
+        raise ValueError(f"{name}: needs either `labels` or `masks`.")
+    labels = None if labels is None else np.asarray(labels)
+    kind = "mask" if labels is None else "classes" if labels.ndim == 2 else "class"
+    found = masks if labels is None else labels
+    if len(images) != len(found):
+        what = "mask" if labels is None else "label"
+        raise ValueError(f"{name}: one {what} for each image. Received: {len(images)} images, {len(found)} {what}s")
+    if kind == "class":
+        labels, class_names = _named(labels, class_names, name)
+    elif class_names is None:
+        class_names = {value: str(value) for value in range(256)} if kind == "mask" else range(labels.shape[1])
+    stored = {"image": images} if labels is not None else {"image": images, "mask": masks}
+    given = {"kind": kind, "annotated": annotated, "groups": groups, "mirrored": mirrored, "name": name}
+    return Source(class_names, labels, **given, **_stored(stored, name))
+
+
+def _stored(stored, name):
+    """How a `Source` reads arrays: as they are, or of several sizes from one flat tensor each."""
+    if all(len({np.shape(item) for item in items}) == 1 for items in stored.values()):
+        arrays = {"image": _checked(np.asarray(stored["image"]), name)}
+        return {"arrays": arrays | ({"mask": _integers(np.asarray(stored["mask"]), name)} if "mask" in stored else {})}
+    images = [_checked(np.asarray(image)[np.newaxis], name)[0] for image in stored["image"]]
+    readers = {"image": ragged(images)}
+    if "mask" in stored:
+        readers["mask"] = ragged([_integers(np.asarray(mask), name) for mask in stored["mask"]])
+    shape = [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*(i.shape for i in images), strict=True)]
+    read = lambda index: {key: reader(index) for key, reader in readers.items()}  # noqa: E731
+    return {"read": read, "shape": shape, "dtype": images[0].dtype, "count": len(images)}
+
+
+def _checked(images, name):
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or images.dtype.kind not in "uifb" or images.size == 0:
@@ -38,11 +77,13 @@ def arrays(images, labels, class_names=None, name="arrays"):
             f"{name}: images must be numbers of shape (N, H, W) or (N, H, W, C), and at least one. "
             f"Received: shape {images.shape}, dtype {images.dtype}"
         )
-    if len(images) != len(labels):
-        raise ValueError(f"{name}: one label for each image. Received: {len(images)} images, {len(labels)} labels")
-    if images.dtype.kind == "f":
-        images = _pixel_range(images, name)
-    return Source(*_named(labels, class_names, name), name=name, array=images)
+    return _pixel_range(images, name) if images.dtype.kind == "f" else images
+
+
+def _integers(masks, name):
+    if masks.ndim not in (2, 3) or masks.dtype.kind not in "bui":
+        raise ValueError(f"{name}: a mask is (H, W) of integers. Received: shape {masks.shape}, dtype {masks.dtype}")
+    return masks if masks.dtype == np.uint8 else masks.astype("int32")
 
 
 def _pixel_range(images, name):
@@ -166,11 +207,3 @@ def _read_npz(path, key):
     except (ValueError, EOFError, OSError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged or no npz file: {error}") from error
     raise ValueError(f"{path} has no array {key!r}. It has: {keys}")
-
-
-def existing(path):
-    """`path` as pathlib.Path, if there is such a file."""
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No file at {path} (looked from {pathlib.Path.cwd()}). Check the path.")
-    return path

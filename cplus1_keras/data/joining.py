@@ -1,0 +1,151 @@
+"""One source from several: of different classes, or more of the same."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from cplus1_keras.data.source import Source
+
+
+def combine(*sources, name=None):
+    """One source from sources of different classes, such as digits and letters; its classes are all of theirs.
+
+    Args:
+        sources: Sources whose class names have nothing in common, of one number of channels.
+        name: A short name; the sources' names joined by + where None.
+
+    Returns:
+        A source that holds the examples of the first, then those of the second, and so on.
+
+    Raises:
+        ValueError: If a class name occurs in two sources, sources are masks, or grey meets colour.
+
+    >>> digit = Source(["7"], [0], name="digits", arrays={"image": np.zeros([1, 4, 4, 1], "uint8")})
+    >>> letter = Source(["k"], [0], name="letters", arrays={"image": np.zeros([1, 4, 4, 1], "uint8")})
+    >>> combine(digit, letter).class_names
+    ('7', 'k')
+    """
+    names = [item for source in sources for item in source.class_names]
+    shared = sorted({item for item in names if names.count(item) > 1})
+    if shared:
+        raise ValueError(
+            f"Combined sources must not share class names. Received in more than one: {', '.join(shared[:10])}. "
+            "Name the classes apart; use `concatenate` for more examples of the same classes."
+        )
+    return join(sources, names, name)
+
+
+def concatenate(*sources, name=None):
+    """One source from sources of the same classes, such as the two halves of a data set.
+
+    Args:
+        sources: Sources with equal names of classes, of one number of channels.
+        name: A short name; the sources' names joined by + where None.
+
+    Raises:
+        ValueError: If class names differ, or grey meets colour.
+
+    >>> half = Source(["cat", "dog"], [0, 1], name="half", arrays={"image": np.zeros([2, 4, 4, 1], "uint8")})
+    >>> len(concatenate(half, half))
+    4
+    """
+    if any(source.names != sources[0].names for source in sources):
+        raise ValueError(
+            "Concatenated sources must have equal class names. Received: "
+            + "; ".join(f"{source.name}: {', '.join(source.class_names[:10])}" for source in sources)
+        )
+    return join(sources, sources[0].class_names if sources else (), name)
+
+
+def join(sources, class_names, name=None):
+    """One source that holds the examples of `sources` one after another, relabelled by name into `class_names`."""
+    _check_joint(sources)
+    first = sources[0]
+    if len(sources) == 1 and first.class_names == tuple(class_names):
+        return first
+    if len({source.dtype for source in sources}) > 1:
+        sources = [source if source.dtype == tf.float32 else source.converted() for source in sources]
+    groups = None
+    if any(source.grouped for source in sources):
+        groups = [group for source in sources for group in source.groups]
+    texts = {
+        field: [item for source in sources for item in getattr(source, field)]
+        for field in ("files", "mask_files")
+        if all(getattr(source, field) for source in sources)
+    }
+    ids = [item for source in sources for item in source.ids]
+    if len(set(ids)) < len(ids):
+        ids = [f"{number}/{item}" for number, source in enumerate(sources) for item in source.ids]
+    return Source(
+        first.names if first.kind == "mask" else class_names,
+        **_joint_labels(sources, class_names),
+        kind=first.kind,
+        name=name or "+".join(dict.fromkeys(source.name for source in sources)),
+        shape=tuple(axis[0] if len(set(axis)) == 1 else None for axis in zip(*(s.shape for s in sources), strict=True)),
+        dtype=sources[0].dtype,
+        ids=ids,
+        groups=groups,
+        mirrored=dict.fromkeys(pair for source in sources for pair in source.mirrored),
+        count=len(ids),
+        **texts,
+        **_joint_way(sources),
+    )
+
+
+def _check_joint(sources):
+    if not sources:
+        raise ValueError("Needs at least one source. Received: none")
+    if len({source.kind for source in sources}) > 1 or len({source.shape[2] for source in sources}) > 1:
+        raise ValueError(
+            "Sources to be joined must be of one kind and have the same number of channels. Received: "
+            + ", ".join(f"{source.name}: {source.kind}, {source.shape[2]}" for source in sources)
+            + ". Use `source.converted(channels=3)` on the grey ones."
+        )
+    if sources[0].kind == "mask" and any(source.names != sources[0].names for source in sources):
+        raise ValueError("Masks to be joined must have the same values and names.")
+
+
+def _joint_labels(sources, class_names):
+    if sources[0].kind == "mask":
+        return {}
+    position = {item: index for index, item in enumerate(class_names)}
+    places = [np.array([position[item] for item in source.class_names]) for source in sources]
+    if sources[0].kind == "class":
+        return {"labels": np.concatenate([place[s.labels] for place, s in zip(places, sources, strict=True)])}
+
+    def columns(source, place, rows):
+        wide = np.zeros([len(source), len(class_names)], bool)
+        wide[:, place] = rows
+        return wide
+
+    looked = [np.ones_like(s.labels) if s.annotated is None else s.annotated for s in sources]
+    return {
+        "labels": np.concatenate([columns(s, p, s.labels) for s, p in zip(sources, places, strict=True)]),
+        "annotated": np.concatenate([columns(*each) for each in zip(sources, places, looked, strict=True)]),
+    }
+
+
+def _joint_way(sources):
+    if all(source._arrays is not None for source in sources) and len({source.shape for source in sources}) == 1:
+        keys = sources[0]._arrays
+        return {"arrays": {key: np.concatenate([s._arrays[key][s._indices] for s in sources]) for key in keys}}
+    starts = np.cumsum([0] + [len(source) for source in sources])
+    if all(source.random_access for source in sources):
+        return {"read": functools.partial(_read_joint, sources, starts)}
+
+    def stream(indices):
+        parts = []
+        for source, start, stop in zip(sources, starts[:-1], starts[1:], strict=True):
+            own = indices[(indices >= start) & (indices < stop)] - start
+            if len(own) or stop == starts[-1]:
+                parts.append(source.subset(own).examples())
+        return functools.reduce(lambda first, second: first.concatenate(second), parts)
+
+    return {"stream": stream}
+
+
+def _read_joint(sources, starts, index):
+    which = tf.searchsorted(tf.constant(starts[:-1], tf.int64), [index], side="right")[0] - 1
+    local = index - tf.gather(tf.constant(starts, tf.int64), which)
+    return tf.switch_case(which, [functools.partial(source.read, local) for source in sources])

@@ -1,0 +1,120 @@
+"""Which image of a split is the n-th that training draws: a function of the seed and n alone."""
+
+import fractions
+
+import numpy as np
+import tensorflow as tf
+
+from cplus1_keras.labels import NEGATIVE
+
+_PADDING = 498247692  # what tf.random.experimental.index_shuffle puts before a seed; it takes one seed at a time
+
+
+class Order:
+    """The endless order of training: pass after pass, each shuffled anew.
+
+    With `fraction`, an exact p / q, image n is a negative where floor((n + 1) p / q) exceeds floor(n p / q): among any
+    m images that follow each other, m p / q are negatives, to within 1. Knowns and negatives each have passes of their
+    own.
+
+    Args:
+        split: A `Split`.
+        fraction: Negatives as a part of all images, in [0, 1); None mixes the split as it is. Of images with one class.
+        seed: int >= 0.
+
+    Raises:
+        ValueError: If the split has no image, unknown ones, or no negatives to draw.
+    """
+
+    def __init__(self, split, fraction=None, seed=0):
+        _check(split, fraction)
+        self.seed = seed
+        if fraction is None:
+            share, self.pools = fractions.Fraction(0), [np.arange(len(split))]
+        else:
+            share = fractions.Fraction(fraction).limit_denominator(10**6)
+            self.pools = [np.flatnonzero(split.labels >= 0), np.flatnonzero(split.labels == NEGATIVE)]
+        self.share = share.numerator, share.denominator
+
+    @property
+    def per_pass(self):
+        """How many images one pass over the knowns, or over all, takes."""
+        part, whole = self.share
+        return round(len(self.pools[0]) * whole / (whole - part))
+
+    def negatives(self, number):
+        """How many of the first `number` images are negatives."""
+        part, whole = self.share
+        return number * part // whole
+
+    def indices(self, numbers):
+        """Positions in the split, (n,) int64, of the images with these numbers, an (n,) int64 tensor."""
+        before = self.negatives(numbers)
+        known = self._drawn(0, numbers - before)
+        if not self.share[0]:
+            return known
+        return tf.where(self.negatives(numbers + 1) > before, self._drawn(1, before), known)
+
+    def records(self, split, first, buffer):
+        """(record, position in the split) from image `first` on, of files that can be read from the beginning only.
+
+        Each pass is shuffled by a buffer instead; what comes before `first` in its pass is read and skipped.
+        """
+        skipped = self.negatives(first)
+        known = self._passes(split, 0, first - skipped, buffer)
+        if not self.share[0]:
+            return known
+        numbers = tf.data.Dataset.range(first, np.iinfo("int64").max)
+        choice = numbers.map(lambda number: self.negatives(number + 1) - self.negatives(number))
+        return tf.data.Dataset.choose_from_datasets([known, self._passes(split, 1, skipped, buffer)], choice)
+
+    def _drawn(self, which, ranks):
+        """The `ranks`-th uses of the images of a pool."""
+        pool = self.pools[which]
+        count = len(pool)
+        key = tf.cast(ranks // count, tf.int32)
+        # The passes over negatives are no copies of those over knowns: the sign of the seed tells them apart.
+        seed = tf.fill(tf.shape(key), self.seed if which == 0 else -1 - self.seed)
+        keys = tf.stack([tf.fill(tf.shape(key), _PADDING), seed, key], axis=1)
+        place = tf.raw_ops.RandomIndexShuffle(
+            index=ranks % count, seed=keys, max_index=tf.constant(count - 1, tf.int64), rounds=4
+        )
+        return tf.gather(tf.constant(pool, tf.int64), place)
+
+    def _passes(self, split, which, rank, buffer):
+        pool = self.pools[which]
+
+        def one_pass(number):
+            # TensorFlow compares the seeds in Python where the global one is 0, which fails for a tensor; here it is a
+            # seed of this function's graph.
+            tf.compat.v1.set_random_seed(1)
+            key = tf.stack([tf.constant(self.seed, tf.int64), 2 * number + which])
+            seed = tf.random.stateless_uniform([], key, maxval=2**31 - 1, dtype=tf.int64)
+            pairs = tf.data.Dataset.zip(split.source.stream(pool), tf.data.Dataset.from_tensor_slices(pool))
+            return pairs.shuffle(buffer, seed)
+
+        numbers = tf.data.Dataset.range(rank // len(pool), np.iinfo("int64").max)
+        return numbers.flat_map(one_pass).skip(rank % len(pool))
+
+
+def _check(split, fraction):
+    if not len(split):
+        raise ValueError(f"The split {split.name!r} has no image to train on.")
+    if split.has_unknown:
+        raise ValueError(
+            f"The split {split.name!r} has unknown classes ({', '.join(split.protocol.unknown[:10])}), which training "
+            "must not see. Train on `splits.train`."
+        )
+    if fraction is None:
+        return
+    if split.labels is None:
+        raise ValueError(f"`negative_fraction` is for images with one class each. Received: {split.source!r}")
+    if not 0 <= fraction < 1:
+        raise ValueError(f"`negative_fraction` must lie in [0, 1). Received: {fraction!r}")
+    if fraction and not (split.labels == NEGATIVE).any():
+        raise ValueError(
+            f"The {split.name} split has no negatives for negative_fraction={fraction}. "
+            "Name negative classes in the protocol, or leave `negative_fraction` out."
+        )
+    if not (split.labels >= 0).any():
+        raise ValueError(f"The {split.name} split has no known image.")
