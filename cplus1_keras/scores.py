@@ -2,8 +2,11 @@
 
 Each is `score(outputs, num_classes)`: it reads the named outputs of a head, with any leading axes, and gives one value
 for each. All are computed in at least float32. Where a logit is NaN or +inf (an overflow) the score is NaN, which
-nothing accepts; -inf rules a class out. A background logit (index `num_classes`) takes part in the softmax and never is
-an answer.
+nothing accepts; -inf rules a class out.
+
+`outputs` holds `logits` (..., C) or (..., C+1), C being `num_classes`: one logit more is the background's, the last. It
+takes part in the softmax and never is an answer, so 6 logits are 6 classes or 5 and the background, as `num_classes`
+says. Another number of logits, or an output that is missing, is a ValueError.
 """
 
 import keras
@@ -22,17 +25,8 @@ def max_probability(outputs, num_classes):
     It rounds to 1 in float32 from log-odds of about 17 on, and then ties the scores that a low FPR must tell apart:
     `log_odds` gives the same order without the ties. With one logit in all it is 1 everywhere.
 
-    Args:
-        outputs: Dict with `logits` (..., C) or (..., C+1), the background last.
-        num_classes: C.
-
     Returns:
         Floats (...) in [0, 1].
-
-    Raises:
-        ValueError: for a missing output or another number of logits.
-
-    Example:
 
     >>> print(float(max_probability({"logits": ops.array([[0.0, 0.0]])}, 2)[0]))
     0.5
@@ -40,7 +34,7 @@ def max_probability(outputs, num_classes):
     Reference: Hendrycks and Gimpel, ICLR 2017.
     """
     logits = read_logits(outputs, num_classes)
-    return poisoned(ops.max(ops.softmax(logits)[..., :num_classes], axis=-1), logits)
+    return poison(ops.max(ops.softmax(logits)[..., :num_classes], axis=-1), logits)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -51,17 +45,8 @@ def log_odds(outputs, num_classes):
     nor rounds to ties, however sure the network is. With one logit in all there is no other: the score is that logit,
     a sigmoid's log-odds.
 
-    Args:
-        outputs: Dict with `logits` (..., C) or (..., C+1), the background last.
-        num_classes: C.
-
     Returns:
         Floats (...), unbounded.
-
-    Raises:
-        ValueError: for a missing output or another number of logits.
-
-    Example:
 
     >>> print(float(log_odds({"logits": ops.array([[20.0, -20.0]])}, 2)[0]))
     40.0
@@ -70,28 +55,19 @@ def log_odds(outputs, num_classes):
     """
     logits = read_logits(outputs, num_classes)
     if logits.shape[-1] == 1:
-        return poisoned(logits[..., 0], logits)
+        return poison(logits[..., 0], logits)
     best = ops.expand_dims(ops.argmax(logits[..., :num_classes], axis=-1), axis=-1)
     others = logits - ops.take_along_axis(logits, best, axis=-1)
     is_best = ops.equal(ops.arange(logits.shape[-1]), ops.cast(best, "int32"))
-    return poisoned(-ops.logsumexp(ops.where(is_best, float("-inf"), others), axis=-1), logits)
+    return poison(-ops.logsumexp(ops.where(is_best, float("-inf"), others), axis=-1), logits)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 def max_logit(outputs, num_classes):
     """Largest logit of a known class.
 
-    Args:
-        outputs: Dict with `logits` (..., C) or (..., C+1), the background last.
-        num_classes: C.
-
     Returns:
         Floats (...), unbounded.
-
-    Raises:
-        ValueError: for a missing output or another number of logits.
-
-    Example:
 
     >>> print(float(max_logit({"logits": ops.array([[1.0, 3.0, 9.0]])}, 2)[0]))
     3.0
@@ -99,7 +75,7 @@ def max_logit(outputs, num_classes):
     Reference: Vaze et al., "Open-Set Recognition: a Good Closed-Set Classifier is All You Need?", ICLR 2022.
     """
     logits = read_logits(outputs, num_classes)
-    return poisoned(ops.max(logits[..., :num_classes], axis=-1), logits)
+    return poison(ops.max(logits[..., :num_classes], axis=-1), logits)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -107,16 +83,11 @@ def probability_times_magnitude(outputs, num_classes):
     """Largest probability of a known class times the length of the feature vector, max_c p_c ||phi||.
 
     Args:
-        outputs: Dict with `logits` (..., C) or (..., C+1) and `features` (..., K).
+        outputs: Dict with `logits` and `features` (..., K).
         num_classes: C.
 
     Returns:
         Floats (...), at least 0.
-
-    Raises:
-        ValueError: for a missing output or another number of logits.
-
-    Example:
 
     >>> outputs = {"logits": ops.array([[0.0, 0.0]]), "features": ops.array([[3.0, 4.0]])}
     >>> print(float(probability_times_magnitude(outputs, 2)[0]))
@@ -136,17 +107,11 @@ def one_minus_background(outputs, num_classes):
 
     Computed as sigmoid(logsumexp of the knowns - z_background), exact where it is small.
 
-    Args:
-        outputs: Dict with `logits` (..., C+1), the background last.
-        num_classes: C.
-
     Returns:
         Floats (...) in [0, 1].
 
     Raises:
-        ValueError: for a missing output, or for C logits: there is no background then.
-
-    Example:
+        ValueError: also for C logits: there is no background then.
 
     >>> print(float(one_minus_background({"logits": ops.array([[0.0, 0.0, 0.0]])}, 2)[0]).__round__(4))
     0.6667
@@ -159,24 +124,15 @@ def one_minus_background(outputs, num_classes):
             f"one_minus_background needs a background logit: {num_classes + 1} logits for num_classes={num_classes}. "
             f"Received: {num_classes} logits. Build the head with background=True, or take log_odds."
         )
-    return poisoned(ops.sigmoid(ops.logsumexp(logits[..., :num_classes], axis=-1) - logits[..., num_classes]), logits)
+    return poison(ops.sigmoid(ops.logsumexp(logits[..., :num_classes], axis=-1) - logits[..., num_classes]), logits)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 def energy(outputs, num_classes):
     """Negative free energy, logsumexp of the knowns' logits.
 
-    Args:
-        outputs: Dict with `logits` (..., C) or (..., C+1), the background last.
-        num_classes: C.
-
     Returns:
         Floats (...), unbounded.
-
-    Raises:
-        ValueError: for a missing output or another number of logits.
-
-    Example:
 
     >>> print(float(energy({"logits": ops.array([[0.0, 0.0]])}, 2)[0]).__round__(4))
     0.6931
@@ -184,7 +140,7 @@ def energy(outputs, num_classes):
     Reference: Liu et al., "Energy-based Out-of-distribution Detection", NeurIPS 2020.
     """
     logits = read_logits(outputs, num_classes)
-    return poisoned(ops.logsumexp(logits[..., :num_classes], axis=-1), logits)
+    return poison(ops.logsumexp(logits[..., :num_classes], axis=-1), logits)
 
 
 def get(score):
@@ -199,8 +155,6 @@ def get(score):
     Raises:
         ValueError: for another name; the message lists the names that there are.
 
-    Example:
-
     >>> get("log_odds") is log_odds
     True
     """
@@ -214,17 +168,8 @@ def get(score):
 def probabilities(outputs, num_classes):
     """Softmax probabilities of the known classes; a background logit takes its share, so they may sum to less than 1.
 
-    Args:
-        outputs: Dict with `logits` (..., C) or (..., C+1), the background last.
-        num_classes: C.
-
     Returns:
         Floats (..., C).
-
-    Raises:
-        ValueError: for a missing output or another number of logits.
-
-    Example:
 
     >>> print(ops.convert_to_numpy(probabilities({"logits": ops.zeros((1, 4))}, 3)))
     [[0.25 0.25 0.25]]
@@ -255,6 +200,6 @@ def read_logits(outputs, num_classes):
     return logits
 
 
-def poisoned(score, logits):
+def poison(score, logits):
     """NaN where any logit is NaN or +inf: a maximum alone may skip a NaN, XLA's does, and accept a broken answer."""
     return ops.where(ops.all(logits < float("inf"), axis=-1), score, float("nan"))

@@ -16,15 +16,11 @@ def clopper_pearson_upper(k, n, confidence):
     The p for which k or fewer events have the probability 1 - confidence; 1 where k = n.
 
     Args:
-        k: Number of events, 0 to n; an integer or an array.
-        n: Number of trials, at least 1; an integer or an array.
+        k, n: Numbers of events and trials, 0 <= k <= n, n >= 1; integers or arrays.
         confidence: In (0, 1).
 
     Returns:
         Floats in (0, 1] of the common shape.
-
-    Raises:
-        ValueError: for k outside 0 to n, a confidence outside (0, 1).
 
     >>> print(clopper_pearson_upper(0, 299, 0.95).round(5))
     0.00997
@@ -59,9 +55,6 @@ def mean_upper_bound(values, confidence):
     Returns:
         A float in (0, 1].
 
-    Raises:
-        ValueError: for no draw, draws outside [0, 1] or NaN, a confidence outside (0, 1).
-
     >>> round(mean_upper_bound([0.02, 0.04, 0.03] * 30, 0.95), 4)
     0.0714
 
@@ -95,12 +88,8 @@ def images_needed(rate, confidence=0.95, single=True):
     """Number of images with which a rate can be proved at all: if the threshold accepts nothing wrong in any of them.
 
     Args:
-        rate: In (0, 1).
-        confidence: In (0, 1).
+        rate, confidence: In (0, 1).
         single: Whether an image is one decision (Clopper-Pearson) or many, such as pixels (`mean_upper_bound`).
-
-    Returns:
-        int.
 
     >>> images_needed(0.1), images_needed(0.01), images_needed(0.1, single=False)
     (29, 299, 38)

@@ -26,7 +26,7 @@ class Calibration:
     Raises:
         ValueError: for another rule.
 
-    >>> print(threshold_at_fpr(np.linspace(0, 1, 101), 0.05, score="log_odds"))
+    >>> print(calibration.threshold_at_fpr(np.linspace(0, 1, 101), 0.05, score="log_odds"))
     Accept log_odds >= 0.99: 1 of 101 negatives accepted (0.99 %); at 95 % confidence at most 4.61 %; asked: 5 %.
     """
 
@@ -75,11 +75,7 @@ class Calibration:
 
 
 def group_name(unit):
-    """Article and name of what holds several decisions and is independent of others.
-
-    >>> group_name("pixel"), group_name("image")
-    (('an', 'image'), ('a', 'group'))
-    """
+    """Article and name of what holds several decisions and is independent of others."""
     return ("a", "group") if unit == "image" else ("an", "image")
 
 

@@ -102,6 +102,12 @@ def tally(labels, predictions, ranks, thresholds):
     return Counts(thresholds, *(np.bincount(ranks[kind], minlength=len(thresholds)) for kind in kinds))
 
 
+def average(values):
+    """Mean of what is not None; None where nothing is."""
+    values = [value for value in values if value is not None]
+    return float(np.mean(values)) if values else None
+
+
 def accumulate(counts):
     """How many samples each threshold accepts; 0 in the end, for one above them all."""
     return np.append(counts[::-1].cumsum()[::-1], 0)
@@ -125,14 +131,9 @@ def pairs_won(high, low, ops=np):
     return ops.sum(high * (ops.cumsum(low) - low / 2))
 
 
-def auroc(counts):
-    """Share of the pairs that knowns win against the group."""
-    return float(pairs_won(counts.known, counts.group) / (float(counts.known.sum()) * float(counts.group.sum())))
-
-
-def open_auc(counts):
-    """Share of the pairs that rightly classified knowns win; all knowns make up the pairs."""
-    return float(pairs_won(counts.right, counts.group) / (float(counts.known.sum()) * float(counts.group.sum())))
+def win_rate(counts, high):
+    """Share of the pairs of a known and a member that `high` wins: all knowns, or those classified rightly."""
+    return float(pairs_won(high, counts.group) / (float(counts.known.sum()) * float(counts.group.sum())))
 
 
 def average_precision(found, other):
@@ -156,18 +157,18 @@ def fpr_at_tpr(counts, tpr):
 
 
 def figures(counts, fprs):
-    """All figures by name; NaN for what the samples cannot resolve."""
+    """All figures by name, NaN for what the samples cannot resolve; what `open_set` says of each."""
     knowns, members = counts.known.sum(), counts.group.sum()
     names = [*(f"ccr_at_fpr_{fpr:g}" for fpr in fprs), "auroc", "aupr_known", "aupr_group", "fpr95", "open_auc"]
     values = [np.nan] * len(names)
     if knowns and members:
         values = [
             *ccr_at_fpr(curve(counts), fprs),
-            auroc(counts),
+            win_rate(counts, counts.known),
             average_precision(counts.known, counts.group),
             average_precision(counts.group[::-1], counts.known[::-1]),
             fpr_at_tpr(counts, 0.95),
-            open_auc(counts),
+            win_rate(counts, counts.right),
         ]
     accuracy = counts.right.sum() / knowns if knowns else np.nan
     return {"accuracy": accuracy, **dict(zip(names, values, strict=True))}

@@ -26,7 +26,7 @@ def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **
     Args:
         metric: `metric(labels, *arrays, **arguments)` -> float or array.
         labels: Integers (N,) in the package's convention.
-        *arrays: What else the metric takes, each of shape (N, ...): `predictions`, `scores`.
+        *arrays: What else the metric takes, each (N, ...).
         confidence: Probability that the interval should cover, in (0, 1).
         samples: Number of replications, at least 1 / (1 - confidence).
         seed: Seed of the draws; the same seed gives the same interval.
@@ -36,7 +36,7 @@ def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **
         `Interval(estimate, low, high)`.
 
     Raises:
-        ValueError: for lengths that differ, a confidence outside (0, 1), too few replications.
+        ValueError: for lengths that differ, too few replications.
 
     >>> labels, scores = np.repeat([0, -2], 100), np.concatenate([np.linspace(0.3, 1, 100), np.linspace(0, 0.7, 100)])
     >>> interval = bootstrap(metrics.auroc, labels, scores, group="unknown")

@@ -88,8 +88,8 @@ class MultiLabelScores:
         if len(names) != truth.shape[1]:
             raise ValueError(f"There must be {truth.shape[1]} class names. Received: {names}")
         present, chosen = truth == 1, (scores >= self.thresholds) & (truth != IGNORE)
-        ap = [average_precision(*pair) for pair in zip(truth.T, scores.T, strict=True)]
-        result = {"images": len(truth), "map": _mean(ap), **_means(present, chosen)}
+        ap = [_average_precision(*pair) for pair in zip(truth.T, scores.T, strict=True)]
+        result = {"images": len(truth), "map": counting.average(ap), **_means(present, chosen)}
         if self.top_k:
             order = np.argsort(np.where(truth == IGNORE, np.inf, -scores), axis=1, kind="stable")[:, : self.top_k]
             highest = np.zeros_like(chosen)
@@ -102,21 +102,8 @@ class MultiLabelScores:
         return result
 
 
-def average_precision(multi_hot, scores):
-    """Average precision of one class, the sum over distinct scores of (gain in recall) x precision.
-
-    Args:
-        multi_hot: Integers (n,): 1 present, 0 absent, `IGNORE` not annotated.
-        scores: Real numbers (n,).
-
-    Returns:
-        A float in (0, 1]; None where no image shows the class.
-
-    >>> average_precision(np.array([1, 0, 1, IGNORE]), np.array([0.9, 0.8, 0.7, 0.95]))
-    0.8333333333333333
-
-    Reference: `metrics.aupr`, with the images that lack the class as the group.
-    """
+def _average_precision(multi_hot, scores):
+    """`metrics.aupr` of one class, with the images that lack it as the group; None where no image shows it."""
     if not (multi_hot == 1).any():
         return None
     labels = np.where(multi_hot == 1, 0, NEGATIVE)[multi_hot != IGNORE]
@@ -139,9 +126,9 @@ def table(results, top_k=0):
     | ResNet | 100.00 | 66.67 | 75.00 | 75.00 | 66.67 | 66.67 | 66.67 |
     """
     chosen = [name for name in FIGURES if name != "map" or not top_k]
-    rows = [[method, *((r[f"top_{top_k}"] if top_k else r)[name] for name in chosen)] for method, r in results.items()]
-    head = ["method", *(FIGURES[name] for name in chosen)]
-    return align([head, *([method, *map(percent, values)] for method, *values in rows)])
+    shown = {method: result[f"top_{top_k}"] if top_k else result for method, result in results.items()}
+    rows = [[method, *(percent(values[name]) for name in chosen)] for method, values in shown.items()]
+    return align([["method", *(FIGURES[name] for name in chosen)], *rows])
 
 
 def _shares(present, chosen):
@@ -153,12 +140,6 @@ def _shares(present, chosen):
 
 def _means(present, chosen):
     """The figures for each class and overall."""
-    precision, recall, f1 = (_mean(values) for values in _shares(present, chosen))
-    every = _shares(present.reshape(-1, 1), chosen.reshape(-1, 1))
-    overall = [value for (value,) in every]
-    return dict(zip(("cp", "cr", "cf1", "op", "or", "of1"), (precision, recall, f1, *overall), strict=True))
-
-
-def _mean(values):
-    values = [value for value in values if value is not None]
-    return float(np.mean(values)) if values else None
+    each, overall = _shares(present, chosen), _shares(present.reshape(-1, 1), chosen.reshape(-1, 1))
+    values = map(counting.average, (*each, *overall))
+    return dict(zip(("cp", "cr", "cf1", "op", "or", "of1"), values, strict=True))

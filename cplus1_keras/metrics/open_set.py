@@ -1,8 +1,9 @@
 """Open-set figures of a whole evaluation, counted exactly: ties, small samples and empty groups included.
 
 Every figure is given for one group of samples that a classifier should refuse: `"negative"`, `"unknown"` or `"both"`.
-A sample is accepted where `score >= threshold`; higher scores mean more known; `IGNORE` counts for nothing. All raise a
-ValueError for shapes that differ, NaN scores, labels outside the convention, no known, an empty group.
+A sample is accepted where `score >= threshold`; higher scores mean more known; `IGNORE` counts for nothing. What `oscr`
+says of its arguments holds for all. All raise a ValueError for shapes that differ, NaN scores, labels outside the
+convention, no known, an empty group.
 """
 
 import numpy as np
@@ -41,7 +42,6 @@ def ccr_at_fpr(labels, predictions, scores, fpr, group):
     the CCR there may be less than the closed-set accuracy.
 
     Args:
-        labels, predictions, scores, group: As for `oscr`.
         fpr: A rate in [0, 1], or an array of them.
 
     Returns:
@@ -64,36 +64,31 @@ def open_auc(labels, predictions, scores, group):
     The share of pairs (known, member of the group) in which the known is classified rightly and scores higher than the
     member; ties count 1/2. No point (1, 1) is appended to the curve.
 
-    Args:
-        labels, predictions, scores, group: As for `oscr`.
-
     >>> open_auc([0, 1, -2, -2], [0, 0, 0, 0], [0.9, 0.8, 0.9, 0.1], "unknown")
     0.375
 
     Reference: Wang et al., "OpenAUC: Towards AUC-Oriented Open-Set Recognition", NeurIPS 2022.
     """
-    return counting.open_auc(_count(labels, scores, group, predictions))
+    counts = _count(labels, scores, group, predictions)
+    return counting.win_rate(counts, counts.right)
 
 
 def auroc(labels, scores, group):
     """Area under the ROC curve, in [0, 1]: P(score of a known > score of a member of the group), ties count 1/2.
-
-    Args:
-        labels, scores, group: As for `oscr`.
 
     >>> auroc([0, 1, -1, -1], [0.9, 0.8, 0.9, 0.1], "negative")
     0.625
 
     Reference: Fawcett, "An introduction to ROC analysis", 2006.
     """
-    return counting.auroc(_count(labels, scores, group))
+    counts = _count(labels, scores, group)
+    return counting.win_rate(counts, counts.known)
 
 
 def aupr(labels, scores, group, positive="known"):
     """Average precision, in (0, 1]: sum over the distinct scores of (gain in recall) x precision, never the trapezoid.
 
     Args:
-        labels, scores, group: As for `oscr`.
         positive: `"known"`, found by high scores, or `"group"`, found by low ones.
 
     >>> round(aupr([0, 1, -1, -1], [0.9, 0.7, 0.8, 0.1], "negative"), 4)
@@ -115,7 +110,6 @@ def fpr_at_tpr(labels, scores, group, tpr=0.95):
     The threshold is the highest one that accepts at least this share of the knowns.
 
     Args:
-        labels, scores, group: As for `oscr`.
         tpr: Share of the knowns, in (0, 1].
 
     >>> fpr_at_tpr([0, 1, -1, -1], [0.9, 0.7, 0.8, 0.1], "negative")
@@ -130,9 +124,6 @@ def fpr_at_tpr(labels, scores, group, tpr=0.95):
 
 def closed_set_accuracy(labels, predictions):
     """Share of the knowns whose prediction is right: the CCR of a threshold that accepts everything.
-
-    Args:
-        labels, predictions: As for `oscr`.
 
     >>> closed_set_accuracy([0, 1, -1], [0, 0, 0])
     0.5

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from cplus1_keras import heads, layers, models  # noqa: F401  they register the classes that a model is made of
-from cplus1_keras.calibration import Calibration
+from cplus1_keras.calibration import Calibration, ClassCalibration
 from cplus1_keras.serving.exporting import SPECS
 from cplus1_keras.serving.predictor import Predictor
 
@@ -149,11 +149,7 @@ def _read_spec(values):
 def _read_calibration(values):
     if values is None:
         return None
-    if "thresholds" in values:
-        from cplus1_keras.calibration import ClassCalibration
-
-        return ClassCalibration.from_dict(values)
-    return Calibration.from_dict(values)
+    return (ClassCalibration if "classes" in values else Calibration).from_dict(values)
 
 
 def _load_model(file):

@@ -88,7 +88,8 @@ class MultiLabel(Task):
     def calibrate(self, predictor, split, experiment):
         """A threshold for each class, whose promises hold together: a `calibration.ClassCalibration`."""
         records = self.records(predictor, split, experiment)
-        return calibration.calibrate_classes(records, experiment.fpr, experiment.confidence, "log_odds")
+        asked = experiment.fpr, experiment.confidence, "log_odds"
+        return calibration.calibrate_classes(records, *asked, class_names=predictor.class_names)
 
     def figures(self, predictor, split):
         return {"multi_label": Sets(predictor, self.top_k)}
