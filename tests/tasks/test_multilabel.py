@@ -18,21 +18,21 @@ from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.tasks import MultiLabel
 
 NAMES = ["red", "green", "blue", "white", "dust"]
-COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [90, 90, 90]])
+COLOURS = np.array([[60, 0, 0], [0, 60, 0], [0, 0, 60], [60, 0, 60], [20, 20, 20]])
 
 
 def source(count, seed, name):
-    """Grey images with coloured squares in some of their 16 cells; of some images nobody looked for green."""
+    """Noise with faint coloured squares in some of its 16 cells; in some images nobody looked for green."""
     rng = np.random.default_rng(seed)
     shown = rng.random((count, 5)) < [0.5, 0.3, 0.3, 0.15, 0.3]
     annotated = np.ones_like(shown)
     annotated[:, 1] = rng.random(count) < 0.8
-    images = rng.integers(100, 140, (count, 16, 16, 3)).astype("uint8")
+    images = rng.integers(50, 150, (count, 16, 16, 3)).astype("uint8")
     for image, row in zip(images, shown, strict=True):
         cells = rng.permutation(16)
         for cell, c in zip(cells, np.flatnonzero(row), strict=False):
             y, x = 4 * (cell // 4), 4 * (cell % 4)
-            image[y : y + 4, x : x + 4] = COLOURS[c]
+            image[y : y + 4, x : x + 4] += COLOURS[c].astype("uint8")
     groups = [f"{name}{i // 2}" for i in range(count)]
     fields = {"kind": "classes", "name": name, "arrays": {"image": images}, "groups": groups}
     return data.Source(NAMES, shown & annotated, annotated=annotated, **fields)
