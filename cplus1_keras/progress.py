@@ -44,11 +44,10 @@ class Progress(keras.callbacks.Callback):
         now = time.monotonic()
         if self.terminal and now - self.written >= self.EVERY:
             self.written = now
-            self._write(f"\r{self.text(self.epoch, batch + 1, logs, now - self.start)}", end="")
+            self._write(self.text(self.epoch, batch + 1, logs, now - self.start), end="")
 
     def on_epoch_end(self, epoch, logs=None):
-        text = self.text(epoch, self.params["steps"], logs, time.monotonic() - self.start)
-        self._write(f"\r{text}" if self.terminal else text, end="\n")
+        self._write(self.text(epoch, self.params["steps"], logs, time.monotonic() - self.start), end="\n")
 
     def text(self, epoch, step, logs, elapsed):
         """The line after a step of an epoch, `elapsed` seconds after the training began."""
@@ -65,7 +64,7 @@ class Progress(keras.callbacks.Callback):
     def _write(self, text, end):
         if self.terminal:
             width = shutil.get_terminal_size().columns
-            text = text[:width].ljust(width)
+            text = "\r" + text[:width].ljust(width)
         self.stream.write(text + end)
         self.stream.flush()
 

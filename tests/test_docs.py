@@ -51,6 +51,7 @@ GLOBALS = {
     "layers": layers,
     "models": models,
     "scores": scores,
+    "serving": serving,
     "tf": tf,
 }
 EQUATIONS = {
@@ -113,7 +114,8 @@ def a_run(tmp_path, monkeypatch):
     images = keras.Input((8, 8, 1))
     model = keras.Model(images, heads.LinearHead(6)(keras.layers.Flatten()(images)))
     found = calibration.threshold_at_fpr(np.arange(100.0), 0.1)
-    serving.save("runs/digits", model, found, "log_odds", [str(digit) for digit in range(6)])
+    reject = layers.Reject(6, found.threshold)
+    serving.save("runs/digits", serving.Predictor(model, reject, calibration=found))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import tensorflow as tf
 from cplus1_keras.data.masks import require, to_labels
 from cplus1_keras.data.protocol import Protocol, no_role
 from cplus1_keras.data.source import Source
-from cplus1_keras.labels import UNKNOWN
+from cplus1_keras.labels import NEGATIVE, UNKNOWN
 
 PARTS = ("train", "validation", "calibration", "test")
 
@@ -76,6 +76,15 @@ class Split:
             return UNKNOWN in self.table.values()
         return bool(self.shows_unknown.any())
 
+    @property
+    def has_negatives(self):
+        """True where this split has negatives, or as masks can have them."""
+        if self.source.kind == "mask":
+            return NEGATIVE in self.table.values()
+        if self.source.kind == "class":
+            return bool((self.labels == NEGATIVE).any())
+        return bool((self.multi_hot == 0).any())
+
     @functools.cached_property
     def table(self):
         """Dict of mask value -> label."""
@@ -84,6 +93,10 @@ class Split:
     def describe(self, index):
         """A text that finds image `index` again: its path, or the name of its source and the index there."""
         return self.source.describe(index)
+
+    def class_name(self, index):
+        """The name of the class of image `index` in its source, where each image has one."""
+        return self.source.class_names[self.source.labels[index]]
 
     def subset(self, indices):
         """A split of some of the images; `indices` ascend strictly."""

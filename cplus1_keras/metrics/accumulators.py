@@ -125,14 +125,19 @@ class ExactScores(OpenSetScores):
     def _keep(self, labels, predictions, scores, kinds):
         self.parts.append((labels, predictions, scores))
 
+    @property
+    def arrays(self):
+        """Labels, predictions and scores (N,) of all samples that are not ignored, in the order of the updates."""
+        return tuple(np.concatenate(part) for part in zip(*self.parts, strict=True))
+
     def counts(self, group):
         """`counting.Counts` of a group: what every figure is made of."""
-        return counting.count(*(np.concatenate(part) for part in zip(*self.parts, strict=True)), group)
+        return counting.count(*self.arrays, group)
 
     def _trust(self, counts, fprs, group):
         if not (self.samples and len(counts.thresholds)):
             return {}
-        labels, predictions, scores = (np.concatenate(part) for part in zip(*self.parts, strict=True))
+        labels, predictions, scores = self.arrays
         kept = (labels >= 0) | np.isin(labels, counting.GROUPS[group])
         names = [*counting.figures(counts, fprs)]
 

@@ -10,13 +10,7 @@ LOWEST, HIGHEST = -255.0, 510.0
 
 
 def only_valid(images):
-    """Images with black ones in place of those that are none: with a NaN, or a pixel far outside 0..255.
-
-    Args:
-        images: float32 tensor (N, H, W, channels).
-
-    Returns:
-        Pair: the images, and which of them are valid, bool (N,).
+    """Images (N, H, W, channels) with black ones for those that have a NaN or a pixel far outside 0..255; which not.
 
     >>> only_valid(tf.constant([1.0, np.nan, 60000.0], shape=(3, 1, 1, 1)))[1].numpy()
     array([ True, False, False])
@@ -29,13 +23,6 @@ def only_valid(images):
 def infer(model, images):
     """A model's outputs in inference mode, whatever its layers default to, in float32 where they are floating.
 
-    Args:
-        model: `keras.Model` from images to a dict of outputs.
-        images: float32 tensor (N, H, W, channels); N may be 0.
-
-    Returns:
-        Dict of tensors (N, ...).
-
     >>> images = keras.Input((2, 2, 3))
     >>> model = keras.Model(images, {"sum": ops.sum(images, (1, 2))})
     >>> infer(model, tf.ones((1, 2, 2, 3)))["sum"].numpy(), infer(model, tf.ones((0, 2, 2, 3)))["sum"].shape
@@ -44,17 +31,16 @@ def infer(model, images):
     number, shape = tf.shape(images)[0], images.shape
     # oneDNN's convolutions fail on an empty batch, so a black image stands in for none.
     images = tf.pad(images, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-    images = tf.ensure_shape(images, (None, *shape[1:]))
-    outputs = {name: tensor[:number] for name, tensor in model(images, training=False).items()}
+    outputs = model(tf.ensure_shape(images, (None, *shape[1:])), training=False)
+    outputs = {name: tensor[:number] for name, tensor in outputs.items()}
     return {name: tf.cast(x, tf.float32) if x.dtype.is_floating else x for name, x in outputs.items()}
 
 
 def finite(score, valid):
     """Scores as replies carry them, which travel as JSON too: no infinity, and the lowest number where not valid.
 
-    >>> finite(tf.constant([np.inf, np.nan]), tf.constant([True, False])).numpy().tolist() == [
-    ...     tf.float32.max, tf.float32.min]
-    True
+    >>> finite(tf.constant([np.inf, np.nan]), tf.constant([True, False])).numpy()
+    array([ 3.4028235e+38, -3.4028235e+38], dtype=float32)
     """
     return tf.where(valid, tf.clip_by_value(score, score.dtype.min, score.dtype.max), score.dtype.min)
 
@@ -64,17 +50,13 @@ def warn_of_range(images, stacklevel=2):
 
     >>> warn_of_range(np.array([0.0, 255.0]))
     """
-    if images.dtype == np.uint8 or not images.size:
+    finite = images[np.isfinite(images)] if images.dtype.kind == "f" else images
+    if not finite.size or images.dtype == np.uint8:
         return
-    where = np.isfinite(images)
-    low, high = np.min(images, initial=np.inf, where=where), np.max(images, initial=-np.inf, where=where)
+    low, high = finite.min(), finite.max()
+    takes = "the model takes raw pixels, 0..255."
     if images.dtype.kind == "f" and 0 < high <= 1:
-        text = "The pixels look scaled to 0..1; the model takes raw pixels, 0..255."
-    elif (low < -1 or high > 256) and low <= high:
-        text = (
-            f"The pixels go from {low:g} to {high:g}; the model takes raw pixels, 0..255. Those of 16 bits are divided "
-            "by 257."
-        )
-    else:
-        return
-    warnings.warn(text, stacklevel=stacklevel + 1)
+        warnings.warn(f"The pixels look scaled to 0..1; {takes}", stacklevel=stacklevel + 1)
+    elif low < -1 or high > 256:
+        text = f"The pixels go from {low:g} to {high:g}; {takes} Divide those of 16 bits by 257."
+        warnings.warn(text, stacklevel=stacklevel + 1)

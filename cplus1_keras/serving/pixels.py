@@ -16,15 +16,15 @@ from cplus1_keras.serving.spec import Spec
 
 @dataclasses.dataclass(frozen=True)
 class PixelSpec(Spec):
-    """One class of each pixel, or none. Answers (N, H, W):
+    """One class of each pixel, or none. Answers, each (N, H, W):
 
     `class_id` int32, -1 where rejected, which is what a pixel of the background should be; `score` float32, higher =
     more known; `known_argmax` int32, the known class with the largest logit, before any rejection; `argmax` int32, the
     class with the largest logit, C for the background, as mIoU counts it; `valid` bool, False where there is no score,
     which then is the lowest number: in images with a NaN or a pixel far outside 0..255, and where the model gives NaN.
 
-    A SavedModel gives `class_id`, `score` and `valid`, and by the signature `palette` a picture. It answers as `predict`
-    does, flip test included, but in one piece: it cuts no tiles and refuses images above `max_size`.
+    A SavedModel gives `class_id`, `score` and `valid`, and by the signature `palette` a picture of them. It answers as
+    `predict` does, flip test included, but in one piece: it cuts no tiles and refuses images above `max_size`.
 
     Args:
         max_size: int or (height, width): the largest image that a SavedModel takes.
@@ -54,7 +54,7 @@ class PixelSpec(Spec):
 
     output: ClassVar[str] = "pixel"
     reads: ClassVar[tuple] = ("logits",)
-    logits: ClassVar[tuple] = ("N", "H", "W")
+    axes: ClassVar[str] = "N, H, W"
     batch_size: ClassVar[int] = 8
     signatures: ClassVar[dict] = {"serving_default": ("class_id", "score", "valid"), "palette": ("image",)}
 
@@ -75,7 +75,8 @@ class PixelSpec(Spec):
         super().check(model, num_classes)
         if self.mirror is not None and sorted(self.mirror) != [*range(num_classes)]:
             raise ValueError(
-                f"`mirror` names the class of each of {num_classes} classes in a mirrored image. Received: {self.mirror}"
+                f"`mirror` names the class of each of {num_classes} classes in a mirrored image. "
+                f"Received: {self.mirror}"
             )
         levels = np.array(self.colours or np.zeros((num_classes + 1, 3)))
         if levels.shape != (num_classes + 1, 3) or levels.min() < 0 or levels.max() > 255:

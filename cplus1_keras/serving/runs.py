@@ -79,9 +79,9 @@ def load(run):
         FileNotFoundError: There is no such directory, or it holds no finished run.
         ValueError: A file is damaged, or the files don't belong together.
 
-    >>> load("runs/none")
+    >>> load("runs/none")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    FileNotFoundError: runs/none is no finished run: there is no such directory. `python train.py` writes one, and says where.
+    FileNotFoundError: runs/none is no finished run: there is no such directory. ...
     """
     run = pathlib.Path(run)
     missing = [name for name in (MODEL_FILE, CALIBRATION_FILE) if not (run / name).is_file()]

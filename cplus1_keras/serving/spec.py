@@ -12,12 +12,11 @@ from cplus1_keras.serving import guards
 
 
 class Spec:
-    """What the specs share. A spec of your own names its outputs and overrides `decide`.
+    """What the specs share. One of your own is a frozen dataclass that sets these and overrides `decide`:
 
-    Class attributes: `output`, its name in files; `layer`, what decides; `signatures`, the outputs of a SavedModel by
-    signature; `reads`, the outputs that a model must have; `logits`, the axes of the logits before their last;
-    `background`, whether there may be a logit for it; `dtype` of the images in a SavedModel; `batch_size`, how many go
-    through the model at once; `max_size`, the largest image (height, width), where a model takes any size.
+    `output`, its name in files; `layer`, what decides; `signatures`, outputs of a SavedModel by signature; `reads`, the
+    outputs that a model must have; `axes` of the logits before the last; `background`, whether there may be a logit for
+    it; `dtype` of the images in a SavedModel; `batch_size`; `max_size`, (height, width), where a model takes any size.
 
     >>> ImageSpec().to_dict()
     {'output': 'image'}
@@ -27,7 +26,7 @@ class Spec:
     layer: ClassVar[type] = Reject
     signatures: ClassVar[dict]
     reads: ClassVar[tuple] = ("features", "logits")
-    logits: ClassVar[tuple] = ("N",)
+    axes: ClassVar[str] = "N"
     background: ClassVar[bool] = True
     batch_size: ClassVar[int] = 256
     dtype = "float32"
@@ -36,8 +35,9 @@ class Spec:
     def check(self, model, num_classes):
         """Raises ValueError unless the model's input and outputs fit."""
         shape = getattr(model, "input_shape", None)  # a model that was never built has none
-        if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] is None or self._lacks_size(shape):
-            sizes = "height, width, channels), sizes known" if self.max_size is None else "None, None, channels)"
+        start = 3 if self.max_size else 1
+        if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[start:]:
+            sizes = "None, None, channels)" if self.max_size else "height, width, channels), sizes known"
             raise ValueError(
                 f"Serving needs a functional Keras model with one input of shape (None, {sizes}. "
                 f"Received: {model!r} with input shape {shape}"
@@ -45,26 +45,17 @@ class Spec:
         outputs = model.output if isinstance(model.output, dict) else {}
         if not set(self.reads) <= set(outputs):
             raise ValueError(
-                f"Serving needs a model that gives a dict with {' and '.join(map(repr, self.reads))}, as the heads of "
+                f"Serving needs a model that gives a dict with {' and '.join(self.reads)}, as the heads of "
                 f"cplus1_keras.heads do. Received: {sorted(outputs) or type(model.output).__name__}"
             )
-        self._check_logits(model, tuple(outputs["logits"].shape), num_classes)
-
-    def _lacks_size(self, shape):
-        return self.max_size is None and None in shape[1:]
-
-    def _check_logits(self, model, shape, num_classes):
-        axes = ", ".join(self.logits)
+        shape = tuple(outputs["logits"].shape)
         also = f", or {num_classes + 1} with a background logit" if self.background else ""
-        needs = f"{num_classes} known classes need logits of shape ({axes}, {num_classes}){also}"
-        if len(shape) != len(self.logits) + 1 or not 0 <= shape[-1] - num_classes <= self.background:
-            raise ValueError(f"{needs}. Received: {shape}. Another kind of output has another `spec`.")
+        needs = f"{num_classes} known classes need logits of shape ({self.axes}, {num_classes}){also}"
+        if len(shape) != len(self.axes.split()) + 1 or not 0 <= shape[-1] - num_classes <= self.background:
+            raise ValueError(f"{needs}. Received: {shape}. Logits of other axes want another `spec`.")
         known = {layer.num_classes for layer in model._flatten_layers() if isinstance(layer, Head)}
         if known and num_classes not in known:
-            raise ValueError(
-                f"{needs}; this model's head has {sorted(known)[-1]} known classes, and its last logit is no "
-                "background's."
-            )
+            raise ValueError(f"{needs}. Received: a head with {max(known)} known classes and logits of shape {shape}")
 
     def narrow(self, model):
         """The part of a model that answers need."""
@@ -95,7 +86,7 @@ class Spec:
         return {"output": self.output}
 
     def to_dict(self):
-        """Plain values, ready for JSON; `read` is the inverse."""
+        """Plain values, ready for JSON: the output's name and the settings."""
         return {"output": self.output, **dataclasses.asdict(self)}
 
 

@@ -83,7 +83,6 @@ class Segmentation(Task):
         return data.training(
             split,
             experiment.batch_size,
-            image_size=self.crop_size,
             channels=model.input_shape[-1],
             augment=change,
             class_weights=weights,
@@ -110,7 +109,7 @@ class Segmentation(Task):
         return [Validation(judge), pictures]
 
     def predictor(self, model, score, splits):
-        served = models.scale(model, self.base, self.keep_ratio)
+        served = models.scaled(model, self.base, self.keep_ratio)
         spec = serving.PixelSpec(max_size=self.largest, tile=self.largest if self.base is None else None)
         return serving.Predictor(served, Reject(splits.num_classes, -np.inf, score), splits.class_names, spec)
 

@@ -14,7 +14,7 @@ from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.layers import Reject
 from cplus1_keras.models import segmentation_model
 from cplus1_keras.palettes import palette
-from cplus1_keras.serving import Segmenter
+from cplus1_keras.serving import Predictor
 from cplus1_keras.tasks.segmentation.pictures import SegmentationPictures, panels, pixel_features, planar
 
 NAMES = ["road", "car", "tree"]
@@ -84,7 +84,7 @@ def test_tensorboard(tmp_path):
     model = segmentation_model(inputs, x, heads.LinearHead(3, background=True))
     model.compile("sgd", losses.BackgroundCrossEntropyLoss())
     images, labels = np.random.default_rng(0).uniform(0, 255, (2, 12, 16, 3)), np.zeros((2, 12, 16), "int32")
-    watch = SegmentationPictures(Segmenter(model, Reject(3, 0.0)), [(images, labels)], NAMES, tmp_path, every=2)
+    watch = SegmentationPictures(Predictor(model, Reject(3, 0.0)), [(images, labels)], NAMES, tmp_path, every=2)
     model.fit(images, labels, epochs=4, verbose=0, callbacks=[watch])
     events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
     assert events.Tags()["tensors"] == ["segmentation/0", "segmentation/1"]
