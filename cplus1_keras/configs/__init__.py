@@ -1,107 +1,158 @@
-"""Runs that ship: functions that return a complete `Experiment`, one module a data set or table.
+"""Runs that ship: `SHIPPED` names them, `resolve` makes one an `Experiment`, with `name=value` settings."""
 
-`resolve` finds one by its short name or any function by its dotted name, and applies `name=value` settings.
-"""
-
-import ast
-import dataclasses
-import difflib
+import functools
 import importlib
 import inspect
-import pkgutil
+import itertools
+import os
+import sys
+import types
+import typing
+
+from cplus1_keras.configs.needs import NEEDS
+from cplus1_keras.configs.rows import NETWORKS, ROWS
+from cplus1_keras.configs.settings import apply, guess, settable
 
 
-def shipped():
-    """The configs of this package: dict from short name to function, in alphabetical order.
+class Config(typing.NamedTuple):
+    """A config that ships. `row` is what its function takes first; `given` replaces defaults of the function."""
 
-    >>> "digits" in shipped()
-    True
-    """
-    found = {}
-    for module in pkgutil.iter_modules(__path__):
-        members = inspect.getmembers(importlib.import_module(f"{__name__}.{module.name}"), inspect.isfunction)
-        found |= {name: f for name, f in members if _returns_experiment(f) and f.__module__.endswith(module.name)}
-    return dict(sorted(found.items()))
+    home: str  # module here, and function
+    summary: str
+    needs: str = ""  # key of NEEDS
+    row: tuple = ()
+    given: dict = types.MappingProxyType({})
+
+    def load(self):
+        """The function that makes the experiment; its module is imported now."""
+        module, _, name = self.home.partition(".")
+        function = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        return functools.partial(function, *self.row, **self.given) if self.row else function
+
+
+SHIPPED = {
+    "digits": Config(
+        "digits.digits",
+        "Handwritten digits of scikit-learn: 0-5 known, 6 and 7 negative, 8 and 9 unknown. Objectosphere loss.",
+    ),
+    "fashion": Config(
+        "images.one_set",
+        "Fashion-MNIST: 6 classes known, 2 negative, 2 unknown, all from one set; LeNet++.",
+        "tfds",
+        ("fashion", "lenet", "fashion_mnist"),
+    ),
+    "mnist_small": Config(
+        "images.one_set",
+        "MNIST, the field's first split with two unknown digits as negatives, with a small net.",
+        "tfds",
+        ("mnist_small", "small", "mnist"),
+        {"knowns": "train[:6%]"},
+    ),
+    "cifar10_small": Config(
+        "images.one_set",
+        "CIFAR-10, the field's first split with two unknown classes as negatives, with a small net.",
+        "tfds",
+        ("cifar10_small", "small", "cifar10"),
+        {"knowns": "train[:60%]"},
+    ),
+    "toy": Config(
+        "images.toy", "MNIST digits known, NIST letters negative and unknown, LeNet++.", "letters", ("toy", "lenet")
+    ),
+    "toy_small": Config(
+        "images.toy",
+        "The toy protocol, digits known and letters unknown, with a small net.",
+        "letters",
+        ("toy_small", "small"),
+        {"knowns": "train[:4%]"},
+    ),
+    "camvid": Config(
+        "small_segmentation.camvid", "CamVid, light DeepLabV3+: 8 classes, trees background, 2 unknown.", "camvid"
+    ),
+    "coco_mini": Config(
+        "small_segmentation.coco_mini",
+        "COCO, 201 images, light DeepLabV3+: crops around 4 merged classes, all else background, furniture unknown.",
+        "coco_mini",
+    ),
+    **{
+        name: Config(f"tables.{network}", row.summary, row.data_set, (name, row), given)
+        for name, row in ROWS.items()
+        for network, given in [NETWORKS[row.network]]
+    },
+}
 
 
 def listing():
-    """The configs that ship as text: name and what it is, a line each.
+    """The configs that ship as text: a line each, under what they need and which settings they take.
 
     >>> print(listing().splitlines()[0])
-    Configs (python train.py --config NAME):
+    Configs (python train.py --config NAME --set SETTING=VALUE):
     """
-    functions = shipped()
-    width = max(map(len, functions))
-    lines = [f"  {name:{width}}  {inspect.getdoc(f).splitlines()[0]}" for name, f in functions.items()]
-    return "\n".join(["Configs (python train.py --config NAME):", *lines])
+    width = max(map(len, SHIPPED))
+    lines = ["Configs (python train.py --config NAME --set SETTING=VALUE):"]
+
+    def heading(item):
+        given = inspect.signature(item[1].load()).parameters.values()
+        settings = ", ".join(f"{p.name}={p.default}" for p in given)
+        return f"\n{NEEDS[item[1].needs]}" + f"\nSettings: {settings}" * bool(settings)
+
+    for title, group in itertools.groupby(SHIPPED.items(), heading):
+        lines += [title, *(f"  {name:{width}}  {config.summary}" for name, config in group)]
+    others = [name for name in settable(resolve("digits")) if name != "name"]
+    return "\n".join(
+        [*lines, f"\nAll take the settings of their Experiment and its task, as of digits {', '.join(others)}."]
+    )
+
+
+def find(name):
+    """The function of that name.
+
+    Args:
+        name: Short name of a config that ships, or a dotted name like `my_package.my_module.my_function`, looked for
+            in the current folder first.
+
+    Returns:
+        Function.
+
+    Raises:
+        ValueError: Nothing has that name, or it is no function.
+
+    >>> find("digits")().name
+    'digits'
+    """
+    if name in SHIPPED:
+        return SHIPPED[name].load()
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        raise ValueError(f"No config is named {name!r}. {guess(name, SHIPPED)}")
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(
+            f"{name!r} names no function: {error}. Looked in {os.getcwd()} and where Python finds packages."
+        ) from error
+    if not callable(found):
+        raise ValueError(f"{name!r} names no function. Received: {type(found).__name__}")
+    return found
 
 
 def resolve(name, settings=()):
     """The `Experiment` of a config.
 
     Args:
-        name: Short name of a config that ships, or a dotted name like `my_package.my_module.my_function`.
-        settings: Strings `name=value`, each an argument of the function or a field of the `Experiment` that it
-            returns. Values are numbers, True, False, None or text.
+        name: As for `find`.
+        settings: Strings `name=value`, each an argument of the function, or a field of the `Experiment` that it returns
+            or of its task. Values are numbers, True, False, None, tuples or text; `score` is a name of `scores`.
 
     Returns:
         `Experiment`.
 
     Raises:
-        ValueError: For an unknown config or setting, or a value of another type than the field's.
+        ValueError: For an unknown config or setting, a value of another type, or a function that returns something
+            else.
 
-    >>> resolve("digits", ["epochs=3"]).epochs
-    3
+    >>> resolve("digits", ["epochs=3", "negative_fraction=0.3"]).task.negative_fraction
+    0.3
     """
-    function = _function(name)
-    values = dict(_setting(text) for text in settings)
-    arguments = {key: values.pop(key) for key in list(values) if key in inspect.signature(function).parameters}
-    experiment = function(**arguments)
-    fields = {field.name: field for field in dataclasses.fields(experiment)}
-    for key, value in values.items():
-        _check_field(key, value, fields, experiment, inspect.signature(function).parameters)
-    return dataclasses.replace(experiment, **values)
-
-
-def _returns_experiment(function):
-    """Whether a function's annotation says that it returns something that `run(workdir)` trains."""
-    return hasattr(function.__annotations__.get("return"), "run")
-
-
-def _function(name):
-    if "." in name:
-        module, _, attribute = name.rpartition(".")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ModuleNotFoundError, AttributeError) as error:
-            raise ValueError(f"`--config {name}` names no function: {error}. Is its folder on PYTHONPATH?") from error
-    functions = shipped()
-    if name not in functions:
-        raise ValueError(f"No config is named {name!r}. {_guess(name, functions)}")
-    return functions[name]
-
-
-def _setting(text):
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise ValueError(f"A setting reads name=value, like epochs=3. Received: {text!r}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
-def _check_field(name, value, fields, experiment, parameters):
-    plain = [key for key in fields if isinstance(getattr(experiment, key), int | float | str | None)]
-    if name not in plain:
-        raise ValueError(f"`--set {name}` is not known to this config. {_guess(name, [*parameters, *plain])}")
-    current = getattr(experiment, name)
-    wanted = (int, float) if isinstance(current, float) else type(current)
-    if current is not None and not isinstance(value, wanted):
-        kind = "number" if wanted == (int, float) else wanted.__name__
-        raise ValueError(f"`--set {name}` needs a value of type {kind}, like {current}. Received: {value!r}")
-
-
-def _guess(name, known):
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]!r}? There are: " + ", ".join(known) if close else "There are: " + ", ".join(known)
+    return apply(find(name), name, settings)

@@ -4,8 +4,9 @@ import functools
 
 import keras
 
-from cplus1_keras import backbones, data, heads, losses
-from cplus1_keras.tasks.classification import Experiment
+from cplus1_keras import backbones, data, heads, losses, models
+from cplus1_keras.experiment import Experiment
+from cplus1_keras.tasks import Classification
 
 CALIBRATION_CLASSES = ("7",)
 """The network learns to refuse the 6s that it trains on, so that the threshold is chosen on digits it never saw."""
@@ -23,17 +24,16 @@ def splits(seed):
 
 
 def digits() -> Experiment:
-    """Handwritten digits of scikit-learn: 0-5 known, 6 and 7 negative, 8 and 9 unknown. Objectosphere loss.
-
-    `python train.py` runs it; the README quotes what it reached.
-    """
+    """Digits with the Objectosphere loss, which `python train.py` runs; the README quotes what it reached."""
+    net = functools.partial(backbones.small_cnn, (8, 8, 1), features=32, filters=(32, 64), strides=(1, 2))
     return Experiment(
         name="digits",
+        task=Classification(),
         data=splits,
-        backbone=functools.partial(backbones.small_cnn, (8, 8, 1), features=32, filters=(32, 64), strides=(1, 2)),
-        head=heads.LinearHead,
+        model=functools.partial(models.classifier, backbone=net, head=heads.LinearHead),
         loss=losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(radius=10.0),
-        optimizer=functools.partial(keras.optimizers.AdamW, 2e-3, weight_decay=1e-4),
+        optimizer=functools.partial(keras.optimizers.AdamW, weight_decay=1e-4),
+        learning_rate=2e-3,
         epochs=25,
         batch_size=32,
     )

@@ -9,6 +9,34 @@ from cplus1_keras import anchors, heads, layers, losses, scores
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.scale import simplex_bound
 
+CENTERS = {
+    "moving_average": lambda head: layers.MovingAverageCenters(head.num_classes),
+    "learnable": lambda head: layers.LearnableCenters(head.num_classes, name="centers"),
+    "shared": layers.SharedCenters,
+}
+"""Class centres by name, the rows of Table 2 of the C+1 paper: functions from a head to a layer."""
+
+
+def background_head(num_classes, centers=None, use_bias=False):
+    """A linear classifier over C + 1 classes, and class centres on its outputs.
+
+    Args:
+        num_classes: C.
+        centers: A key of `CENTERS`, or None for none.
+        use_bias: As in `heads.LinearHead`.
+
+    Returns:
+        Function from features to named outputs.
+
+    >>> sorted(background_head(3, "moving_average")(np.ones((1, 5), "float32")))
+    ['embeddings', 'features', 'logits']
+    """
+    head = heads.LinearHead(num_classes, use_bias=use_bias, background=True)
+    if centers is None:
+        return head
+    layer = CENTERS[centers](head)
+    return lambda features: layer(head(features))
+
 
 @dataclasses.dataclass(frozen=True)
 class Family:
@@ -47,7 +75,7 @@ def families(num_classes, features):
     scale = float(math.ceil(simplex_bound(num_classes)))
     hard = functools.partial(heads.CosineHead, scale=scale)
     soft = functools.partial(heads.CosineHead, scale=None)
-    background = functools.partial(heads.LinearHead, background=True)
+    with_centers = {centers: functools.partial(background_head, centers=centers) for centers in CENTERS}
     axes = anchors.orthonormal(num_classes, features)
     cross_entropy = losses.CrossEntropyLoss
     return {
@@ -64,10 +92,8 @@ def families(num_classes, features):
         "c2am": Family(functools.partial(heads.CosineHead, scale=30.0), cross_entropy(losses.C2AM(0.5))),
         "e_ncm": Family(lambda _: heads.EuclideanAnchorHead(axes), cross_entropy()),
         "c_ncm": Family(lambda _: heads.CosineAnchorHead(axes), cross_entropy()),
-        "background": Family(background, losses.BackgroundCrossEntropyLoss()),
-        "cplus1_moving_average": Family(_moving_average, losses.cplus1(0.1, 1e-4, margin=1.0)),
-        "cplus1_learnable": Family(_learnable, losses.cplus1(0.1, 1e-4, margin=1.0)),
-        "cplus1_shared": Family(_shared, losses.cplus1(0.1, 1e-4, margin=1.0)),
+        "background": Family(background_head, losses.BackgroundCrossEntropyLoss()),
+        **{f"cplus1_{name}": Family(head, losses.cplus1(0.1, 1e-4, margin=1.0)) for name, head in with_centers.items()},
         "entropic": Family(heads.LinearHead, losses.EntropicOpenSetLoss()),
         "objectosphere": Family(heads.LinearHead, losses.objectosphere(scale)),
         "norm_os": Family(soft, losses.norm_os(scale)),
@@ -80,19 +106,3 @@ def families(num_classes, features):
         "hnc_mse": Family(heads.CAMHead, cross_entropy() + 0.0007 * losses.HNCMSELoss(num_classes), maps=True),
         "hnc_kd": Family(heads.CAMHead, cross_entropy() + 0.0065 * losses.HNCKDLoss(num_classes), maps=True),
     }
-
-
-def _moving_average(num_classes):
-    head, centers = heads.LinearHead(num_classes, background=True), layers.MovingAverageCenters(num_classes)
-    return lambda features: centers(head(features))
-
-
-def _learnable(num_classes):
-    head, centers = heads.LinearHead(num_classes, background=True), layers.LearnableCenters(num_classes)
-    return lambda features: centers(head(features))
-
-
-def _shared(num_classes):
-    head = heads.LinearHead(num_classes, background=True)
-    centers = layers.SharedCenters(head)
-    return lambda features: centers(head(features))

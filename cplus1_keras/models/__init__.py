@@ -9,7 +9,7 @@ from cplus1_keras.models.segmentation import (
     hrnet_fcn,
     ocrnet,
     output_stride,
-    scaled,
+    scale,
     segmentation_model,
 )
 
@@ -22,6 +22,6 @@ __all__ = [
     "hrnet_fcn",
     "ocrnet",
     "output_stride",
-    "scaled",
+    "scale",
     "segmentation_model",
 ]

