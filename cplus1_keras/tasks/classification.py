@@ -20,7 +20,7 @@ class Classification(Task):
         negative_fraction: Share of negatives in a training batch, by sampling; None takes them as they come. A loss
             without a use for negatives trains without them.
 
-    >>> Classification(augment=data.augment.random_crop(4), negative_fraction=0.3).negative_fraction
+    >>> Classification(augment=data.augment.random_crop(padding=4), negative_fraction=0.3).negative_fraction
     0.3
     """
 

@@ -42,10 +42,10 @@ def experiment():
     """Every field has a value that is not its default."""
     return Experiment(
         name="wired",
-        task=Classification(augment=data.augment.random_crop(1), negative_fraction=0.25),
+        task=Classification(augment=data.augment.random_crop(padding=1), negative_fraction=0.25),
         data=splits,
         model=functools.partial(models.classifier, backbone=net, head=heads.LinearHead),
-        loss=losses.EntropicOpenSetLoss() + 0.02 * losses.MagnitudeLoss(xi=8.0),
+        loss=losses.EntropicOpenSetLoss() + 0.02 * losses.MagnitudeLoss(radius=8.0),
         optimizer=functools.partial(keras.optimizers.SGD, momentum=0.9),
         learning_rate=0.02,
         schedule=lambda rate, steps: keras.optimizers.schedules.PolynomialDecay(rate, steps, 1e-3),
