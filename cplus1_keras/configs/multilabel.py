@@ -154,6 +154,13 @@ def set_loss(splits, method, terms, factor=1.0):
 
     Returns:
         A loss.
+
+    >>> parts = data.Source(["cat"], [[1], [0]], kind="classes", name="cats", arrays={"image": np.zeros((2, 4, 4, 3))})
+    >>> train = data.Split("train", parts, data.Protocol(["cat"]))
+    >>> terms = {"ac": 0.5 * losses.AttentionConsistencyLoss()}
+    >>> loss = set_loss(data.Splits(train, train, train, train, train.protocol), "ac", terms)
+    >>> [(weight, term.name) for weight, term in loss.terms()]
+    [(0.5, 'weighted_sigmoid'), (0.5, 'mirrored_weighted_sigmoid'), (0.5, 'mirrored_attention')]
     """
     known = splits.train.multi_hot
     rates = (known == 1).sum(axis=0) / (known >= 0).sum(axis=0).clip(1)
