@@ -33,6 +33,7 @@ def train(experiment, splits=None):
     """The trained model of an experiment, its splits and what `fit` logged."""
     keras.utils.set_random_seed(experiment.seed)
     splits = splits or experiment.data(experiment.seed)
+    experiment = experiment.with_loss(splits)
     model = build(experiment, splits)
     with tempfile.TemporaryDirectory() as folder:
         history = fit(model, experiment, splits, pathlib.Path(folder)).history

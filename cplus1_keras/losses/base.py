@@ -18,6 +18,8 @@ GIVERS = {
     "scale": "a `heads.CosineHead`",
     "kernel_norms": "a `heads.CosineHead`",
     "cams": "a `heads.CAMHead`",
+    "mirrored_cams": "`layers.Views` of a model with a `heads.CAMHead`",
+    "smaller_cams": "`layers.Views(model, smaller=...)` of a model with a `heads.CAMHead`",
     "embeddings": CENTERS,
     "centers": CENTERS,
     "margin_fraction": "a `layers.MarginWarmup` on the head's outputs",
