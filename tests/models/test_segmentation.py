@@ -10,7 +10,7 @@ from cplus1_keras.backbones import cifar_resnet, dilated_resnet, hrnet, synchron
 from cplus1_keras.labels import IGNORE, NEGATIVE, nearest
 from cplus1_keras.models import decoders
 
-AUXILIARY = 0.4 * losses.BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})
+AUXILIARY = 0.4 * losses.BackgroundCrossEntropyLoss().of("auxiliary_", name="auxiliary")
 
 
 def classifier(num_classes=20):
