@@ -50,12 +50,12 @@ def parts():
 def value_of(head, loss, features):
     from keras import ops
 
+    from cplus1_keras import layers
+
     outputs = head(features)
-    if hasattr(head, "update"):
-        head.update(LABELS, outputs)
-    if hasattr(head, "handed"):
-        outputs.update(head.handed(outputs))
-    return loss(LABELS, {**outputs, "margin_fraction": ops.convert_to_tensor(0.7)})
+    fraction = {"margin_fraction": ops.convert_to_tensor(0.7)}
+    tensors = layers.complete([head], {**outputs, **layers.named(LABELS), **fraction}, training=True)
+    return loss(tensors, tensors)
 
 
 def evaluate():

@@ -1,4 +1,4 @@
-"""Who is known, negative, unknown, ignored, by the names of classes: for images, pixels, label sets. Pure Python."""
+"""Who is known, negative, unknown, ignored, by the names of classes: for images, pixels, label sets."""
 
 import dataclasses
 import difflib

@@ -45,24 +45,22 @@ def save(run, predictor):
     _check_evidence(predictor)
     run = pathlib.Path(run)
     run.mkdir(parents=True, exist_ok=True)
+    written = {name: run / f".{name}" for name in (MODEL_FILE, CALIBRATION_FILE)}
+    predictor.model.save(written[MODEL_FILE])
     inherited = keras.layers.Layer().get_config()
-    decision = {key: value for key, value in predictor.reject.get_config().items() if key not in inherited}
-    written = run / f".{MODEL_FILE}"
-    predictor.model.save(written)
+    decision = predictor.reject.get_config()
     record = {
         "spec": predictor.spec.to_dict(),
-        "decision": decision,
+        "decision": {name: value for name, value in decision.items() if name not in inherited},
         "class_names": predictor.class_names,
         "image_shape": predictor.image_shape,
         "background": predictor.background,
-        "model": _digest(written),
-        "calibration": predictor.calibration.to_dict() if predictor.calibration else None,
+        "model": _digest(written[MODEL_FILE]),
+        "calibration": predictor.calibration and predictor.calibration.to_dict(),
     }
-    text = json.dumps(record, indent=2) + "\n"
-    os.replace(written, run / MODEL_FILE)
-    written = run / f".{CALIBRATION_FILE}"
-    written.write_text(text, encoding="utf-8")
-    os.replace(written, run / CALIBRATION_FILE)
+    written[CALIBRATION_FILE].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    for name, file in written.items():
+        os.replace(file, run / name)
 
 
 def load(run):

@@ -109,7 +109,7 @@ class Segmentation(Task):
         return [Validation(judge), pictures]
 
     def predictor(self, model, score, splits):
-        served = models.scaled(model, self.base, self.keep_ratio)
+        served = models.scale(model, self.base, self.keep_ratio)
         spec = serving.PixelSpec(max_size=self.largest, tile=self.largest if self.base is None else None)
         return serving.Predictor(served, Reject(splits.num_classes, -np.inf, score), splits.class_names, spec)
 
