@@ -1,7 +1,6 @@
 """The house holds a task that it has never seen: a label for each row of an image, in thirty lines."""
 
 import dataclasses
-import functools
 import json
 
 import keras

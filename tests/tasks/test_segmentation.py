@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import cplus1_keras
 from cplus1_keras import data, heads, layers, losses, metrics, models, optimizers, scores
 from cplus1_keras.experiment import Experiment
-from cplus1_keras.run import build, fit
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
+from cplus1_keras.run import build, fit
 from cplus1_keras.tasks import Segmentation
 from cplus1_keras.tasks import segmentation as module
 

@@ -8,8 +8,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from cplus1_keras.data.names import CROWD
 from cplus1_keras.data.masks import require
+from cplus1_keras.data.names import CROWD
 from cplus1_keras.data.reading import image_reader, mask_reader, png
 from cplus1_keras.data.source import Source
 from cplus1_keras.data.sources.annotations import CROWD_VALUE, Annotations
