@@ -176,6 +176,19 @@ def test_the_predictor_the_table_and_the_saved_model_say_the_same(run):
     np.testing.assert_array_equal(given["none"], answer["none"])
 
 
+def test_pictures_show_as_many_images_as_asked_with_what_was_found(run):
+    trained, directory = run
+    split, predictor = trained.data(trained.seed).test, cplus1_keras.load(directory)
+    figure = trained.task.draw(predictor, split, trained)
+    rows = np.array(figure.axes).reshape(3, -1)
+    images = split.source.array[[0, (len(split) - 1) // 2, len(split) - 1]]
+    present = predictor.predict(images)["present"]
+    for row, image, found in zip(rows, images, present, strict=True):
+        np.testing.assert_array_equal(row[0].images[0].get_array(), image)
+        titles = {axes.get_title().split(" ")[0] for axes in row[1:]} - {""}
+        assert titles == set(np.array(["red", "green", "blue"])[found])
+
+
 def test_labels_of_records():
     trained, parts = experiment(), splits(0)
     model = build(3)
