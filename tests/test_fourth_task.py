@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import cplus1_keras
-from cplus1_keras import OpenSetModel, data, heads, losses
+from cplus1_keras import OpenSetModel, data, heads, losses, serving
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.tasks import Task
 
@@ -28,6 +28,9 @@ class Rows(Task):
     def images(self, *arguments):
         return super().images(*arguments).map(first_pixels)
 
+    def spec(self):
+        return serving.ImageSpec(positions=1)
+
 
 def first_pixels(images, labels):
     return images, labels[:, :, 0]
@@ -45,7 +48,7 @@ def striped(seed):
 
 def row_net(num_classes):
     images = keras.Input((8, 6, 1))
-    means = keras.layers.Lambda(lambda x: keras.ops.mean(x, axis=2) / 64 - 2)(images)
+    means = keras.ops.mean(images, axis=2) / 64 - 2
     features = keras.layers.Dense(16, "relu")(means)
     return OpenSetModel(images, heads.LinearHead(num_classes)(features))
 

@@ -1,4 +1,4 @@
-"""A run of classification by what it leaves: all recomputed from the stored model and the splits, every setting another."""
+"""A run of classification by what it leaves: recomputed from the stored model and the splits, every setting another."""
 
 import csv
 import dataclasses
