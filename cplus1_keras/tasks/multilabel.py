@@ -95,6 +95,7 @@ class MultiLabel(Task):
         return {"multi_label": Sets(predictor, self.top_k)}
 
     def judge(self, predictor, split, experiment, found=None):
+        # Records tell what is found by the thresholds, and the scores are judged by them: one for each class.
         calibrated = self.with_calibration(predictor, found)
         thresholds = None if found is None else types.SimpleNamespace(threshold=found.thresholds)
         return super().judge(calibrated, split, experiment, thresholds)
