@@ -25,11 +25,7 @@ def to_bins(scores):
 
 
 def lower_edge(bins):
-    """The smallest number in each bin, float32: a score is at least this if and only if its bin is at least this one.
-
-    >>> lower_edge([511, 196097])
-    array([     -inf, 1.0019531], dtype=float32)
-    """
+    """The smallest float32 number in each bin: a score is at least this if and only if its bin is at least this one."""
     ordered = np.asarray(bins).astype("uint32") << _SHIFT
     edges = np.where(ordered & _SIGN, ordered ^ _SIGN, ~ordered).view("float32")
     edges = np.where(np.isnan(edges), np.float32(-np.inf), edges)

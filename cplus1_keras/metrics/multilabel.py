@@ -19,15 +19,12 @@ class MultiLabelScores:
         CF1 = mean_c 2 TP_c / (P_c + T_c)                  OF1 = 2 sum TP_c / (sum P_c + sum T_c)
 
     mAP is the mean of the classes' average precisions. Means are over the classes that some image shows; the precision
-    of a class that is never predicted is 0. CF1 is scikit-learn's macro F1, which the paper's table holds (its first
-    row has P 80.8, R 63.4 and F1 69.5); others take the harmonic mean of CP and CR. Entries that are `IGNORE` count for
-    nothing.
+    of a class that is never predicted is 0. CF1 is scikit-learn's macro F1, as in the paper's table (first row P 80.8,
+    R 63.4, F1 69.5); others take the harmonic mean of CP and CR. Entries that are `IGNORE` count for nothing.
 
     Args:
-        thresholds: A class is predicted where score >= threshold; a number or (C,). 0 is a probability of 1/2 where
-            scores are logits.
-        top_k: Number of predictions an image may have at most in the second set of figures, those of the highest
-            scores; thresholds of -inf make it exactly so many. 0 leaves that set out.
+        thresholds: A class is predicted where score >= threshold, a number or (C,); for logits 0 is a probability of 1/2.
+        top_k: A second set of figures counts only the k highest scores of each image; 0 leaves it out.
 
     >>> scores = MultiLabelScores()
     >>> scores.update([[1, 0], [1, 1]], [[2.0, 1.0], [-1.0, 3.0]])
@@ -40,9 +37,7 @@ class MultiLabelScores:
     """
 
     def __init__(self, thresholds=0.0, top_k=3):
-        self.thresholds = np.asarray(thresholds, "float32")
-        self.top_k = top_k
-        self.parts = []
+        self.thresholds, self.top_k, self.parts = np.asarray(thresholds, "float32"), top_k, []
 
     def update(self, multi_hot, scores):
         """Count some images.
@@ -74,9 +69,8 @@ class MultiLabelScores:
             class_names: Names of the C classes; their numbers where None.
 
         Returns:
-            Dict of `images`; `map`, `cf1`, `cp`, `cr`, `of1`, `op`, `or` in [0, 1]; `top_3`: the same without `map`, of
-            the highest scores of each image; `classes`: `{name: {"images", "ap", "f1", "precision", "recall"}}`. What
-            no image tells is None.
+            Dict of `images`; `map`, `cf1`, `cp`, `cr`, `of1`, `op`, `or` in [0, 1]; `top_3`, the second set, without
+            `map`; `classes`: `{name: {"images", "ap", "f1", "precision", "recall"}}`. What no image tells is None.
 
         Raises:
             ValueError: for another number of names, or where nothing was counted.
@@ -106,8 +100,8 @@ def _average_precision(multi_hot, scores):
     """`metrics.aupr` of one class, with the images that lack it as the group; None where no image shows it."""
     if not (multi_hot == 1).any():
         return None
-    labels = np.where(multi_hot == 1, 0, NEGATIVE)[multi_hot != IGNORE]
-    counts = counting.count(labels, labels, scores[multi_hot != IGNORE], "negative")
+    labels, kept = np.where(multi_hot == 1, 0, NEGATIVE), multi_hot != IGNORE
+    counts = counting.count(labels[kept], labels[kept], scores[kept], "negative")
     return counting.average_precision(counts.known, counts.group)
 
 
@@ -133,7 +127,7 @@ def table(results, top_k=0):
 
 def _shares(present, chosen):
     """Precision, recall and F1 of each class, None for a class that no image shows."""
-    right, shown, predicted = ((present & chosen).sum(axis=0), present.sum(axis=0), chosen.sum(axis=0))
+    right, shown, predicted = (kind.sum(axis=0) for kind in (present & chosen, present, chosen))
     parts = right / np.maximum(predicted, 1), right / np.maximum(shown, 1), 2 * right / np.maximum(predicted + shown, 1)
     return [[float(v) if n else None for v, n in zip(part, shown, strict=True)] for part in parts]
 
