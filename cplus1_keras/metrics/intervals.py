@@ -18,9 +18,9 @@ class Interval(NamedTuple):
 def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **arguments):
     """Percentile interval of a figure, by drawing the evaluation's samples again with replacement.
 
-    Knowns, negatives and unknowns are drawn apart, so that each replication has as many of each as the evaluation. An
-    end that would rest on replications that cannot resolve the figure is NaN. It measures the uncertainty of this finite
-    test set, not that of training again with another seed.
+    Knowns, negatives and unknowns are drawn apart, each as often as the evaluation has them. An end that would rest on
+    replications that cannot resolve the figure is NaN. It measures the uncertainty of this finite test set, not that of
+    training again with another seed.
 
     Args:
         metric: `metric(labels, *arrays, **arguments)` -> float or array.

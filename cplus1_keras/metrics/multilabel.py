@@ -23,7 +23,7 @@ class MultiLabelScores:
     R 63.4, F1 69.5); others take the harmonic mean of CP and CR. Entries that are `IGNORE` count for nothing.
 
     Args:
-        thresholds: A class is predicted where score >= threshold, a number or (C,); for logits 0 is a probability of 1/2.
+        thresholds: A class is predicted where score >= threshold, a number or (C,).
         top_k: A second set of figures counts only the k highest scores of each image; 0 leaves it out.
 
     >>> scores = MultiLabelScores()
@@ -32,23 +32,14 @@ class MultiLabelScores:
     >>> result["op"], result["cr"], result["map"], result["classes"]["dog"]["precision"]
     (0.6666666666666666, 0.75, 1.0, 0.5)
 
-    Reference: Sun et al., "Fixing Localization Errors to Improve Image Classification" (HNC), ECCV 2020, section 4.2;
-    Zhang and Zhou, "A Review on Multi-Label Learning Algorithms", TKDE 26, 2014, section 2.2.
+    Reference: Sun et al., "Fixing Localization Errors to Improve Image Classification" (HNC), ECCV 2020, section 4.2.
     """
 
     def __init__(self, thresholds=0.0, top_k=3):
         self.thresholds, self.top_k, self.parts = np.asarray(thresholds, "float32"), top_k, []
 
     def update(self, multi_hot, scores):
-        """Count some images.
-
-        Args:
-            multi_hot: Integers (..., C): 1 present, 0 absent, `IGNORE` not annotated.
-            scores: Real numbers (..., C), higher = more surely present.
-
-        Raises:
-            ValueError: for shapes that differ from each other or from those before, other labels, NaN scores.
-        """
+        """Count some images: labels (..., C), 1 present, 0 absent, `IGNORE` not annotated, and scores (..., C)."""
         truth, scores = np.asarray(multi_hot), np.asarray(scores)
         size = truth.shape[-1:]
         if truth.shape != scores.shape or not size or (self.parts and self.parts[0][0].shape[1:] != size):
@@ -106,19 +97,7 @@ def _average_precision(multi_hot, scores):
 
 
 def table(results, top_k=0):
-    """The figures in percent, a row for each method: Table 4 of the HNC paper.
-
-    Args:
-        results: `{method: MultiLabelScores.result()}`.
-        top_k: 0 for the figures at the thresholds, or the k of those of the highest scores.
-
-    >>> scores = MultiLabelScores()
-    >>> scores.update([[1, 0], [1, 1]], [[2.0, 1.0], [-1.0, 3.0]])
-    >>> print(table({"ResNet": scores.result()}))
-    | method | mAP    | CF1   | CP    | CR    | OF1   | OP    | OR    |
-    |--------|--------|-------|-------|-------|-------|-------|-------|
-    | ResNet | 100.00 | 66.67 | 75.00 | 75.00 | 66.67 | 66.67 | 66.67 |
-    """
+    """The figures in percent, a row for each of `{method: MultiLabelScores.result()}`, or those of the `top_k`."""
     chosen = [name for name in FIGURES if name != "map" or not top_k]
     shown = {method: result[f"top_{top_k}"] if top_k else result for method, result in results.items()}
     rows = [[method, *(percent(values[name]) for name in chosen)] for method, values in shown.items()]

@@ -87,7 +87,7 @@ def aupr(labels, scores, group, positive="known"):
     """Average precision, in (0, 1]: sum over the distinct scores of (gain in recall) x precision.
 
     Args:
-        positive: `"known"`, found by high scores, or `"group"`, found by low ones.
+        positive: `"known"`, found by high scores, or `"group"`, by low ones.
 
     >>> round(aupr([0, 1, -1, -1], [0.9, 0.7, 0.8, 0.1], "negative"), 4)
     0.8333
@@ -96,10 +96,9 @@ def aupr(labels, scores, group, positive="known"):
     """
     if positive not in ("known", "group"):
         raise ValueError(f'`positive` must be "known" or "group". Received: positive={positive!r}')
-    counts = _count(labels, scores, group)
-    if positive == "known":
-        return counting.average_precision(counts.known, counts.group)
-    return counting.average_precision(counts.group[::-1], counts.known[::-1])
+    _, known, _, others = _count(labels, scores, group)
+    found = (known, others) if positive == "known" else (others[::-1], known[::-1])
+    return counting.average_precision(*found)
 
 
 def fpr_at_tpr(labels, scores, group, tpr=0.95):

@@ -16,7 +16,7 @@ SOFTNESS = 4.0
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class KnownAccuracy(keras.metrics.Metric):
+class KnownAccuracy(keras.metrics.Mean):
     """Closed-set accuracy: the share of the knowns whose largest known logit is the right one; 0 without a known.
 
     Args:
@@ -35,36 +35,25 @@ class KnownAccuracy(keras.metrics.Metric):
     def __init__(self, num_classes, name="known_accuracy", dtype=None):
         super().__init__(name=name, dtype=dtype)
         self.num_classes = num_classes
-        self.right = self.add_variable((), "zeros", dtype="float32", name="right")
-        self.total = self.add_variable((), "zeros", dtype="float32", name="total")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         labels, logits, weights = flatten(y_true, y_pred, sample_weight, self.num_classes)
-        weights = ops.where(labels >= 0, weights, 0.0)
-        self.right.assign_add(ops.sum(ops.where(argmax(logits, self.num_classes) == labels, weights, 0.0)))
-        self.total.assign_add(ops.sum(weights))
-
-    def result(self):
-        return ops.divide_no_nan(ops.convert_to_tensor(self.right), ops.convert_to_tensor(self.total))
+        super().update_state(argmax(logits, self.num_classes) == labels, ops.where(labels >= 0, weights, 0.0))
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
 
 
 class Histograms(keras.metrics.Metric):
-    """The share of pairs (known that counts, member of the group) that the knowns win, from histograms of log-odds."""
+    """The share of pairs (known that `counts`, member of the group) that the knowns win, by histograms of log-odds."""
 
     def __init__(self, num_classes, group="negative", name=None, dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(name=name or f"{self.prefix}_{group}", dtype=dtype)
         check_group(group)
         self.num_classes, self.group = num_classes, group
         self.high = self.add_variable((BINS,), "zeros", dtype="float32", name="high")
         self.low = self.add_variable((BINS,), "zeros", dtype="float32", name="low")
         self.knowns = self.add_variable((), "zeros", dtype="float32", name="knowns")
-
-    def counts(self, labels, logits):
-        """True for each known whose score should lie above the group's."""
-        raise NotImplementedError
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         labels, logits, weights = flatten(y_true, y_pred, sample_weight, self.num_classes)
@@ -105,8 +94,7 @@ class BinnedAUROC(Histograms):
     0.5
     """
 
-    def __init__(self, num_classes, group="negative", name=None, dtype=None):
-        super().__init__(num_classes, group, name=name or f"auroc_{group}", dtype=dtype)
+    prefix = "auroc"
 
     def counts(self, labels, logits):
         return labels >= 0
@@ -127,8 +115,7 @@ class BinnedOSCR(Histograms):
     0.5
     """
 
-    def __init__(self, num_classes, group="negative", name=None, dtype=None):
-        super().__init__(num_classes, group, name=name or f"oscr_{group}", dtype=dtype)
+    prefix = "oscr"
 
     def counts(self, labels, logits):
         return labels == argmax(logits, self.num_classes)
