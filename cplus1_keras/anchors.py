@@ -1,4 +1,7 @@
-"""Anchors: fixed unit vectors, one per class, as far apart as the number of features lets them be."""
+"""Anchors: fixed unit vectors, one per class, as far apart as the number of features lets them be.
+
+Reference of all: Anchor-based NCM (2018), section 3.2; Eq 9 and 10 with the sign corrected.
+"""
 
 import math
 
@@ -10,7 +13,7 @@ def orthonormal(num_classes, dim, seed=0):
 
     Args:
         num_classes: C >= 1.
-        dim: K >= C.
+        dim: K, the number of features, here >= C.
         seed: Of the random assignment to the classes.
 
     Returns:
@@ -19,58 +22,30 @@ def orthonormal(num_classes, dim, seed=0):
     Raises:
         ValueError: If `dim` is too small.
 
-    Reference: Anchor-based NCM (2018), section 3.2.
-
     >>> round(math.degrees(smallest_angle(orthonormal(10, 256))), 6)
     90.0
     """
     _check(num_classes, dim, "An orthonormal set", num_classes)
-    return _assigned(np.eye(num_classes, dim), seed)
+    return _assign(np.eye(num_classes, dim), seed)
 
 
 def circle(num_classes, dim=2, seed=0):
-    """C points at equal angles 2π/C on the unit circle.
-
-    Args:
-        num_classes: C >= 1.
-        dim: K = 2.
-        seed: Of the random assignment to the classes.
-
-    Returns:
-        Array of shape (C, 2), float64; row c is the anchor of class c.
-
-    Raises:
-        ValueError: If `dim` is not 2.
-
-    Reference: Anchor-based NCM (2018), section 3.2.
+    """C points at equal angles 2π/C on the unit circle, as `orthonormal`; `dim` must be 2.
 
     >>> round(math.degrees(smallest_angle(circle(10))), 6)
     36.0
     """
     _check(num_classes, dim, "A circle", 2)
     if dim != 2:
-        raise ValueError(
-            f"A circle lies in `dim` = 2 features; for more take `simplex` or `spread`. Received: dim={dim}"
-        )
+        raise ValueError(f"A circle lies in `dim` = 2 features. Received: dim={dim}. Take `simplex` or `spread`.")
     angles = 2 * np.pi * np.arange(num_classes) / num_classes
-    return _assigned(np.stack([np.cos(angles), np.sin(angles)], axis=-1), seed)
+    return _assign(np.stack([np.cos(angles), np.sin(angles)], axis=-1), seed)
 
 
 def simplex(num_classes, dim, seed=0):
     """The corners of a regular simplex, as far apart as C points can be: arccos(-1/(C - 1)), more than 90°.
 
-    Args:
-        num_classes: C >= 1.
-        dim: K >= C - 1; features beyond the first C - 1 are 0.
-        seed: Of the random assignment to the classes.
-
-    Returns:
-        Array of shape (C, K), float64; row c is the anchor of class c.
-
-    Raises:
-        ValueError: If `dim` is too small.
-
-    Reference: Anchor-based NCM (2018), Eq 10 with its sign corrected, at the largest angle possible.
+    As `orthonormal`, for K >= C - 1; features beyond the first C - 1 are 0.
 
     >>> round(math.degrees(smallest_angle(simplex(4, 3))), 2)
     109.47
@@ -82,28 +57,15 @@ def simplex(num_classes, dim, seed=0):
     for j in range(num_classes - 1):
         points[: j + 1, j] = 1 / math.sqrt((j + 1) * (j + 2))
         points[j + 1, j] = -math.sqrt((j + 1) / (j + 2))
-    return _assigned(points / np.linalg.norm(points, axis=-1, keepdims=True), seed)
+    return _assign(points / np.linalg.norm(points, axis=-1, keepdims=True), seed)
 
 
 def spread(num_classes, dim, seed=0):
-    """Points spread over the unit sphere, for any number of classes and features.
+    """Points spread over the unit sphere, for any number of classes and K >= 2 features, as `orthonormal`.
 
     Where the best arrangement is known it is taken: `circle`, `simplex`, and for C <= 2K the basis vectors and their
     opposites, 90° apart. Else random points repel each other, at first all, in the end only the closest; in three
     dimensions that comes within 1 % of the best known angles.
-
-    Args:
-        num_classes: C >= 1.
-        dim: K >= 2, or 1 for at most two classes.
-        seed: Of the random start and of the random assignment to the classes.
-
-    Returns:
-        Array of shape (C, K), float64; row c is the anchor of class c.
-
-    Raises:
-        ValueError: If `dim` is too small.
-
-    Reference: Anchor-based NCM (2018), Eq 9 and 10 with the sign corrected.
 
     >>> bool(smallest_angle(spread(20, 3)) > np.radians(45))
     True
@@ -114,33 +76,20 @@ def spread(num_classes, dim, seed=0):
     if dim == 2:
         return circle(num_classes, dim, seed)
     if num_classes <= 2 * dim:
-        return _assigned(np.concatenate([np.eye(dim), -np.eye(dim)])[:num_classes], seed)
+        return _assign(np.concatenate([np.eye(dim), -np.eye(dim)])[:num_classes], seed)
     start = np.random.default_rng(seed).normal(size=(num_classes, dim))
-    return _assigned(_repelled(start / np.linalg.norm(start, axis=-1, keepdims=True)), seed)
+    return _assign(_repel(start / np.linalg.norm(start, axis=-1, keepdims=True)), seed)
 
 
 def smallest_angle(anchors):
-    """Angle between the two anchors that are closest in direction.
-
-    Args:
-        anchors: Array of shape (C, K), C >= 2, of any length > 0.
-
-    Returns:
-        The angle in radians, in [0, π], a float.
-
-    Raises:
-        ValueError: If there are fewer than two anchors or one is zero.
-
-    Reference: Anchor-based NCM (2018), Eq 10.
+    """Angle in radians between the two of the anchors (C, K) that are closest in direction, whatever their length.
 
     >>> smallest_angle(np.array([[1.0, 0.0], [0.0, 2.0]])) * 2 / np.pi
     1.0
     """
     anchors = np.asarray(anchors, "float64")
     if anchors.ndim != 2 or len(anchors) < 2 or not np.all(np.linalg.norm(anchors, axis=-1) > 0):
-        raise ValueError(
-            f"The smallest angle needs at least two non-zero anchors, shape (C, K). Received: shape {anchors.shape}"
-        )
+        raise ValueError(f"An angle needs at least two non-zero anchors, shape (C, K). Received: shape {anchors.shape}")
     unit = anchors / np.linalg.norm(anchors, axis=-1, keepdims=True)
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -np.inf)
@@ -149,7 +98,7 @@ def smallest_angle(anchors):
     return 2 * math.atan2(np.linalg.norm(unit[a] - unit[b]), np.linalg.norm(unit[a] + unit[b]))
 
 
-def _repelled(points, steps=300):
+def _repel(points, steps=300):
     """Descend on log sum_ij exp(β cos_ij) with growing β, so that in the end only the closest pairs still push."""
     for beta, step in zip(np.geomspace(2, 3000, steps), np.geomspace(0.3, 3e-4, steps), strict=True):
         cosines = points @ points.T
@@ -162,7 +111,7 @@ def _repelled(points, steps=300):
     return points
 
 
-def _assigned(points, seed):
+def _assign(points, seed):
     return points[np.random.default_rng(seed).permutation(len(points))]
 
 
