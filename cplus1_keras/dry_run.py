@@ -31,7 +31,7 @@ def dry_run(experiment, steps=5):
     ...
     25 epochs of 20 steps...
     """
-    splits = prepare(experiment)
+    experiment, splits = prepare(experiment)
     with distribution.strategy().scope():
         model = build(experiment, splits)
     size = checks.check_model(model)

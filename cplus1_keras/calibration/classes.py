@@ -19,6 +19,7 @@ class ClassCalibration:
         confidence: That all classes keep it, in (0, 1).
         classes: A `Calibration` for each of the C classes, each at the confidence 1 - (1 - confidence) / C.
         score: Name of the score that the thresholds belong to, if it was given.
+        class_names: Names of the classes, if they were given.
 
     >>> found = ClassCalibration(0.1, 0.9, (threshold_at_fpr(np.arange(100.0), 0.1, 0.95),) * 2)
     >>> print(found.table(["cat", "dog"]))
@@ -32,6 +33,7 @@ class ClassCalibration:
     confidence: float
     classes: tuple
     score: str | None = None
+    class_names: tuple | None = None
 
     @property
     def thresholds(self):
@@ -40,7 +42,7 @@ class ClassCalibration:
 
     def table(self, class_names=None):
         """Each class with its threshold and evidence, as Markdown; classes are numbered where they have no names."""
-        names = [str(c) for c in range(len(self.classes))] if class_names is None else class_names
+        names = class_names or self.class_names or [str(c) for c in range(len(self.classes))]
         rows = [["class", "threshold", "images without it", "accepted", "at most"]]
         for name, found in zip(names, self.classes, strict=True):
             share = f"{100 * found.rate:.3g} %"
@@ -61,10 +63,11 @@ class ClassCalibration:
     def from_dict(cls, values):
         """The inverse of `to_dict`; a ValueError names fields that are missing or unheard of."""
         values = check_fields(cls, values)
-        return cls(**{**values, "classes": tuple(Calibration.from_dict(found) for found in values["classes"])})
+        classes, names = tuple(Calibration.from_dict(found) for found in values["classes"]), values.get("class_names")
+        return cls(**{**values, "classes": classes, "class_names": None if names is None else tuple(names)})
 
 
-def calibrate_classes(records, fpr, confidence=0.95, score=None):
+def calibrate_classes(records, fpr, confidence=0.95, score=None, class_names=None):
     """Thresholds of a label set: of images that lack a class at most the share `fpr` is said to show it.
 
     That holds for all C classes at once with probability at least `confidence`: each is calibrated as
@@ -76,13 +79,13 @@ def calibrate_classes(records, fpr, confidence=0.95, score=None):
         fpr: False positive rate asked for, in (0, 1).
         confidence: In (0, 1).
         score: Name of the score, kept as evidence.
+        class_names: Names of the C classes, kept as well; None numbers them.
 
     Returns:
         A `ClassCalibration`.
 
     Raises:
-        ValueError: where too few images lack a class, for NaN scores, rates outside (0, 1); the message names the class
-            by its number.
+        ValueError: where too few images lack a class, for NaN scores, rates outside (0, 1); the message names the class.
 
     >>> from cplus1_keras.tasks.records import Record
     >>> labels = np.array([[0, -1], [-1, 1]] * 99)
@@ -99,5 +102,7 @@ def calibrate_classes(records, fpr, confidence=0.95, score=None):
         try:
             found.append(threshold_at_fpr(scores[lacking, c], fpr, each, score, groups[lacking]))
         except ValueError as error:
-            raise ValueError(f"Class {c}: {error}") from error
-    return ClassCalibration(float(fpr), confidence, tuple(found), score)
+            name = c if class_names is None else repr(class_names[c])
+            raise ValueError(f"Class {name}: {error}") from error
+    names = None if class_names is None else tuple(class_names)
+    return ClassCalibration(float(fpr), confidence, tuple(found), score, names)

@@ -80,10 +80,7 @@ def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
 
     Args:
         records: Iterable of `tasks.Record`s, read once; those of a group follow each other.
-        fpr: False positive rate asked for, in (0, 1).
-        coverage: Share of the knowns to accept, in (0, 1).
-        confidence: In (0, 1).
-        score: Name of the score, kept as evidence.
+        fpr, coverage, confidence, score: As for `threshold_at_fpr` and `threshold_at_coverage`.
         unit: What a decision is; None takes `"image"` for labels of shape (), `"pixel"` for (H, W), else `"decision"`.
 
     Returns:
@@ -101,24 +98,38 @@ def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
     """
     negatives, knowns = [], []
     for name, members in _grouped(records):
-        parts = [(np.asarray(record.labels), np.asarray(record.scores)) for record in members]
-        unit = unit or {0: "image", 2: "pixel"}.get(parts[0][0].ndim, "decision")
-        for labels, scores in parts:
+        negative, known = [], []
+        for record in members:
+            labels, scores = np.asarray(record.labels), np.asarray(record.scores)
+            unit = unit or {0: "image", 2: "pixel"}.get(labels.ndim, "decision")
             if labels.shape != scores.shape:
                 raise ValueError(f"{name!r} has labels of shape {labels.shape} and scores of shape {scores.shape}.")
-        negatives += _evidence(name, [scores[is_negative(labels)] for labels, scores in parts])
-        knowns = [] if negatives else knowns + _evidence(name, [scores[is_known(labels)] for labels, scores in parts])
+            negative += _reduce(name, scores[is_negative(labels)])
+            if not (negatives or negative):
+                known += _reduce(name, scores[is_known(labels)])
+        negatives += _join(negative)
+        knowns += _join(known)
+        if negatives:
+            knowns.clear()
     rule, groups, target = ("fpr", negatives, fpr) if negatives else ("coverage", knowns, coverage)
     return _calibrate(groups, rule, target, confidence, score, unit or "image")
 
 
 class Histogram:
-    """The decisions of one group by bins of their scores; fed with parts of it."""
+    """The decisions of one group by bins of their scores.
+
+    Args:
+        parts: Parts of the group, each a score or a pair of bins and numbers of decisions in them.
+
+    >>> Histogram([1.0, (to_bins([1.0, 2.0]), [3, 5])]).accepted(to_bins(2.0))
+    5
+    """
 
     def __init__(self, parts):
-        bins, counts = zip(*(np.unique(to_bins(part), return_counts=True) for part in parts), strict=True)
-        self.bins, places = np.unique(np.concatenate(bins).astype("uint32"), return_inverse=True)
-        counts = np.bincount(places, np.concatenate(counts)).astype("uint32")
+        pairs = (part if isinstance(part, tuple) else (to_bins([part]), [1]) for part in parts)
+        bins, counts = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+        self.bins, places = np.unique(bins.astype("uint32"), return_inverse=True)
+        counts = np.bincount(places, counts).astype("uint32")
         self.above = np.append(counts[::-1].cumsum()[::-1], 0).astype("uint32")
         self.size = int(self.above[0])
 
@@ -136,15 +147,19 @@ def _grouped(records):
         yield name, members
 
 
-def _evidence(name, parts):
-    """What is kept of a group: nothing, its one score, or a histogram; as a list, to be added to one."""
-    size, broken = sum(part.size for part in parts), sum(int(np.isnan(part).sum()) for part in parts)
-    if broken:
-        raise ValueError(f"{name!r} has NaN scores, {broken:,} of {size:,}.")
-    parts = [part for part in parts if part.size]
-    if size == 1:
-        return [flush(parts[0]).item()]
-    return [Histogram(parts)] if size else []
+def _reduce(name, scores):
+    """What is kept of scores: nothing, the only one, or bins and numbers; as a list, to be added to one."""
+    if np.isnan(scores).any():
+        raise ValueError(f"{name!r} has NaN scores, {np.isnan(scores).sum():,} of {scores.size:,}.")
+    if scores.size <= 1:
+        return scores.tolist()
+    return [np.unique(to_bins(scores), return_counts=True)]
+
+
+def _join(parts):
+    """The evidence of a group, from parts of it: nothing, its only score, or a histogram; as a list."""
+    alone = len(parts) == 1 and not isinstance(parts[0], tuple)
+    return parts if alone or not parts else [Histogram(parts)]
 
 
 def _split(scores, groups):
@@ -162,7 +177,7 @@ def _split(scores, groups):
     if len(names) == scores.size:
         return scores
     parts = np.split(scores[np.argsort(places, kind="stable")], np.cumsum(counts)[:-1])
-    return [Histogram([part]) for part in parts]
+    return [Histogram([np.unique(to_bins(part), return_counts=True)]) for part in parts]
 
 
 def _calibrate(groups, rule, target, confidence, score, unit="image"):
@@ -203,7 +218,7 @@ def _of_singles(scores, rule, rate, confidence):
 
 def _of_groups(groups, rule, rate, confidence):
     """As `_of_singles`, by the bound of group means."""
-    groups = [group if isinstance(group, Histogram) else Histogram([np.float32([group])]) for group in groups]
+    groups = [group if isinstance(group, Histogram) else Histogram([group]) for group in groups]
     sizes = np.array([group.size for group in groups])
 
     def share(index):

@@ -74,6 +74,16 @@ SHIPPED = {
         "COCO, 201 images, light DeepLabV3+: crops around 4 merged classes, all else background, furniture unknown.",
         "coco_mini",
     ),
+    "coco_mini_labels": Config(
+        "multilabel.coco_mini_labels",
+        "COCO, 267 images: sets of 4 merged classes, another one unknown; a small net, activation maps.",
+        "coco_mini",
+    ),
+    "coco_labels": Config(
+        "multilabel.coco_labels",
+        "COCO 2014: sets of 80 classes, ResNet-101 at 288 x 288; Table 4 of the HNC paper (--set method=).",
+        "coco",
+    ),
     **{
         name: Config(f"tables.{network}", row.summary, row.data_set, (name, row), given)
         for name, row in ROWS.items()

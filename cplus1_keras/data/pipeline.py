@@ -81,24 +81,21 @@ def training(
         key = tf.random.fold_in(tf.constant([seed, 0], tf.int32), number)
         return finish(augment(example, tf.cast(key, tf.int32)) if augment else example)
 
-    end = np.iinfo("int64").max
-    if reader.rows is not None and augment is None:
-        numbers = tf.data.Dataset.range(first_step, end).map(
-            lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)
+    first, end = first_step * batch_size, np.iinfo("int64").max
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
+    if reader.random_access:
+        numbers = tf.data.Dataset.range(first, end, batch_size).map(
+            lambda start: start + tf.range(batch_size, dtype=tf.int64)
         )
-        batches = numbers.map(lambda own: finish(reader.at(order.indices(own))), num_parallel_calls=tf.data.AUTOTUNE)
-    else:
-        numbers = tf.data.Dataset.range(first_step * batch_size, end)
-        if reader.random_access:
-            examples = numbers.map(
-                lambda number: augmented(number, reader.at(order.indices(number[tf.newaxis])[0])),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
+        places = numbers.map(lambda own: (own, order.indices(own)))
+        if reader.rows is not None and augment is None:
+            batches = places.map(lambda _, indices: finish(reader.at(indices)), **parallel)
         else:
-            records = order.records(split, first_step * batch_size, _BUFFER)
-            examples = tf.data.Dataset.zip(numbers, records).map(
-                lambda number, pair: augmented(number, reader.decode(*pair)), num_parallel_calls=tf.data.AUTOTUNE
-            )
+            examples = places.unbatch().map(lambda number, index: augmented(number, reader.at(index)), **parallel)
+            batches = examples.batch(batch_size, drop_remainder=True)
+    else:
+        records = tf.data.Dataset.zip(tf.data.Dataset.range(first, end), order.records(split, first, _BUFFER))
+        examples = records.map(lambda number, pair: augmented(number, reader.decode(*pair)), **parallel)
         batches = examples.batch(batch_size, drop_remainder=True)
     batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return batches.prefetch(tf.data.AUTOTUNE)

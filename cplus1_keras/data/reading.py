@@ -24,6 +24,7 @@ MASK_ENDINGS = (".png", ".bmp", ".gif", ".tif", ".tiff", ".pgm")
 
 _HEADER = 33  # bytes of a png up to the end of its first chunk, which says bits and kind of colour
 _GREY, _PALETTE = 0, 3
+_SPREAD = {1: 65535, 2: 21845, 4: 4369, 8: 257}
 
 
 def existing(path, what="file"):
@@ -96,8 +97,11 @@ def mask_reader(files=(), contents=None, places=None):
             return tf.strings.join([path, " is damaged, or no png image."])
 
         raw = require(tf.reduce_all(header[:4] == list(b"\x89PNG")), damaged, raw)
-        mask = _attempt(_decode_mask, require(grey, colours, raw), tf.zeros([0, 0], tf.int32))
-        return require(tf.size(mask) > 0, damaged, mask)
+        raw = _as_grey(require(grey, colours, raw), header)
+        mask = _attempt(lambda raw: tf.io.decode_png(raw, 1, tf.uint16), raw, tf.zeros([0, 0, 1], tf.uint16))
+        # Grey values of fewer than 16 bits are spread over 0..65535.
+        factor = tf.gather([_SPREAD.get(bits, 1) for bits in range(17)], tf.minimum(tf.cast(header[24], tf.int32), 16))
+        return require(tf.size(mask) > 0, damaged, tf.cast(mask[..., 0], tf.int32) // factor)
 
     return read
 
@@ -132,21 +136,12 @@ def constants(arrays):
         return {key: tf.constant(values) for key, values in arrays.items()}
 
 
-def _decode_mask(raw):
-    head = tf.io.decode_raw(tf.strings.substr(raw, 0, _HEADER), tf.uint8)
+def _as_grey(raw, head):
+    """A png's contents with a palette's indices as grey values."""
     changed = tf.where(head[25] == _PALETTE, tf.bitwise.bitwise_xor(head, _TO_GREY), head)
     characters = tf.constant([bytes([value]) for value in range(256)])
     start = tf.strings.reduce_join(tf.gather(characters, tf.cast(changed, tf.int32)))
-    raw = tf.strings.join([start, tf.strings.substr(raw, _HEADER, -1)])
-    bits = tf.cast(head[24], tf.int32)
-    # Grey pngs of 1, 2 and 4 bits are spread over 0..255.
-    factor = tf.where(bits < 8, 255 // (tf.bitwise.left_shift(1, tf.minimum(bits, 8)) - 1), 1)
-    mask = tf.cond(
-        bits == 16,
-        lambda: tf.cast(tf.io.decode_png(raw, 1, tf.uint16), tf.int32),
-        lambda: tf.cast(tf.io.decode_png(raw, 1), tf.int32) // factor,
-    )
-    return mask[..., 0]
+    return tf.strings.join([start, tf.strings.substr(raw, _HEADER, -1)])
 
 
 def _to_grey():

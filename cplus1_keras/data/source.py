@@ -213,7 +213,11 @@ class Source:
         way = {"read": decode} if self.random_access else {"stream": self.stream, "decode": decode}
         fields = ("labels", "kind", "name", "annotated", "files", "mask_files", "ids", "groups", "mirrored")
         return Source(
-            self.names, **{field: getattr(self, field) for field in fields}, shape=shape, dtype="float32", **way
+            self.names if self.kind == "mask" else self.class_names,
+            **{field: getattr(self, field) for field in fields},
+            shape=shape,
+            dtype="float32",
+            **way,
         )
 
     @functools.cached_property

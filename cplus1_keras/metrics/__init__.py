@@ -13,6 +13,7 @@ from cplus1_keras.metrics.open_set import (
     open_auc,
     oscr,
 )
+from cplus1_keras.metrics.presence import PresenceAUC
 from cplus1_keras.metrics.segmentation import ConfusionMatrix, KnownMeanIoU, ignore_edges
 from cplus1_keras.metrics.streaming import BinnedAUROC, BinnedOSCR, KnownAccuracy
 from cplus1_keras.metrics.tables import align, cell, table
@@ -28,6 +29,7 @@ __all__ = [
     "KnownAccuracy",
     "KnownMeanIoU",
     "MultiLabelScores",
+    "PresenceAUC",
     "align",
     "aupr",
     "auroc",

@@ -181,10 +181,11 @@ def plane(features):
         return features, ("feature 1", "feature 2")
     from sklearn.decomposition import PCA  # a second to import
 
-    analysis = PCA(min(2, *features.shape)).fit(features)
-    points, shares = analysis.transform(features), np.nan_to_num(analysis.explained_variance_ratio_)
-    if points.shape[1] < 2:
-        points, shares = np.pad(points, ((0, 0), (0, 1))), np.append(shares, 0)
+    points, shares = np.zeros((len(features), 2)), np.zeros(2)
+    if np.ptp(features, axis=0).any():
+        analysis = PCA(min(2, *features.shape)).fit(features)
+        number = analysis.n_components_
+        points[:, :number], shares[:number] = analysis.transform(features), analysis.explained_variance_ratio_
     names = tuple(f"principal direction {i} ({100 * share:.0f} % of the variance)" for i, share in enumerate(shares, 1))
     return points, names
 

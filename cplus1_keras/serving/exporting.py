@@ -68,33 +68,7 @@ def export(predictor, path, samples=None):
         check(folder)
         _compare(predictor, folder, samples)
 
-    publish(path, lambda folder: _write(predictor, folder, samples[:1]), verify)
-
-
-def publish(path, write, verify):
-    """Writes a folder beside `path`, verifies it there, and renames it: `path` is complete or absent.
-
-    `write(folder)` makes and fills it, `verify(folder)` raises if it is not as it must be. A FileExistsError says that
-    something is at `path`.
-
-    >>> import pathlib, tempfile
-    >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> publish(folder / "2", lambda new: new.mkdir(), lambda new: None)
-    >>> (folder / "2").is_dir()
-    True
-    """
-    path = pathlib.Path(path)
-    if path.exists():
-        raise FileExistsError(f"An export never overwrites, and {path} exists. Choose another path or remove it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        # One level down, because mkdtemp's folder is closed to other users, such as the one a model server runs as.
-        write(folder / "written")
-        verify(folder / "written")
-        os.rename(folder / "written", path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    _publish(path, lambda folder: _write(predictor, folder, samples[:1]), verify)
 
 
 def check(path):
@@ -160,6 +134,22 @@ def _samples(predictor, samples):
     if samples.ndim != 4 or not len(samples) or not all(fits) or not np.isfinite(samples).all():
         raise ValueError(f"`samples` must be finite images of shape (N, {shape}). Received: {samples.shape}")
     return samples.astype(spec.dtype)
+
+
+def _publish(path, write, verify):
+    """Writes a folder beside `path`, verifies it there, and renames it: `path` is complete or absent."""
+    path = pathlib.Path(path)
+    if path.exists():
+        raise FileExistsError(f"An export never overwrites, and {path} exists. Choose another path or remove it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        # One level down, because mkdtemp's folder is closed to other users, such as the one a model server runs as.
+        write(folder / "written")
+        verify(folder / "written")
+        os.rename(folder / "written", path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(predictor, folder, sample):

@@ -50,10 +50,12 @@ def warn_of_range(images, stacklevel=2):
 
     >>> warn_of_range(np.array([0.0, 255.0]))
     """
-    finite = images[np.isfinite(images)] if images.dtype.kind == "f" else images
-    if not finite.size or images.dtype == np.uint8:
+    if images.dtype == np.uint8 or not images.size:
         return
-    low, high = finite.min(), finite.max()
+    low, high = float(images.min()), float(images.max())
+    if not np.isfinite(high - low):
+        where = np.isfinite(images)
+        low, high = images.min(where=where, initial=np.inf), images.max(where=where, initial=-np.inf)
     takes = "the model takes raw pixels, 0..255."
     if images.dtype.kind == "f" and 0 < high <= 1:
         warnings.warn(f"The pixels look scaled to 0..1; {takes}", stacklevel=stacklevel + 1)

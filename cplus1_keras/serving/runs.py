@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from cplus1_keras import heads, layers, models  # noqa: F401  they register the classes that a model is made of
-from cplus1_keras.calibration import Calibration
+from cplus1_keras.calibration import Calibration, ClassCalibration
 from cplus1_keras.serving.exporting import SPECS
 from cplus1_keras.serving.predictor import Predictor
 
@@ -45,24 +45,22 @@ def save(run, predictor):
     _check_evidence(predictor)
     run = pathlib.Path(run)
     run.mkdir(parents=True, exist_ok=True)
+    written = {name: run / f".{name}" for name in (MODEL_FILE, CALIBRATION_FILE)}
+    _save_model(predictor.model, written[MODEL_FILE])
     inherited = keras.layers.Layer().get_config()
-    decision = {key: value for key, value in predictor.reject.get_config().items() if key not in inherited}
-    written = run / f".{MODEL_FILE}"
-    predictor.model.save(written)
+    decision = predictor.reject.get_config()
     record = {
         "spec": predictor.spec.to_dict(),
-        "decision": decision,
+        "decision": {name: value for name, value in decision.items() if name not in inherited},
         "class_names": predictor.class_names,
         "image_shape": predictor.image_shape,
         "background": predictor.background,
-        "model": _digest(written),
-        "calibration": predictor.calibration.to_dict() if predictor.calibration else None,
+        "model": _digest(written[MODEL_FILE]),
+        "calibration": predictor.calibration and predictor.calibration.to_dict(),
     }
-    text = json.dumps(record, indent=2) + "\n"
-    os.replace(written, run / MODEL_FILE)
-    written = run / f".{CALIBRATION_FILE}"
-    written.write_text(text, encoding="utf-8")
-    os.replace(written, run / CALIBRATION_FILE)
+    written[CALIBRATION_FILE].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    for name, file in written.items():
+        os.replace(file, run / name)
 
 
 def load(run):
@@ -133,6 +131,18 @@ def _check_evidence(predictor):
         raise ValueError(f"The calibration is of the threshold {wanted}, the predictor's is {have}.")
 
 
+def _save_model(model, file):
+    """Without the losses of models within the model: Keras would build those again even where it compiles nothing."""
+    inner = [layer for layer in model._flatten_layers(include_self=False) if getattr(layer, "compiled", False)]
+    try:
+        for layer in inner:
+            layer.compiled = False
+        model.save(file)
+    finally:
+        for layer in inner:
+            layer.compiled = True
+
+
 def _digest(file):
     with open(file, "rb") as opened:
         return "sha256:" + hashlib.file_digest(opened, "sha256").hexdigest()
@@ -149,11 +159,7 @@ def _read_spec(values):
 def _read_calibration(values):
     if values is None:
         return None
-    if "thresholds" in values:
-        from cplus1_keras.calibration import ClassCalibration
-
-        return ClassCalibration.from_dict(values)
-    return Calibration.from_dict(values)
+    return (ClassCalibration if "classes" in values else Calibration).from_dict(values)
 
 
 def _load_model(file):

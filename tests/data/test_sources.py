@@ -12,13 +12,13 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from cplus1_keras.data import preprocess, sources
+from cplus1_keras.data import Protocol, Split, preprocess, sources
 
 LETTERS = dict(enumerate(string.ascii_lowercase, 1))
 
 
 def read(source):
-    return list(source.images().as_numpy_iterator())
+    return [example["image"] for example in source.examples().as_numpy_iterator()]
 
 
 def png_folder(root, classes=("ant", "bee"), each=3, size=(5, 4)):
@@ -126,6 +126,9 @@ def test_damaged_and_missing_files_are_named(tmp_path):
         (np.zeros([2, 4, 4], "uint8"), [0, 5], {0: "a"}, r"labels \[5\] have no name"),
         (np.zeros([2, 4, 4], "uint8"), [0.0, 1.0], ["a", "b"], "one integer label"),
         (np.zeros([2, 4, 4], "uint8"), [0, 1], ["a", "a"], "must differ"),
+        (np.zeros([2, 4, 4], "uint8"), [[0, 1], [2, 0]], ["a", "b"], r"\(N, 2\) of 0 and 1"),
+        (np.zeros([2, 4, 4], "uint8"), [[0, 1], [1, 0]], ["a", "b", "c"], r"\(N, 3\) of 0 and 1"),
+        (np.zeros([2, 4, 4], "uint8"), None, None, "either `labels` or `masks`"),
         (np.zeros([0, 4, 4], "uint8"), [], None, "at least one"),
     ],
 )
@@ -153,7 +156,7 @@ def test_a_damaged_image_is_named_when_read(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), "uint8")).save(jpeg, "jpeg")
     for damaged in (whole[: len(whole) // 2], b"", b"<html>404</html>", jpeg.getvalue()[:700]):
         target.write_bytes(damaged)
-        with pytest.raises(tf.errors.InvalidArgumentError, match=r"Damaged.*bee/1\.png"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"bee/1\.png is damaged, or no image"):
             read(sources.folder(root))
     lazily = sources.folder(root)
     target.unlink()
@@ -273,6 +276,7 @@ def test_combine_relabels_and_keeps_every_image(shared):
     assert names[:50] == [mnist.class_names[label] for label in mnist.labels]
     assert names[50:] == [letters.class_names[label] for label in letters.labels]
     assert both.describe(53) == letters.describe(3)
+    assert len(set(sources.concatenate(letters, letters).groups)) == 2 * len(letters)
 
 
 def test_combine_mixes_ways_of_reading(shared, tmp_path):
@@ -287,7 +291,7 @@ def test_combine_mixes_ways_of_reading(shared, tmp_path):
         np.testing.assert_array_equal(result[:6], np.stack(read(files)).astype("float32"))
         np.testing.assert_array_equal(result[10:], cifar[2**30].array.astype("float32"))
     random_access = sources.combine(files, digits, cifar[2**30])
-    np.testing.assert_array_equal(random_access.reader()(tf.constant(12, tf.int64)), cifar[2**30].array[2])
+    np.testing.assert_array_equal(random_access.read(tf.constant(12, tf.int64))["image"], cifar[2**30].array[2])
     np.testing.assert_array_equal(
         read(sources.combine(files, cifar[0]).subset([5, 6])), [results[0][5], results[0][10]]
     )
@@ -296,7 +300,7 @@ def test_combine_mixes_ways_of_reading(shared, tmp_path):
 def test_what_cannot_be_joined_is_refused():
     grey = sources.arrays(np.zeros([1, 4, 4], "uint8"), [0], ["a"], name="grey")
     colour = sources.arrays(np.zeros([1, 4, 4, 3], "uint8"), [0], ["b"], name="colour")
-    with pytest.raises(ValueError, match=r"grey: 1, colour: 3.*converted\(channels=3\)"):
+    with pytest.raises(ValueError, match=r"grey: class, 1, colour: class, 3.*converted\(channels=3\)"):
         sources.combine(grey, colour)
     with pytest.raises(ValueError, match="more than one: a"):
         sources.combine(grey, grey)
@@ -337,3 +341,136 @@ def test_preprocess_takes_any_dtype():
             preprocess(np.zeros([2, 3, 1], "uint8"), **arguments)
     with pytest.raises(ValueError, match="shape"):
         preprocess(np.zeros([2], "uint8"))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_path(tmp_path):
+    png_folder(tmp_path)
+    (tmp_path / "list.csv").write_text("\ufeffant/0.png,0\nbee/0.png,-1\n", encoding="utf-8")
+    assert sources.csv(tmp_path / "list.csv").files == (str(tmp_path / "ant/0.png"), str(tmp_path / "bee/0.png"))
+
+
+def test_files_that_tensorflow_cannot_read_are_read_all_the_same(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), "uint8")
+    (tmp_path / "ant").mkdir()
+    for ending in ("png", "tif", "webp", "ppm"):
+        Image.fromarray(pixels).save(
+            tmp_path / "ant" / f"{ending}.{ending}", **({"lossless": True} if ending == "webp" else {})
+        )
+    found = read(sources.folder(tmp_path))
+    assert len(found) == 4
+    for image in found:
+        np.testing.assert_array_equal(image, pixels)
+    (tmp_path / "ant" / "tif.tif").write_bytes(b"II*")
+    with pytest.raises(ValueError, match=r"tif\.tif is damaged"):
+        sources.folder(tmp_path)
+
+
+def test_images_of_several_sizes_in_memory():
+    images = [np.full([2 + k, 5, 3], k, "uint8") for k in range(4)]
+    source = sources.arrays(images, [0, 1, 0, 1], ["a", "b"]).subset([1, 3])
+    for image, k in zip(read(source), (1, 3), strict=True):
+        np.testing.assert_array_equal(image, images[k])
+    assert source.shape == (None, 5, 3)
+
+
+def test_classes_come_in_groups_where_asked(tmp_path):
+    root = png_folder(tmp_path / "insects")
+    source = sources.folder(root, group=lambda path: path.split("/")[-1])
+    assert source.groups == tuple("012012")
+    assert sources.folder(root).groups == sources.folder(root).files
+
+
+def test_sets_of_labels_from_a_list(tmp_path):
+    png_folder(tmp_path)
+    path = tmp_path / "sets.csv"
+    path.write_text("file,labels\nant/0.png,ant;leaf\nant/1.png,\nbee/0.png,bee\n")
+    source = sources.csv_labels(path)
+    assert source.class_names == ("ant", "bee", "leaf")
+    assert source.labels.tolist() == [[True, False, True], [False] * 3, [False, True, False]]
+    assert source.annotated is None
+    np.testing.assert_array_equal(read(source)[2], np.asarray(Image.open(tmp_path / "bee/0.png")))
+    assert sources.csv_labels(path, class_names=["leaf", "bee", "ant"]).labels[0].tolist() == [True, False, True]
+    with pytest.raises(ValueError, match=r"sets\.csv, line 2: leaf is in no class name"):
+        sources.csv_labels(path, class_names=["ant", "bee"])
+    path.write_text("file,ant,bee\nant/0.png,1,\nant/1.png,0,0\nbee/0.png,0,1\n")
+    source = sources.csv_labels(path)
+    assert source.labels.tolist() == [[True, False], [False, False], [False, True]]
+    assert source.annotated.tolist() == [[True, False], [True, True], [True, True]]
+    split = Split("train", source, Protocol(["ant", "bee"]))
+    assert split.multi_hot.tolist() == [[1, -100], [0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ant/0.png,ant\n", "needs a header"),
+        ("file,labels\n", "needs a header"),
+        ("file,ant,bee\nant/0.png,1\n", "line 2: needs 3 cells"),
+        ("file,ant,bee\nant/0.png,1,yes\n", "line 2: a cell is 1, 0 or empty"),
+    ],
+)
+def test_bad_sets_are_named(tmp_path, text, message):
+    png_folder(tmp_path)
+    (tmp_path / "sets.csv").write_text(text)
+    with pytest.raises(ValueError, match=rf"sets\.csv.*{message}"):
+        sources.csv_labels(tmp_path / "sets.csv")
+    (tmp_path / "sets.csv").write_text("file,labels\nant/9.png,ant\n")
+    with pytest.raises(FileNotFoundError, match=r"ant/9\.png.*relative to `root`"):
+        sources.csv_labels(tmp_path / "sets.csv")
+
+
+def test_sets_in_memory_are_joined_by_name():
+    images = np.zeros([2, 4, 4], "uint8")
+    one = sources.arrays(images, np.eye(2, dtype=bool), ["a", "b"], annotated=[[1, 1], [0, 1]], name="one")
+    other = sources.arrays(images, np.eye(2, dtype=bool), ["c", "d"], name="other")
+    both = sources.combine(one, other)
+    assert both.labels.tolist() == np.eye(4, dtype=bool).tolist()
+    # Nobody looked for c and d in the images of the first.
+    assert both.annotated.astype(int).tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+    with pytest.raises(ValueError, match="of one kind"):
+        sources.combine(one, sources.arrays(images, [0, 0], ["e"]))
+
+
+@pytest.fixture(scope="module")
+def tiny_sets(tmp_path_factory):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (6 + k, 5, 3), "uint8") for k in range(4)]
+    sets = [[0], [1, 2], [], [2, 2]]
+
+    class TinySets(tfds.core.GeneratorBasedBuilder):
+        """Four images with classes and objects."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            label = tfds.features.ClassLabel(names=["a", "b", "c"])
+            objects = tfds.features.Sequence({"bbox": tfds.features.BBoxFeature(), "label": label})
+            features = {"image": tfds.features.Image(), "labels": tfds.features.Sequence(label), "objects": objects}
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            box = tfds.features.BBox(0.0, 0.0, 1.0, 1.0)
+            for k, (image, own) in enumerate(zip(images, sets, strict=True)):
+                objects = [{"bbox": box, "label": label} for label in own]
+                yield k, {"image": image, "labels": own, "objects": objects}
+
+    root = tmp_path_factory.mktemp("tfds")
+    TinySets(data_dir=root).download_and_prepare()
+    return root, images, sets
+
+
+@pytest.mark.parametrize("key", ["labels", "objects"])
+def test_classes_and_objects_are_sets(tiny_sets, key):
+    folder, images, sets = tiny_sets
+    source = sources.tfds("tiny_sets", keys=("image", key), data_dir=folder)
+    assert (source.kind, source.class_names, len(source)) == ("classes", ("a", "b", "c"), 4)
+    found = {len(image): set(np.flatnonzero(row)) for image, row in zip(read(source), source.labels, strict=True)}
+    assert found == {6 + k: set(own) for k, own in enumerate(sets)}
+    for image in read(source):
+        np.testing.assert_array_equal(image, images[len(image) - 6])
+    with pytest.raises(ValueError, match="must name the image and the mask or label of 'tiny_sets'"):
+        sources.tfds("tiny_sets", data_dir=folder)

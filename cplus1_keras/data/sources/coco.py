@@ -8,8 +8,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from cplus1_keras.data.names import CROWD
 from cplus1_keras.data.masks import require
+from cplus1_keras.data.names import CROWD
 from cplus1_keras.data.reading import image_reader, mask_reader, png
 from cplus1_keras.data.source import Source
 from cplus1_keras.data.sources.annotations import CROWD_VALUE, Annotations
@@ -156,7 +156,7 @@ def coco_mini(root, part="train", kind="mask"):
     Args:
         root: Folder with `annotations/instances_<part>*.json` and the images in `<part>`.
         part: "train" or "val".
-        kind: "mask", "objects" for crops around the objects of `protocols.coco_mini()`, or "classes" for sets of labels.
+        kind: "mask", "objects" for crops around what `protocols.coco_mini()` names, or "classes" for sets of labels.
 
     Raises:
         FileNotFoundError: If there are no such annotations or images.

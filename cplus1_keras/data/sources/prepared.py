@@ -18,7 +18,7 @@ _KEYS = {
 }
 
 
-def tfds(name, split="train", keys=None, data_dir=None, download=False, memory=_MEMORY):
+def tfds(name, split="train", data_dir=None, download=False, memory=_MEMORY, *, keys=None):
     """A set of TensorFlow Datasets, by name: with a class, a mask, objects or several labels for each image.
 
     Images with a class that all have one size and fit into `memory` are read at once; others are streamed from the
@@ -32,13 +32,13 @@ def tfds(name, split="train", keys=None, data_dir=None, download=False, memory=_
     Args:
         name: Such as "mnist", "imagenet2012:5.*.*", "oxford_iiit_pet", "voc/2012" or "coco/2017".
         split: Such as "train", "test" or "train[:10%]".
-        keys: Names of the image and of its annotation in an example: a class, a mask, a sequence of classes or of
-            objects with a `label`. None knows oxford_iiit_pet, cityscapes, scene_parse150, voc, coco, and otherwise
-            takes the set's image and class.
         data_dir: Folder of the prepared data; None takes the environment variable TFDS_DATA_DIR, or the default of
             TensorFlow Datasets.
         download: Fetch and prepare the data where they are absent.
         memory: Most bytes of decoded images to hold; 0 always streams.
+        keys: Names of the image and of its annotation in an example: a class, a mask, a sequence of classes or of
+            objects with a `label`. None knows oxford_iiit_pet, cityscapes, scene_parse150, voc, coco, and otherwise
+            takes the set's image and class.
 
     Raises:
         FileNotFoundError: If the data are not prepared in `data_dir` and `download` is not set.
@@ -148,7 +148,7 @@ def _checked_keys(builder, name, keys):
     if _kind(features[keys[1]]) is None:
         shape = getattr(features[keys[1]], "shape", None)
         raise ValueError(
-            f"{name!r} is no set of classes or masks by {keys[1]!r}, which has shape {shape}: needs a class, a sequence "
+            f"{name!r} is no set of classes or masks by {keys[1]!r}, shape {shape}: needs a class, a sequence "
             "of classes or of objects with a `label`, or an image with one integer for each pixel."
         )
     return keys
@@ -156,10 +156,8 @@ def _checked_keys(builder, name, keys):
 
 def _kind(feature):
     shape = getattr(feature, "shape", None)
-    if hasattr(feature, "names"):
-        return "class"
-    if _names(feature) is not None:
-        return "classes"
+    if _names(feature) is not None:  # a sequence has all attributes of what it holds
+        return "classes" if hasattr(feature, "feature") else "class"
     plain = isinstance(shape, tuple) and (len(shape) == 2 or (len(shape) == 3 and shape[2] == 1))
     return "mask" if plain else None
 

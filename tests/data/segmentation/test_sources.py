@@ -8,11 +8,10 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
-
 from cplus1_keras.data.segmentation import protocols, sources, splits
 from cplus1_keras.data.segmentation.sources.coco import decode_rle
 from cplus1_keras.data.segmentation.sources.files import read_mask
+from PIL import Image
 
 
 def values(source):
