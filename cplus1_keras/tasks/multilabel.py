@@ -50,8 +50,8 @@ class MultiLabel(Task):
         few = {name: n for name, n in zip(split.protocol.class_names, absent, strict=True) if n < needed}
         if few:
             raise ValueError(
-                f"A threshold for each of {len(absent)} classes at a rate of {experiment.fpr:g}, all of them at "
-                f"{experiment.confidence:.0%} confidence together, needs at least {needed:,} calibration images without the "
+                f"A threshold for each of {len(absent)} classes at a rate of {experiment.fpr:g}, all together at "
+                f"{experiment.confidence:.0%} confidence, needs at least {needed:,} calibration images without the "
                 f"class; there are {few}. Give the split more (`calibration_fraction`), or ask for a larger `fpr`."
             )
 
