@@ -46,7 +46,7 @@ def test_a_label_that_is_no_class_of_the_head_stops_training():
 
 
 def test_gradient_ratios_of_terms_that_are_known():
-    """The same term at weight 0.3 has 0.3 of the gradient; without negatives the margin has none; centres are handed."""
+    """The same term at weight 0.3 has 0.3 of the gradient; without negatives the margin has none."""
     images = keras.Input((4,))
     centers = layers.MovingAverageCenters(3)
     model = OpenSetModel(images, centers(heads.LinearHead(3, background=True)(keras.layers.Dense(5)(images))))
