@@ -72,6 +72,14 @@ def test_bad_rows_and_no_rows(small, predictor, path):
     assert (empty["present"].shape, empty["none"].shape) == ((0, 3), (0,))
 
 
+def test_a_bad_row_shows_nothing_whatever_the_thresholds(small, predictor):
+    images = small.pixels(2)
+    images[1, 0, 0, 0] = np.nan
+    answer = Predictor(predictor.model, Presence(3, -1e9), spec=LabelSetSpec()).predict(images)
+    assert answer["present"].tolist() == [[True] * 3, [False] * 3]
+    assert answer["none"].tolist() == [False, True]
+
+
 def test_a_class_that_overflows_makes_the_row_no_answer():
     images = keras.Input((2, 2, 1))
     outputs = heads.LinearHead(2)(keras.layers.Flatten()(images))
