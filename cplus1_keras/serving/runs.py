@@ -46,7 +46,7 @@ def save(run, predictor):
     run = pathlib.Path(run)
     run.mkdir(parents=True, exist_ok=True)
     written = {name: run / f".{name}" for name in (MODEL_FILE, CALIBRATION_FILE)}
-    predictor.model.save(written[MODEL_FILE])
+    _save_model(predictor.model, written[MODEL_FILE])
     inherited = keras.layers.Layer().get_config()
     decision = predictor.reject.get_config()
     record = {
@@ -129,6 +129,18 @@ def _check_evidence(predictor):
     have = reject.weights[0].numpy()
     if not np.array_equal(have, np.asarray(wanted, "float32")):
         raise ValueError(f"The calibration is of the threshold {wanted}, the predictor's is {have}.")
+
+
+def _save_model(model, file):
+    """Without the losses of models within the model: Keras would build those again even where it compiles nothing."""
+    inner = [layer for layer in model._flatten_layers(include_self=False) if getattr(layer, "compiled", False)]
+    try:
+        for layer in inner:
+            layer.compiled = False
+        model.save(file)
+    finally:
+        for layer in inner:
+            layer.compiled = True
 
 
 def _digest(file):

@@ -5,8 +5,8 @@ import colorsys
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from cplus1_keras.data.segmentation import augment, protocols
+
 from cplus1_keras.labels import IGNORE
 
 LEFT_ARM, RIGHT_ARM, FACE = (protocols.lip().class_names.index(name) for name in ("left arm", "right arm", "face"))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from cplus1_keras.data.segmentation import augment, pipeline, protocols, sources, splits, weights
+
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 
 
