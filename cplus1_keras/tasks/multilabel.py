@@ -53,7 +53,7 @@ class MultiLabel(Task):
         if few:
             raise ValueError(
                 f"Thresholds for {len(names)} classes at a rate of {experiment.fpr:g}, which hold together at "
-                f"{experiment.confidence:.0%} confidence, need more calibration images, or groups of them, without each "
+                f"{experiment.confidence:.0%} confidence, need more calibration images, or groups of them, without a "
                 f"class: {', '.join(few)}. Raise `calibration_fraction` of `split`, or ask for a larger `fpr`."
             )
 
