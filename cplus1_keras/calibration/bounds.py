@@ -15,9 +15,6 @@ def clopper_pearson_upper(k, n, confidence):
         k, n: Numbers of events and trials, 0 <= k <= n, n >= 1; integers or arrays.
         confidence: In (0, 1).
 
-    Returns:
-        Floats in (0, 1] of the common shape.
-
     >>> print(clopper_pearson_upper(0, 299, 0.95).round(5))
     0.00997
 
@@ -26,8 +23,7 @@ def clopper_pearson_upper(k, n, confidence):
     k, n = np.broadcast_arrays(k, n)
     if (k < 0).any() or (k > n).any() or (n < 1).any() or not 0 < confidence < 1:
         raise ValueError(
-            "k must lie in 0..n, n be at least 1 and confidence lie in (0, 1). "
-            f"Received: k={k}, n={n}, confidence={confidence}"
+            f"Needs k in 0..n, n >= 1, confidence in (0, 1). Received: k={k}, n={n}, confidence={confidence}"
         )
     return np.where(k == n, 1.0, betaincinv(k + 1.0, np.maximum(n - k, 1), confidence))
 

@@ -21,11 +21,8 @@ class ClassCalibration:
         score: Name of the score that the thresholds belong to, if it was given.
         class_names: Names of the classes, if they were given.
 
-    >>> found = ClassCalibration(0.1, 0.9, (threshold_at_fpr(np.arange(100.0), 0.1, 0.95),))
-    >>> print(found.table(["cat"]))
-    | class | threshold | images without it | accepted | at most |
-    |-------|-----------|-------------------|----------|---------|
-    | cat   | 95        | 100               | 4 %      | 8.92 %  |
+    >>> ClassCalibration(0.1, 0.9, (threshold_at_fpr(np.arange(100.0), 0.1, 0.95),) * 2).thresholds
+    array([95., 95.], dtype=float32)
     """
 
     target: float
@@ -70,7 +67,7 @@ def calibrate_classes(records, fpr, confidence=0.95, score=None, class_names=Non
     """Thresholds of a label set: of images that lack a class at most the share `fpr` is said to show it.
 
     That holds for all C classes at once with probability at least `confidence`: each is calibrated by
-    `threshold_at_fpr`, at the confidence 1 - (1 - confidence) / C (Bonferroni).
+    `threshold_at_fpr`, at the confidence 1 - (1 - confidence) / C (Bonferroni). Errors name the class.
 
     Args:
         records: Iterable of `tasks.Record`s with labels (C,); `NEGATIVE` says that an image lacks a class.
@@ -80,9 +77,6 @@ def calibrate_classes(records, fpr, confidence=0.95, score=None, class_names=Non
     Returns:
         A `ClassCalibration`.
 
-    Raises:
-        ValueError: as `threshold_at_fpr`; the message names the class.
-
     >>> from cplus1_keras.tasks.records import Record
     >>> labels = np.array([[0, -1], [-1, 1]] * 99)
     >>> scores = np.linspace(-1, 1, 198)[:, None] + 2 * (labels >= 0)
@@ -90,8 +84,8 @@ def calibrate_classes(records, fpr, confidence=0.95, score=None, class_names=Non
     >>> calibrate_classes(images, fpr=0.1).thresholds.round(3)
     array([0.939, 0.929], dtype=float32)
     """
-    labels, scores, groups = zip(*((record.labels, record.scores, record.group) for record in records), strict=True)
-    labels, scores, groups = np.stack(labels), np.stack(scores), np.array(groups)
+    rows = zip(*((record.labels, record.scores, record.group) for record in records), strict=True)
+    labels, scores, groups = map(np.array, rows)
     each, found = 1 - (1 - confidence) / labels.shape[1], []
     for c in range(labels.shape[1]):
         lacking = is_negative(labels[:, c])
@@ -100,5 +94,4 @@ def calibrate_classes(records, fpr, confidence=0.95, score=None, class_names=Non
         except ValueError as error:
             name = c if class_names is None else repr(class_names[c])
             raise ValueError(f"Class {name}: {error}") from error
-    names = None if class_names is None else tuple(class_names)
-    return ClassCalibration(float(fpr), confidence, tuple(found), score, names)
+    return ClassCalibration(float(fpr), confidence, tuple(found), score, class_names and tuple(class_names))

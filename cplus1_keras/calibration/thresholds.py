@@ -67,20 +67,14 @@ def threshold_at_coverage(scores, coverage, confidence=0.95, score=None, groups=
 
 
 def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
-    """The threshold of a calibration split: at a false positive rate, or where there are no negatives at a coverage.
+    """The `Calibration` of a split: at a false positive rate, or where there are no negatives at a coverage.
 
-    Of a group with several decisions only a histogram is kept.
+    Of a group with several decisions only a histogram is kept. Errors are those of `threshold_at_fpr`.
 
     Args:
         records: Iterable of `tasks.Record`s, read once; those of a group follow each other.
         fpr, coverage, confidence, score: As for `threshold_at_fpr` and `threshold_at_coverage`.
         unit: What a decision is; None takes `"image"` for labels of shape (), `"pixel"` for (H, W), else `"decision"`.
-
-    Returns:
-        A `Calibration`.
-
-    Raises:
-        ValueError: as `threshold_at_fpr`; for groups that are torn.
 
     >>> from cplus1_keras.tasks.records import Record
     >>> labels, scores = np.full((4, 4), -1), np.arange(16.0).reshape(4, 4)
@@ -153,8 +147,8 @@ def _split(scores, groups):
         return scores
     if np.shape(groups) != scores.shape:
         raise ValueError(f"`groups` must name one for each score. Received: {np.shape(groups)} for {scores.shape}")
-    names, places, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(names) == scores.size:
+    _, places, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(counts) == scores.size:
         return scores
     parts = np.split(scores[np.argsort(places, kind="stable")], np.cumsum(counts)[:-1])
     return [Histogram([np.unique(to_bins(part), return_counts=True)]) for part in parts]

@@ -43,9 +43,6 @@ class OpenSetScores:
             `{group: figures}`, ready for JSON: `knowns` and `members` (counts), `accuracy`, `ccr_at_fpr_0.01` and so
             on, `auroc`, `aupr_known`, `aupr_group`, `fpr95`, `open_auc`, and how far they can be trusted: `intervals`
             or `errors`. What the samples cannot resolve is None.
-
-        Raises:
-            ValueError: for a group of another name, a rate outside [0, 1].
         """
         fprs, result = counting.check_rates("fprs", list(fprs)), {}
         for group in self.groups if groups is None else groups:
@@ -71,11 +68,11 @@ class OpenSetScores:
         return counting.curve(counts)
 
     def at_threshold(self):
-        """What the threshold does, counted exactly.
+        """What the threshold does, counted exactly; None for the share of none.
 
         Returns:
-            Dict of `threshold`; `ccr`, the share of the knowns answered rightly; `coverage`, the share of them that is
-            accepted; `fpr_negative` and `fpr_unknown`, the share of those that is accepted; None for the share of none.
+            Dict of `threshold`; `ccr`, the share of the knowns that is accepted and right; `coverage`, `fpr_negative`
+            and `fpr_unknown`, the shares of the knowns, the negatives and the unknowns that are accepted.
         """
         if self.threshold is None:
             raise ValueError(f"There is no threshold to judge. Make this `{type(self).__name__}(threshold=...)`.")
@@ -117,7 +114,7 @@ class ExactScores(OpenSetScores):
         return tuple(np.concatenate(part) for part in zip(*self.parts, strict=True))
 
     def counts(self, group):
-        """`counting.Counts` of a group: what every figure is made of."""
+        """`counting.Counts` of a group."""
         return counting.count(*self.arrays, group)
 
     def _trust(self, counts, fprs, group):
@@ -162,7 +159,7 @@ class BinnedScores(OpenSetScores):
             self.histograms[kind] += np.bincount(bins[inside], minlength=BINS)
 
     def counts(self, group):
-        """`counting.Counts` of a group: what every figure is made of."""
+        """`counting.Counts` of a group."""
         counting.check_group(group)
         known, right, negative, unknown = self.histograms.values()
         inside = {"negative": negative, "unknown": unknown, "both": negative + unknown}[group]

@@ -7,7 +7,7 @@ import numpy as np
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 
 GROUPS = {"negative": (NEGATIVE,), "unknown": (UNKNOWN,), "both": (NEGATIVE, UNKNOWN)}
-"""Labels of the samples that a classifier should refuse, by the name of their group."""
+"""Labels of what a classifier should refuse."""
 
 
 class OSCR(NamedTuple):

@@ -16,7 +16,7 @@ class Interval(NamedTuple):
 
 
 def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **arguments):
-    """Percentile interval of a figure, by drawing the evaluation's samples again with replacement.
+    """Percentile `Interval` of a figure, by drawing the evaluation's samples again with replacement.
 
     Knowns, negatives and unknowns are drawn apart, each as often as the evaluation has them. An end that would rest on
     replications that cannot resolve the figure is NaN. It measures the uncertainty of this finite test set, not that of
@@ -31,12 +31,6 @@ def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **
         seed: Seed of the draws.
         **arguments: Passed to the metric, such as `group="unknown"`.
 
-    Returns:
-        `Interval(estimate, low, high)`.
-
-    Raises:
-        ValueError: for lengths that differ, too few replications.
-
     >>> labels, scores = np.repeat([0, -2], 100), np.concatenate([np.linspace(0.3, 1, 100), np.linspace(0, 0.7, 100)])
     >>> interval = bootstrap(metrics.auroc, labels, scores, group="unknown")
     >>> bool(0.75 < interval.low < interval.estimate < interval.high < 0.9)
@@ -49,9 +43,9 @@ def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **
             "`confidence` must lie in (0, 1) and `samples` be at least 1 / (1 - confidence). "
             f"Received: confidence={confidence}, samples={samples}"
         )
-    labels, arrays = np.asarray(labels), [np.asarray(a) for a in arrays]
+    labels, *arrays = map(np.asarray, (labels, *arrays))
     if labels.ndim != 1 or any(a.shape[:1] != labels.shape for a in arrays):
-        shapes = ", ".join(str(a.shape) for a in [labels, *arrays])
+        shapes = ", ".join(str(a.shape) for a in (labels, *arrays))
         raise ValueError(f"`labels` must be of shape (N,) and each array of shape (N, ...). Received: {shapes}")
     estimate = metric(labels, *arrays, **arguments)
     kinds = [np.flatnonzero(kind) for kind in (labels >= 0, labels == NEGATIVE, labels == UNKNOWN)]

@@ -4,10 +4,9 @@ import numpy as np
 
 from cplus1_keras.labels import IGNORE, NEGATIVE
 from cplus1_keras.metrics import counting
-from cplus1_keras.metrics.tables import align, percent
+from cplus1_keras.metrics.tables import align, check_names, percent
 
 FIGURES = {"map": "mAP", "cf1": "CF1", "cp": "CP", "cr": "CR", "of1": "OF1", "op": "OP", "or": "OR"}
-"""Figures in the order of Table 4 of the HNC paper, with their names in tables."""
 
 
 class MultiLabelScores:
@@ -54,24 +53,16 @@ class MultiLabelScores:
         self.parts.append((truth.reshape(-1, *size).astype("int8"), scores.reshape(-1, *size).astype("float32")))
 
     def result(self, class_names=None):
-        """The figures as plain Python, ready for JSON.
-
-        Args:
-            class_names: Names of the C classes; their numbers where None.
+        """The figures, ready for JSON; classes without names are numbered, and what no image tells is None.
 
         Returns:
             Dict of `images`; `map`, `cf1`, `cp`, `cr`, `of1`, `op`, `or` in [0, 1]; `top_3`, the second set, without
-            `map`; `classes`: `{name: {"images", "ap", "f1", "precision", "recall"}}`. What no image tells is None.
-
-        Raises:
-            ValueError: for another number of names, or where nothing was counted.
+            `map`; `classes`: `{name: {"images", "ap", "f1", "precision", "recall"}}`.
         """
         if not self.parts:
             raise ValueError("Nothing was counted. Call `update(multi_hot, scores)` first.")
         truth, scores = (np.concatenate(part) for part in zip(*self.parts, strict=True))
-        names = [str(c) for c in range(truth.shape[1])] if class_names is None else [*class_names]
-        if len(names) != truth.shape[1]:
-            raise ValueError(f"There must be {truth.shape[1]} class names. Received: {names}")
+        names = check_names(class_names, truth.shape[1])
         present, chosen = truth == 1, (scores >= self.thresholds) & (truth != IGNORE)
         ap = [_average_precision(*pair) for pair in zip(truth.T, scores.T, strict=True)]
         result = {"images": len(truth), "map": counting.average(ap), **_means(present, chosen)}
@@ -80,8 +71,7 @@ class MultiLabelScores:
             highest = np.zeros_like(chosen)
             np.put_along_axis(highest, order, True, axis=1)
             result[f"top_{self.top_k}"] = _means(present, chosen & highest)
-        precision, recall, f1 = _shares(present, chosen)
-        rows = zip(names, present.sum(axis=0).tolist(), ap, precision, recall, f1, strict=True)
+        rows = zip(names, present.sum(axis=0).tolist(), ap, *_shares(present, chosen), strict=True)
         heads = ("images", "ap", "precision", "recall", "f1")
         result["classes"] = {name: dict(zip(heads, row, strict=True)) for name, *row in rows}
         return result
@@ -98,10 +88,10 @@ def _average_precision(multi_hot, scores):
 
 def table(results, top_k=0):
     """The figures in percent, a row for each of `{method: MultiLabelScores.result()}`, or those of the `top_k`."""
-    chosen = [name for name in FIGURES if name != "map" or not top_k]
     shown = {method: result[f"top_{top_k}"] if top_k else result for method, result in results.items()}
-    rows = [[method, *(percent(values[name]) for name in chosen)] for method, values in shown.items()]
-    return align([["method", *(FIGURES[name] for name in chosen)], *rows])
+    heads = {key: head for key, head in FIGURES.items() if key != "map" or not top_k}
+    rows = [[method, *(percent(values[key]) for key in heads)] for method, values in shown.items()]
+    return align([["method", *heads.values()], *rows])
 
 
 def _shares(present, chosen):

@@ -8,7 +8,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.metrics.counting import average
 from cplus1_keras.metrics.streaming import argmax, flatten
-from cplus1_keras.metrics.tables import align, percent
+from cplus1_keras.metrics.tables import align, check_names, percent
 
 
 class ConfusionMatrix:
@@ -56,19 +56,13 @@ class ConfusionMatrix:
             self.left_out[name] += int(np.count_nonzero((labels == label) & ~counted))
 
     def summary(self, class_names=None):
-        """The figures as plain Python, ready for JSON.
-
-        Args:
-            class_names: Names of the C known classes; their numbers where None.
+        """The figures, ready for JSON; classes without names are numbered, and what no pixel tells is None.
 
         Returns:
             Dict of `miou`, `macc`, `aacc` in [0, 1]; `pixels`, counted; `left_out`, not counted, by kind; `classes`:
-            `{name: {"iou", "acc", "pixels"}}`, the background's last. What no pixel tells is None.
+            `{name: {"iou", "acc", "pixels"}}`, the background's last.
         """
-        names = [str(k) for k in range(self.num_classes)] if class_names is None else [*class_names]
-        if len(names) != self.num_classes:
-            raise ValueError(f"There must be {self.num_classes} class names. Received: {names}")
-        names += ["background"] if self.background else []
+        names = check_names(class_names, self.num_classes) + ["background"] * bool(self.background)
         right, true, predicted = np.diag(self.matrix), self.matrix.sum(axis=1), self.matrix.sum(axis=0)
         iou, acc = _shares(right, true + predicted - right), _shares(right, true)
         rows = zip(names, iou, acc, true.tolist(), strict=True)
@@ -159,16 +153,12 @@ def iou_table(summaries):
 
 def class_table(summaries):
     """IoU and Acc of every class in percent, two columns for each method: Table 5 of the C+1 paper."""
-    classes = [[*summary["classes"]] for summary in summaries.values()]
-    if any(names != classes[0] for names in classes):
-        raise ValueError(f"The methods must be judged on the same classes. Received: {classes}")
+    found = [{**s["classes"], "mean": {"iou": s["miou"], "acc": s["macc"]}} for s in summaries.values()]
+    if any([*classes] != [*found[0]] for classes in found):
+        raise ValueError(f"The methods must be judged on the same classes. Received: {[[*c] for c in found]}")
     head = ["category", *(f"{method} {kind}" for method in summaries for kind in ("IoU", "Acc"))]
-    rows = [
-        [name, *(percent(s["classes"][name][kind]) for s in summaries.values() for kind in ("iou", "acc"))]
-        for name in classes[0]
-    ]
-    means = ["mean", *(percent(s[kind]) for s in summaries.values() for kind in ("miou", "macc"))]
-    return align([head, *rows, means])
+    rows = [[row, *(percent(classes[row][kind]) for classes in found for kind in ("iou", "acc"))] for row in found[0]]
+    return align([head, *rows])
 
 
 def _shares(count, total):

@@ -23,9 +23,6 @@ class KnownAccuracy(keras.metrics.Mean):
         num_classes: C, the number of known classes.
         name, dtype: As for every Keras metric.
 
-    Raises:
-        ValueError: when called, for logits that are neither C nor C+1.
-
     >>> metric = KnownAccuracy(2)
     >>> metric.update_state(np.array([0, 1, -1]), np.array([[2.0, 1.0], [2.0, 1.0], [2.0, 1.0]]))
     >>> print(float(metric.result()))
@@ -84,9 +81,6 @@ class BinnedAUROC(Histograms):
         num_classes: C, the number of known classes.
         group: `"negative"` (what a validation split holds), `"unknown"` or `"both"`.
         name, dtype: As for every Keras metric; the name is `auroc_negative` and so on by default.
-
-    Raises:
-        ValueError: for another group; when called, as `KnownAccuracy`.
 
     >>> metric = BinnedAUROC(2)
     >>> metric.update_state(np.array([0, 1, -1]), np.array([[9.0, 1.0], [1.0, 3.0], [4.0, 1.0]]))

@@ -46,6 +46,14 @@ def cell(value, interval=None):
     return f"{value:.3f} [{low}, {high}]"
 
 
+def check_names(class_names, number):
+    """The names of that many classes as a list, their numbers where None."""
+    names = [str(k) for k in range(number)] if class_names is None else [*class_names]
+    if len(names) != number:
+        raise ValueError(f"There must be {number} class names. Received: {names}")
+    return names
+
+
 def percent(value):
     """A share in percent as text; "" for None."""
     return "" if value is None else f"{100 * value:.2f}"

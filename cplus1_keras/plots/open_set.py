@@ -44,9 +44,8 @@ def oscr(curves, title=None):
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(True, which="major", color=PALE)
     axes.grid(True, which="minor", axis="x", color=PALE, linewidth=0.4)
-    outside = len(named) > 4
-    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if outside else {"loc": "best"}
-    axes.legend(frameon=not outside, framealpha=0.9, edgecolor=PALE, **place)
+    outside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "frameon": False} if len(named) > 4 else {}
+    axes.legend(**{"loc": "best", "framealpha": 0.9, "edgecolor": PALE, **outside})
     return figure
 
 
@@ -77,8 +76,9 @@ def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40,
     if not len(images):
         figure, axes = canvas(6.4, 1.6)
         axes.axis("off")
-        text = title or f"No unknown was accepted{passed}."
-        axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=12, color=INK)
+        axes.text(
+            0.5, 0.5, title or f"No unknown was accepted{passed}.", ha="center", va="center", fontsize=12, color=INK
+        )
         return figure
     order = np.argsort(-scores, kind="stable")[:limit]
     columns = min(8, len(order))

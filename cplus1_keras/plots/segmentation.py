@@ -148,8 +148,8 @@ def _limits(score):
 
 
 def _legend(class_names, present):
-    named = {k: name for k, name in enumerate(class_names)} | {NEGATIVE: "background", UNKNOWN: "unknown or rejected"}
-    named[IGNORE] = "ignored"
+    named = dict(enumerate(class_names))
+    named |= {NEGATIVE: "background", UNKNOWN: "unknown or rejected", IGNORE: "ignored"}
     shown = [label for label in named if label in present]
     colours = zip(shown, coloured(shown, len(class_names)) / 255, strict=True)
     return [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5, label=named[label]) for label, colour in colours]
