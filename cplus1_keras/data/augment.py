@@ -1,11 +1,8 @@
-"""Random changes of a training example. Each function here returns an `augment(example, seed)` for `training`.
+"""Random changes of a training example: each function returns an `augment(example, seed)` for `training`.
 
-`example` is a dict with `image` (H, W, C) float32 in 0..255 and what is annotated: where that lies in the image, as
-`labels` (H, W) do, it changes with it; a class or a set of classes stays. `seed` is an int (2,) tensor that differs for
-each use of each example. Equal seeds give equal results, whenever training was interrupted. Order, ranges and
-probabilities of `standard` are those of mmsegmentation, which the C+1 paper trains with.
-
-Reference: open-mmlab/mmsegmentation, mmseg/datasets/transforms; the photometric part after Liu et al., SSD, ECCV 2016
+`example` is a dict with `image` (H, W, C) float32 in 0..255 and what is annotated: `labels` (H, W) change with the
+image, a class or a set of classes stays. `seed` is an int (2,) tensor that differs for each use of each example; equal
+seeds give equal results.
 """
 
 import tensorflow as tf
@@ -40,17 +37,15 @@ def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None
     Args:
         crop_size: int or (height, width) of the result.
         ratio: Smallest and largest scale.
-        base, keep_ratio: As `random_scale` has them; (2048, 512) is mmsegmentation's base for VOC, None scales from the
-            native size.
-        max_share: As `random_crop` has it.
-        mirror: `split.mirror` where left and right are classes of their own.
-
-    Returns:
-        `augment(example, seed)`, giving an image (height, width, 3) and labels (height, width).
+        base, keep_ratio: As in `random_scale`; (2048, 512) is mmsegmentation's base for VOC.
+        max_share: As in `random_crop`.
+        mirror: As in `random_flip`.
 
     >>> example = standard(8)({"image": tf.zeros([6, 20, 3]), "labels": tf.zeros([6, 20], tf.int32)}, seed=[0, 1])
     >>> example["image"].shape, example["labels"].shape
     (TensorShape([8, 8, 3]), TensorShape([8, 8]))
+
+    Reference: open-mmlab/mmsegmentation, mmseg/datasets/transforms, with which the C+1 paper trains.
     """
     return chain(
         random_scale(*ratio, base=base, keep_ratio=keep_ratio),
@@ -67,11 +62,8 @@ def random_scale(low=0.5, high=2.0, base=None, keep_ratio=True):
     Args:
         low: Smallest factor, > 0.
         high: Largest factor.
-        base: None, or (long, short): the factor then applies to the largest size within long x short, either way up.
+        base: (long, short): the factor applies to the largest size within it, either way up; None: to the native size.
         keep_ratio: False stretches every image to `base`, then (height, width), before the factor applies.
-
-    Returns:
-        `augment(example, seed)`.
 
     Raises:
         ValueError: If there is no such range or base.
@@ -90,27 +82,20 @@ def random_scale(low=0.5, high=2.0, base=None, keep_ratio=True):
 
 
 def random_crop(size=None, padding=0, max_share=1.0):
-    """Cut out a window at random, from the image with black around it where wished.
-
-    With `padding` alone images are shifted by up to so many pixels: the CIFAR standard is `random_crop(padding=4)`. An
-    image smaller than `size` is kept whole along that side.
+    """Cut out a window at random. An image smaller than `size` is kept whole along that side.
 
     Args:
-        size: None for the image's own size, or an int or (height, width).
-        padding: Pixels that are added on each side first, int >= 0; labels there are ignored.
-        max_share: Below 1, a window is drawn again, up to 10 times, while one label has at least this share of the
-            annotated pixels; in (0, 1]. For label maps.
-
-    Returns:
-        `augment(example, seed)`.
+        size: int or (height, width); None for the image's own size: with `padding`, images are shifted. The CIFAR
+            standard (He et al., CVPR 2016, section 4.2) is `random_crop(padding=4)`.
+        padding: Black pixels that are added on each side first, int >= 0; labels there are ignored.
+        max_share: In (0, 1]; below 1, a window is drawn again, up to 10 times, while one label has at least this share
+            of the annotated pixels. For label maps.
 
     Raises:
         ValueError: If there is no such size, padding or share.
 
     >>> random_crop(4)({"image": tf.zeros([3, 9, 3])}, seed=[0, 1])["image"].shape
     TensorShape([3, 4, 3])
-
-    Reference: padding since He et al., Deep Residual Learning, CVPR 2016, section 4.2.
     """
     if not isinstance(padding, int) or padding < 0:
         raise ValueError(f"`padding` is a number of pixels, an int >= 0. Received: padding={padding!r}")
@@ -151,9 +136,6 @@ def random_flip(mirror=None):
     Args:
         mirror: `split.mirror`: the known class that each known class becomes, for classes that say left or right.
 
-    Returns:
-        `augment(example, seed)`.
-
     >>> random_flip((1, 0))({"image": tf.zeros([2, 3, 3]), "labels": tf.constant(1)}, seed=[0, 1])["image"].shape
     TensorShape([2, 3, 3])
     """
@@ -188,9 +170,6 @@ def pad(size, colour=MEAN_COLOUR):
     Args:
         size: int or (height, width), at least that of the image.
         colour: A value in 0..255 for each channel.
-
-    Returns:
-        `augment(example, seed)`.
 
     >>> pad(2)({"image": tf.zeros([1, 2, 3]), "labels": tf.zeros([1, 2], tf.int32)})["labels"].numpy()
     array([[   0,    0],
@@ -228,14 +207,8 @@ def resize(example, size):
 def from_layer(layer):
     """Use a Keras augmentation layer, such as `keras.layers.RandAugment(value_range=(0, 255))`, on the image alone.
 
-    The layer draws by its own seed, not by the one that is passed: runs repeat with `keras.utils.set_random_seed`, but
-    an interrupted run does not continue with the same draws. Create the layer outside of data functions.
-
-    Args:
-        layer: A Keras layer, called with `training=True`, that keeps the image's shape.
-
-    Returns:
-        `augment(example, seed)`.
+    The layer draws by its own seed: an interrupted run does not continue with the same draws. Create the layer outside
+    of data functions; it must keep the image's shape.
 
     >>> import keras
     >>> from_layer(keras.layers.RandomFlip())({"image": tf.ones([8, 8, 3])}, seed=[0, 1])["image"].shape
@@ -252,8 +225,7 @@ def from_layer(layer):
 def chain(*augments):
     """Apply several `augment(example, seed)` one after another, each with a seed of its own.
 
-    >>> cifar_standard = chain(random_crop(padding=4), random_flip())
-    >>> cifar_standard({"image": tf.ones([32, 32, 3])}, seed=[0, 1])["image"].shape
+    >>> chain(random_crop(padding=4), random_flip())({"image": tf.ones([32, 32, 3])}, seed=[0, 1])["image"].shape
     TensorShape([32, 32, 3])
     """
 
@@ -270,7 +242,6 @@ def _has_map(example):
 
 
 def _everywhere(example, change):
-    """The example with a change of pixels applied to all that has pixels."""
     maps = ["image", "labels"] if _has_map(example) else ["image"]
     return example | {key: change(example[key]) for key in maps}
 

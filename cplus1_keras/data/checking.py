@@ -17,8 +17,7 @@ def check(splits, sample=None):
         sample: How many examples of each split to read, evenly spread; None reads all.
 
     Returns:
-        List of texts, one sentence for each problem; empty where all is well. Of files that can be read from the
-        beginning only, the first problem of a split.
+        List of texts, one for each problem; of files that can be read from the beginning only, the first of a split.
 
     >>> from cplus1_keras import data
     >>> check(data.split(data.protocols.digits(), data.sources.digits()), sample=10)
@@ -51,7 +50,7 @@ def find_copies(splits):
     Reads all images. A copy in another size or with another compression is not found.
 
     Args:
-        splits: `Splits`, or an iterable of `Split`.
+        splits: As for `check`.
 
     Returns:
         List of tuples of texts "split: image", one tuple for each image that several splits have.
@@ -80,13 +79,7 @@ def _problem(attempt):
 
 
 def sentence(error):
-    """What an error of TensorFlow says, without the names of operations around it.
-
-    Args:
-        error: An exception, such as `fit` raises where a file is damaged.
-
-    Returns:
-        One sentence or a few.
+    """What an error of TensorFlow says, such as `fit` raises for a damaged file, without the names of operations around it.
 
     >>> sentence(tf.errors.InvalidArgumentError(None, None, "{{node f}} assertion failed: [a.png is damaged.]"))
     'a.png is damaged.'

@@ -25,44 +25,37 @@ def split(
 ):
     """Cut sources into four splits by a protocol.
 
-    What has no source of its own is cut from `train` by a seeded shuffle, as the fractions say; the rest trains. Images
-    with one class are cut class by class: a class's shuffle depends on `seed` and on the class alone, and test is cut
-    first, so that another protocol or another validation fraction keeps each test image where it was. Images with
-    masks, with sets of labels, or of sources that have groups are cut group by group: crops of one image and frames of
-    one video stay together.
+    What has no source of its own is cut from `train` by a seeded shuffle; the rest trains. Images with one class are
+    cut class by class, each by a shuffle that depends on `seed` and the class alone, test first: another protocol or
+    validation fraction keeps each test image. Masks, sets of labels and sources with groups are cut group by group, so
+    that crops of one image and frames of one video stay together.
 
-    Images of unknown classes, and images with a set of labels that show one, are tests, whichever source they are
-    in: a network that has seen them has seen the unknown. Images of ignored classes go nowhere. Of masks, unknown
-    pixels are in every split and have another label in each; see `Protocol`.
+    Images of unknown classes, and sets of labels with one, are tests whichever source they are in; images of ignored
+    classes go nowhere. Of masks, unknown pixels are in every split and have another label in each; see `Protocol`.
 
-    The defaults leave half of images with a class or a set of classes for training where all is cut from one source. A
-    fifth for calibration is much, and meant: a threshold at FPR 10 % with 95 % confidence needs 29 negatives without an
-    error, and at the errors that a good threshold makes two to three times as many. Two of ten classes of
-    scikit-learn's digits give 72 then. Take less where there are many images.
+    A fifth for calibration is much, and meant: a threshold at FPR 10 % with 95 % confidence needs 29 negatives without
+    an error, and at a good threshold's errors two to three times as many. Take less where there are many images.
 
     Args:
         protocol: A `Protocol`.
         train: Source of training images.
-        test: Source of test images, or None.
-        validation: Source of validation images, or None.
-        calibration: Source of calibration images, or None.
+        test, validation, calibration: Sources of these images, or None: cut from `train`.
         validation_fraction: Part of `train`, in [0, 1), where `validation` is None; None: 0.1, of masks 0.
         calibration_fraction: Likewise for calibration; None: 0.2, of masks 0.1.
         test_fraction: Likewise for test; None: 0.2.
-        calibration_classes: Negative classes, as the protocol names them, that neither train nor watch: they only
-            calibrate and test, and the other negatives don't calibrate. A network learns to refuse the very classes
-            that it trains on, so a threshold calibrated on them accepts most of what is truly new; one calibrated on
-            classes that it never saw is an honest guess for the unknown. Of images with one class only.
-        unknown_from_test_only: With a `test` source, drop the unknown images of the other sources. The field's CIFAR
-            protocols do so.
+        calibration_classes: Names of negative classes that only calibrate and test, while the other negatives don't
+            calibrate. A network learns to refuse the classes that it trains on, so a threshold calibrated on them
+            accepts most of what is truly new; one calibrated on classes that it never saw is an honest guess for the
+            unknown. Of images with one class only.
+        unknown_from_test_only: Drop the unknown images of sources other than `test`, as the field's CIFAR protocols do.
         seed: int >= 0.
 
     Returns:
         `Splits`.
 
     Raises:
-        ValueError: If no source has some class of the protocol, a known class has no training image, a source or a file
-            is given twice, fractions leave nothing to train on, or a calibration class is no negative.
+        ValueError: If the sources lack a class, a known class has no training image, splits share an image, fractions
+            leave nothing to train on, or a calibration class is no negative.
 
     >>> from cplus1_keras.data import protocols, sources
     >>> splits = split(protocols.digits(), sources.digits())

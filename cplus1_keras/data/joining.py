@@ -9,14 +9,11 @@ from cplus1_keras.data.source import Source
 
 
 def combine(*sources, name=None):
-    """One source from sources of different classes, such as digits and letters; its classes are all of theirs.
+    """One source from sources of different classes, such as digits and letters: all examples of the first, then the next.
 
     Args:
         sources: Sources whose class names have nothing in common, of one number of channels.
         name: A short name; the sources' names joined by + where None.
-
-    Returns:
-        A source that holds the examples of the first, then those of the second, and so on.
 
     Raises:
         ValueError: If a class name occurs in two sources, sources are masks, or grey meets colour.
@@ -41,7 +38,7 @@ def concatenate(*sources, name=None):
 
     Args:
         sources: Sources with equal names of classes, of one number of channels.
-        name: A short name; the sources' names joined by + where None.
+        name: As in `combine`.
 
     Raises:
         ValueError: If class names differ, or grey meets colour.

@@ -29,25 +29,22 @@ def training(
 ):
     """Shuffled, augmented training batches without end; `steps_per_epoch` says how many make an epoch.
 
-    Step n depends on `seed` and n alone: a run that stopped continues exactly with `first_step`, and a data set that
-    was looked at gives the same again. Each pass over the images has an order of its own.
+    Step n depends on `seed` and n alone: a run that stopped continues exactly with `first_step`. Examples that fit into
+    `memory` are held there before augmentation. What can only be read from the beginning is shuffled by a buffer of
+    10,000.
 
-    With `negative_fraction`, negatives are put between the knowns evenly: among any n consecutive images the number of
-    negatives is n * negative_fraction to within 1, so each batch, and each replica's part of it, has its share. A pass
-    takes each known once; the n-th use of a negative comes after all have been used n - 1 times.
-
-    Examples that fit into `memory` are held there before augmentation, as they are stored if they keep their size.
-    Others are read anew in each pass. What can only be read from the beginning is shuffled by a buffer of 10,000.
+    With `negative_fraction`, negatives lie evenly between the knowns: among any n consecutive images their number is
+    n * negative_fraction to within 1, so each batch and each replica's part has its share. A pass takes each known
+    once; a negative's n-th use comes after all have been used n - 1 times.
 
     Args:
         split: A `Split` without unknown labels.
         batch_size: Images in a batch, over all replicas.
-        image_size: None, or an int or (height, width) that all examples are resized to, labels by nearest neighbour.
+        image_size: int or (height, width) that all examples are resized to, labels by nearest neighbour; or None.
         channels: None, 1 or 3.
         augment: `augment(example, seed)` of `cplus1_keras.data.augment`, or None. It must bring images of several sizes
             to one.
-        negative_fraction: Negatives as a part of each batch, in [0, 1), of images with one class; None mixes the split
-            as it is.
+        negative_fraction: Part of negatives in [0, 1), of images with one class; None mixes the split as it is.
         class_weights: None, or (C + 1,) floats, the negatives' last, as `data.class_weights` gives them.
         seed: int >= 0.
         first_step: Number of the first batch.
@@ -58,8 +55,8 @@ def training(
         float32 weights in the shape of the labels. y is the labels, or a dict where an example has more or others.
 
     Raises:
-        ValueError: If there are no images, unknown ones, no negatives to draw, a fraction outside [0, 1), or no batch
-            size. What reading raises, as tf.errors.OpError, comes when a batch is drawn or, if all is held, here.
+        ValueError: If there are no images, unknown ones, no negatives to draw, or an argument is out of range. What
+            reading raises, as tf.errors.OpError, comes when a batch is drawn or, if all is held, here.
 
     >>> from cplus1_keras import data
     >>> digits = data.split(data.protocols.digits(), data.sources.digits())
@@ -102,13 +99,10 @@ def training(
 
 
 def steps_per_epoch(split, batch_size, negative_fraction=None):
-    """How many full batches one pass over the knowns, or without `negative_fraction` over all images, makes.
+    """How many full batches, int >= 1, one pass makes: over the knowns, or without `negative_fraction` over all images.
 
     Args:
         split, batch_size, negative_fraction: As for `training`.
-
-    Returns:
-        int >= 1.
 
     Raises:
         ValueError: If a pass has fewer images than a batch, and as `training`.
@@ -132,11 +126,7 @@ def evaluation(split, batch_size=1, *, image_size=None, channels=None, memory=ME
 
     Args:
         split: A `Split`.
-        batch_size: Images in a batch, over all replicas.
-        image_size: None, or an int or (height, width) that all examples are resized to. Without it and with a batch of
-            1 images keep their own size.
-        channels: None, 1 or 3.
-        memory: Most bytes to hold in memory; 0 reads anew in each pass.
+        batch_size, image_size, channels, memory: As for `training`; in batches of 1, images may keep their own sizes.
 
     Returns:
         `tf.data.Dataset` of (images (N, H, W, C) float32 in 0..255, y), y as `training` gives it.

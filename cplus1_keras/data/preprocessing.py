@@ -8,8 +8,8 @@ from cplus1_keras.layers.resizing import size_pair
 def decode(contents, channels=3):
     """Decode one JPEG, PNG, BMP or GIF (its first frame) as PIL does.
 
-    JPEG uses the accurate inverse transform; TensorFlow's default differs from PIL by up to 3 levels. The rotation
-    tag of EXIF is not applied.
+    JPEG uses the accurate inverse transform; TensorFlow's default differs from PIL by up to 3 levels. The rotation tag
+    of EXIF is not applied.
 
     Args:
         contents: scalar string tensor, the bytes of the file.
@@ -18,10 +18,7 @@ def decode(contents, channels=3):
     Returns:
         (H, W, channels) uint8.
 
-    Example:
-
-    >>> png = tf.io.encode_png(tf.fill([2, 3, 3], tf.constant(7, tf.uint8)))
-    >>> decode(png).shape
+    >>> decode(tf.io.encode_png(tf.fill([2, 3, 3], tf.constant(7, tf.uint8)))).shape
     TensorShape([2, 3, 3])
     """
 
@@ -37,11 +34,10 @@ def decode(contents, channels=3):
 
 
 def preprocess(image, size=None, channels=None):
-    """Any image, or batch of images, as float32 in 0..255, resized where wished.
+    """Any image, or batch of images, as float32 in 0..255, resized where wished: for training, evaluation and export.
 
-    Integers of 8 bits keep their value, 16 bits are divided by 257, booleans become 0 and 255; floats are taken to
-    be in 0..255 already. Resizing is bilinear with antialiasing, as in PIL, and does not keep the aspect ratio.
-    Nothing here knows a label or draws a random number: training, evaluation and export call this one function.
+    Integers of 8 bits keep their value, 16 bits are divided by 257, booleans become 0 and 255; floats are in 0..255
+    already. Resizing is bilinear with antialiasing, as in PIL, and does not keep the aspect ratio.
 
     Args:
         image: (H, W), (H, W, C) or (N, H, W, C), any real dtype.
@@ -52,9 +48,7 @@ def preprocess(image, size=None, channels=None):
         (H, W, C) or (N, H, W, C) float32.
 
     Raises:
-        ValueError: wrong rank, size or channels.
-
-    Example:
+        ValueError: If there is no such rank, size or number of channels.
 
     >>> preprocess(tf.fill([4, 6], 51), size=2, channels=3).shape
     TensorShape([2, 2, 3])

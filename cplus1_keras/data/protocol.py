@@ -19,13 +19,12 @@ class Protocol:
         known: Classes of interest in label order: names, or a mapping (or pairs) of a name -> the source's names that
             it merges.
         negative: Names of classes that training sees as background, label -1.
-        unknown: Names of classes that only tests see, label -2. Whole images and images with a set of labels that
-            show one are tests; pixels of one are what `unknown_in_training` says.
+        unknown: Names of classes that only tests see, label -2. Whole images and images with a set of labels that show
+            one are tests; pixels of one are what `unknown_in_training` says.
         ignored: Names of classes that count for nothing, label -100.
         unknown_in_training: "ignored" or "negative": what pixels of unknown classes are in the training split. In
             validation and calibration they are always ignored, so that thresholds see none of them.
-        others: Role of the source's names that the protocol does not name: "error" where one occurs, "ignored" or
-            "negative".
+        others: "error" where one occurs, "ignored" or "negative": role of names that the protocol does not have.
         name: A short name for reports.
 
     Raises:
@@ -74,18 +73,12 @@ class Protocol:
         return bool(self.negative or unknown or self.others == "negative")
 
     def labels(self, names, part="test", partial=False):
-        """The label of each name of a source, in one part of the data.
+        """The label of each name of a source in one part of the data, None for a name whose occurrence is an error.
 
         Args:
             names: The source's class names; a name may occur more than once.
             part: "train", "validation", "calibration" or "test": they differ in what an unknown class is.
-            partial: Accept a source that lacks some classes of the protocol.
-
-        Returns:
-            Tuple of int, or None for a name whose occurrence is an error.
-
-        Raises:
-            ValueError: If the source lacks a class of the protocol.
+            partial: Accept a source that lacks some classes of the protocol, which is a ValueError otherwise.
 
         >>> Protocol(["a"], unknown=["b"], unknown_in_training="negative").labels(["a", "b", "c"], "train")
         (0, -1, None)
@@ -97,14 +90,7 @@ class Protocol:
         return tuple(roles.get(name, ROLES.get(self.others)) for name in names)
 
     def table(self, names, part="test"):
-        """The label of each mask value.
-
-        Args:
-            names: Dict of value -> class name, as a source has it.
-            part: As for `labels`.
-
-        Returns:
-            Dict of value -> label; values without a role are absent, for they are an error.
+        """Dict of mask value -> label, from a source's dict of value -> name; values without a role are absent.
 
         >>> Protocol(["road"], negative=["tree"]).table({3: "road", 5: "tree"})
         {3: 0, 5: -1}
@@ -121,11 +107,11 @@ class Protocol:
             annotated: (N, n) bool, whether it was looked for; None: all were.
 
         Returns:
-            (N, C) int32 of 1 present, 0 absent, -100 not annotated; (N,) bool shows a known class; (N,) bool shows an
-            unknown one.
+            (N, C) int32 of 1 present, 0 absent, -100 not annotated; (N,) bool shows a known class; (N,) bool an unknown
+            one.
 
         Raises:
-            ValueError: If an image shows a class that has no role, or the source lacks a class of the protocol.
+            ValueError: If an image shows a class that has no role.
 
         >>> Protocol({"cat": ["cat"], "vehicle": ["car", "bus"]}, unknown=["owl"]).multi_hot(
         ...     [[False, False, True, True]], ["cat", "car", "bus", "owl"])
@@ -153,8 +139,8 @@ class Protocol:
             pairs: Pairs of the source's names that a mirrored image swaps, such as ("left arm", "right arm").
 
         Returns:
-            Tuple p of length C: for logits z of a mirrored image, flipped back along the width, `z[..., p]` are those
-            of the image itself.
+            Tuple p of C ints: for logits z of a mirrored image, flipped back, `z[..., p]` are those of the image
+                itself.
 
         Raises:
             ValueError: If the mirrored image of a class is none: one of a pair is held out or merged without the other.
@@ -197,9 +183,6 @@ class Protocol:
     def from_json(cls, text):
         """The protocol that `to_json` wrote, or anybody's JSON object with `known` and any of the other fields.
 
-        Raises:
-            ValueError: If it is no JSON object, lacks `known` or has a field that a protocol does not have.
-
         >>> Protocol.from_json('{"known": ["cat", ["vehicle", ["car", "bus"]]]}').known
         (('cat', ('cat',)), ('vehicle', ('car', 'bus')))
         """
@@ -219,12 +202,7 @@ class Protocol:
 
     @classmethod
     def load(cls, path):
-        """Read a protocol from a JSON file.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file holds no protocol; the message names the file.
-        """
+        """Read a protocol from a JSON file; a ValueError names the file where it holds none."""
         path = pathlib.Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"No protocol file at {path}. Write one with `Protocol(...).save(path)`.")

@@ -1,6 +1,4 @@
-"""The protocols that ship. Images: digits, handwriting, the field's MNIST and CIFAR splits, ImageNet. Pixels and sets
-of labels: VOC, Context, LIP, CamVid, COCO, Cityscapes, Oxford-IIIT Pet; `Protocol.hold_out` makes any of them open-set.
-"""
+"""The protocols that ship, for images, pixels and sets of labels; `Protocol.hold_out` makes any of them open-set."""
 
 from cplus1_keras.data.names import CROWD, OUTLINE, UNLABELLED, lists
 from cplus1_keras.data.protocol import Protocol
@@ -25,31 +23,22 @@ def fashion_mnist():
 
 
 def toy():
-    """Handwriting: known are the digits 0-9, negative 11 letters up to n, unknown the letters p to z.
-
-    The letters g, i, l and o are left out for they look like digits.
+    """Handwriting: known are the digits, negative 11 letters up to n, unknown p to z; g, i, l and o look like digits.
 
     >>> "".join(toy().negative), "".join(toy().unknown)
     ('abcdefhjkmn', 'pqrstuvwxyz')
 
-    Reference: TwoDigitsOneNumber/openset-imagenet-comparison, OSCToyDataGeneration.py; with letters as negatives and
-    unknowns after Dhamija et al., Reducing Network Agnostophobia, NeurIPS 2018.
+    Reference: TwoDigitsOneNumber/openset-imagenet-comparison, OSCToyDataGeneration.py; letters after Dhamija et al.,
+    Reducing Network Agnostophobia, NeurIPS 2018.
     """
     return Protocol(tuple("0123456789"), **lists()["toy"], others="ignored", name="toy")
 
 
 def mnist(split=0, negatives=0):
-    """The field's five splits of MNIST: 6 known, 4 unknown digits.
-
-    Args:
-        split: 0 to 4.
-        negatives: So many of the 4 other classes, the first in class order, are negative instead (ours; the field has
-            none).
+    """The field's five splits of MNIST: 6 known, 4 unknown digits; arguments and reference as for `cifar10`.
 
     >>> mnist(0).class_names
     ('2', '4', '5', '9', '8', '3')
-
-    Reference: As `cifar10`.
     """
     return _one_set("mnist", split, tuple("0123456789"), negatives)
 
@@ -59,8 +48,7 @@ def cifar10(split=0, negatives=0):
 
     Args:
         split: 0 to 4.
-        negatives: So many of the 4 other classes, the first in class order, are negative instead (ours; the field has
-            none).
+        negatives: So many of the 4 other classes, the first in class order, are negative instead (ours).
 
     Raises:
         ValueError: If there is no such split or number of negatives.
@@ -68,9 +56,9 @@ def cifar10(split=0, negatives=0):
     >>> cifar10(0).unknown
     ('bird', 'cat', 'dog', 'ship')
 
-    Reference: Introduced by Neal et al., Open Set Learning with Counterfactual Images, ECCV 2018; these lists are
-    split.py of Chen et al., Adversarial Reciprocal Points Learning, TPAMI 2021 (iCGY96/ARPL), equal to osr_splits.py
-    of Vaze et al., ICLR 2022 (sgvaze/osr_closed_set_all_you_need).
+    Reference: Introduced by Neal et al., Open Set Learning with Counterfactual Images, ECCV 2018; the lists are
+    split.py of Chen et al., Adversarial Reciprocal Points Learning, TPAMI 2021 (iCGY96/ARPL), as osr_splits.py of Vaze
+    et al., ICLR 2022 (sgvaze/osr_closed_set_all_you_need).
     """
     return _one_set("cifar10", split, lists()["names"]["cifar10"], negatives)
 
@@ -78,20 +66,17 @@ def cifar10(split=0, negatives=0):
 def cifar_plus(unknowns, split=0, negatives=False):
     """CIFAR+10 and CIFAR+50: 4 known classes of CIFAR-10, 10 or 50 unknown classes of CIFAR-100.
 
-    Read with `combine(tfds("cifar10", ...), tfds("cifar100", ...))`: the class names of the two sets are disjoint. The
-    field tests on the two test sets alone: train on CIFAR-10, test on the combination.
+    The field trains on CIFAR-10 and tests on `combine(tfds("cifar10", "test"), tfds("cifar100", "test"))`.
 
     Args:
         unknowns: 10 or 50.
         split: 0 to 4.
-        negatives: With `unknowns=10`, the 40 classes that CIFAR+50 has in addition are negative (ours; the field has
-            none).
+        negatives: With `unknowns=10`, the 40 classes that CIFAR+50 has in addition are negative (ours).
 
     Raises:
         ValueError: If there is no such protocol.
 
-    >>> protocol = cifar_plus(10)
-    >>> protocol.class_names, protocol.unknown[:3]
+    >>> cifar_plus(10).class_names, cifar_plus(10).unknown[:3]
     (('deer', 'horse', 'truck', 'automobile'), ('dolphin', 'couch', 'aquarium_fish'))
 
     Reference: As `cifar10`.
@@ -111,21 +96,16 @@ def cifar_plus(unknowns, split=0, negatives=False):
 
 
 def imagenet(number):
-    """The open-set protocols of ImageNet, P1 (easy), P2 (hard) and P3 (in between), by WordNet id.
+    """The open-set protocols of ImageNet by WordNet id: P1 (easy), P2 (hard) and P3 (in between).
 
     Args:
-        number: 1, 2 or 3; 116/67/166, 30/31/55 and 151/97/164 known/negative/unknown classes.
+        number: 1, 2 or 3; 116/67/166, 30/31/55 and 151/97/164 known/negative/unknown classes; else a ValueError.
 
-    Raises:
-        ValueError: If there is no such protocol.
+    >>> imagenet(2).num_classes, imagenet(2).class_names[0]
+    (30, 'n02087394')
 
-    >>> protocol = imagenet(2)
-    >>> protocol.num_classes, len(protocol.negative), len(protocol.unknown), protocol.class_names[0]
-    (30, 31, 55, 'n02087394')
-
-    Reference: Palechor, Bhoumik, Günther, Large-Scale Open-Set Classification Protocols for ImageNet, WACV 2023. The
-    lists follow from the rules of its protocol.py (AIML-IfI/openset-imagenet) over the WordNet edges in
-    MadryLab/BREEDS-Benchmarks.
+    Reference: Palechor, Bhoumik, Günther, Large-Scale Open-Set Classification Protocols for ImageNet, WACV 2023; the
+    lists follow from its protocol.py (AIML-IfI/openset-imagenet) over the WordNet edges in MadryLab/BREEDS-Benchmarks.
     """
     if isinstance(number, bool) or number not in (1, 2, 3):
         raise ValueError(f"ImageNet has the protocols 1, 2 and 3. Received: {number!r}")
@@ -158,8 +138,7 @@ def context():
     >>> context().num_classes, context().class_names[0], context().class_names[-1]
     (59, 'aeroplane', 'wood')
 
-    Reference: Mottaghi et al., The Role of Context for Object Detection and Semantic Segmentation, CVPR 2014; the
-    order is that of mmsegmentation's PascalContextDataset.
+    Reference: Mottaghi et al., CVPR 2014; the order is that of mmsegmentation's PascalContextDataset.
     """
     return _objects("context", UNLABELLED)
 
@@ -189,9 +168,8 @@ def camvid():
 def camvid_open(unknown_in_training="ignored"):
     """CamVid with classes held out (ours): fences and bicyclists unknown, trees negative, 8 classes known.
 
-    A tree is a real class with many pixels (10 %) that is no object of traffic: a background as in VOC, seen and
-    not of interest. Fences and bicyclists are objects of traffic like the known ones, yet rare (1.5 % together), so
-    little of training is lost. Unlabelled pixels stay ignored.
+    A tree is a real class with many pixels (10 %) that is no object of traffic: a background as in VOC. Fences and
+    bicyclists are objects of traffic like the known ones, yet rare (1.5 % together): little of training is lost.
 
     >>> camvid_open().class_names
     ('sky', 'building', 'pole', 'road', 'pavement', 'sign', 'car', 'pedestrian')
@@ -214,11 +192,8 @@ def coco(masks=True):
 def coco_mini(unknown_in_training="ignored", masks=True):
     """COCO in 4 merged classes (ours): person, vehicle, animal, tableware; furniture unknown, all else negative.
 
-    Merged by COCO's supercategories, for a set of a few hundred images has too little of most of the 80.
-
-    Args:
-        unknown_in_training: "ignored" or "negative": what pixels of furniture are in training.
-        masks: Whether the source has masks, with background and crowds, or sets of labels.
+    Merged by COCO's supercategories, for a set of a few hundred images has too little of most of the 80. `masks` adds
+    crowds, which are ignored; `unknown_in_training` is the `Protocol`'s.
 
     >>> coco_mini().class_names, coco_mini().unknown[0]
     (('person', 'vehicle', 'animal', 'tableware'), 'chair')

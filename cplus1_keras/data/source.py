@@ -19,8 +19,8 @@ class Source:
 
     Args:
         names: Class names: a sequence, or for masks also a dict of mask value -> name.
-        labels: Of classes (N,) ints, indices into the names; of sets (N, n) bool, which classes an image shows; of
-            masks None.
+        labels: Of classes (N,) ints, indices into the names; of sets (N, n) bool, which classes an image shows; else
+            None.
         kind: "class", "mask" or "classes".
         name: A short name for reports.
         arrays: Dict of numpy arrays of N rows, where all is in memory.
@@ -32,10 +32,9 @@ class Source:
         annotated: (N, n) bool, whether a class was looked for in an image; None: all were. Sets only.
         shape: (H, W, C) of all images, None where it differs or is not known.
         dtype: Type of the images.
-        files: One path for each image, where images are files.
-        mask_files: One path for each mask, where masks are files.
+        files, mask_files: One path for each image and mask, where they are files.
         ids: A name for each image, all different; None: its file, or the source's name and a number.
-        groups: What each image was cut from, such as its video; None: each is for itself. Splits keep a group together.
+        groups: What each image was cut from, such as its video: splits keep it together. None: each is for itself.
         mirrored: Pairs of class names that a mirrored image swaps.
 
     Raises:
@@ -158,13 +157,7 @@ class Source:
         return self.stream().map(self.decode, num_parallel_calls=tf.data.AUTOTUNE)
 
     def subset(self, indices):
-        """A source of some of the examples, with the same class names.
-
-        Args:
-            indices: Strictly ascending ints.
-
-        Raises:
-            ValueError: If indices do not ascend strictly or lie outside the source.
+        """A source of some of the examples, by strictly ascending indices, with the same class names.
 
         >>> source = Source(["cat", "dog"], [0, 1, 1], name="pets", arrays={"image": np.zeros([3, 4, 4, 1], "uint8")})
         >>> source.subset([0, 2]).describe(1)
@@ -187,14 +180,7 @@ class Source:
         return part
 
     def converted(self, size=None, channels=None):
-        """The same source with each image passed through `preprocess`: one size, one number of channels, float32.
-
-        Args:
-            size: None, an int or (height, width); not for masks.
-            channels: None, 1 or 3.
-
-        Raises:
-            ValueError: If images with masks were to be resized.
+        """The same source with each image passed through `preprocess`: one size (not for masks), one number of channels.
 
         >>> from cplus1_keras.data import sources
         >>> sources.digits().converted(32, channels=3)

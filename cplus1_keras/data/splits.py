@@ -23,8 +23,8 @@ class Split:
 
     Args:
         name: "train", "validation", "calibration" or "test": they differ in what an unknown class is.
-        source: The images.
-        protocol: The protocol.
+        source: A `Source`.
+        protocol: A `Protocol`.
 
     >>> from cplus1_keras.data import protocols, sources
     >>> test = Split("test", sources.digits(), protocols.digits())
@@ -220,11 +220,7 @@ class Splits:
 
 
 def class_labels(protocol, source):
-    """The label of each image of a source that has one class an image, (N,) int32.
-
-    Raises:
-        ValueError: If an image is of a class that has no role.
-    """
+    """The label of each image of a source with one class an image, (N,) int32; a class that has no role is a ValueError."""
     names = source.class_names
     labels = protocol.labels(names, partial=True)
     strange = sorted({names[k] for k in set(source.labels.tolist()) if labels[k] is None})

@@ -12,16 +12,7 @@ CROWD_VALUE = 255
 
 
 class Annotations:
-    """The content of a COCO json file and the folder of its images.
-
-    Args:
-        path: The json file.
-        images: The folder of the images.
-
-    Raises:
-        FileNotFoundError: If the file or the folder is missing.
-        ValueError: If the file is no COCO json, an object is of no image or category, or an image is missing.
-    """
+    """The content of a COCO json file and the folder of its images."""
 
     def __init__(self, path, images):
         self.path_of_json, self.folder = existing(path), existing(images, "folder")
@@ -51,11 +42,9 @@ class Annotations:
 
     @property
     def mask_names(self):
-        """Dict of mask value -> class name."""
         return {0: "background"} | dict(enumerate(self.class_names, 1)) | {CROWD_VALUE: CROWD}
 
     def path(self, record):
-        """Path of an image."""
         return os.path.join(self.folder, record["file_name"])
 
     def place(self, record):
@@ -63,7 +52,6 @@ class Annotations:
         return f"{self.path_of_json}, image {record['file_name']}"
 
     def objects(self, record):
-        """The objects of an image."""
         return self._objects[record["id"]]
 
     def mask(self, record):
@@ -92,7 +80,6 @@ class Annotations:
         return record["height"], record["width"]
 
     def _runs(self, item, size):
-        """pycocotools' run lengths of an object."""
         from pycocotools import mask as tool
 
         shape = item.get("segmentation")

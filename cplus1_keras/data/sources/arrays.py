@@ -18,16 +18,13 @@ def arrays(
     """A source of images in memory, with a class, a set of classes or a mask each.
 
     Args:
-        images: (N, H, W) or (N, H, W, C) array of uint8, or of another real dtype with values in 0..255; or a sequence
-            of N such images of several sizes.
+        images: (N, H, W) or (N, H, W, C), uint8 or another real dtype with values in 0..255; or a sequence of N images
+            of several sizes.
         labels: (N,) ints, or for sets (N, n) bool, a column for each class.
-        class_names: The name of label, column or mask value 0, 1, ...; or a dict of value -> name. None names each by
-            its number.
+        class_names: Names of label, column or mask value 0, 1, ...; or a dict of value -> name; None: their numbers.
         name: A short name for reports.
         masks: (N, H, W) ints, or a sequence of N masks (H, W), instead of labels.
-        annotated: (N, n) bool, whether a class was looked for, for sets; None: all were.
-        groups: What each image was cut from; see `Source`.
-        mirrored: Pairs of class names that a mirrored image swaps.
+        annotated, groups, mirrored: As in `Source`.
 
     Raises:
         ValueError: If shapes do not fit, floats lie in 0..1 or outside 0..255, or labels outside the class names. Masks
@@ -109,7 +106,7 @@ def _named(labels, class_names, name):
 
 
 def digits():
-    """The 1,797 handwritten digits of scikit-learn, 8x8 grey, classes "0" to "9"; ships with it, needs no download.
+    """The 1,797 handwritten digits of scikit-learn, 8x8 grey, classes "0" to "9"; they need no download.
 
     >>> digits().shape
     (8, 8, 1)
@@ -124,19 +121,17 @@ def digits():
 
 
 def idx(images, labels, class_names=None, name=None):
-    """A source from a pair of idx files, the format of MNIST, plain or gzip.
+    """A source from a pair of idx files, the format of MNIST, of unsigned bytes, plain or gzip.
 
     Args:
-        images: path of the images, unsigned bytes of shape (N, H, W) or (N, H, W, C).
-        labels: path of the labels, unsigned bytes of shape (N,).
-        class_names: as in `arrays`; letters of EMNIST: `dict(enumerate("abcdefghijklmnopqrstuvwxyz", 1))`.
-        name: a short name; the images' file name where None.
+        images: Path of the images, (N, H, W) or (N, H, W, C).
+        labels: Path of the labels, (N,).
+        class_names: As in `arrays`; letters of EMNIST: `dict(enumerate("abcdefghijklmnopqrstuvwxyz", 1))`.
+        name: A short name; the images' file name where None.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is damaged or no idx file, or the counts differ; the message names the file.
-
-    Example:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged or no idx file, or the counts differ; the message names the file.
 
     >>> train = idx("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")  # doctest: +SKIP
     """
@@ -178,18 +173,15 @@ def npz(path, images="images", labels="labels", class_names=None, labels_path=No
     """A source from an npz file of numpy.
 
     Args:
-        path: the npz file.
-        images: key of the images, (N, H, W) or (N, H, W, C).
-        labels: key of the labels, (N,) ints.
-        class_names: as in `arrays`.
-        labels_path: a second npz file that holds the labels, where they are apart.
-        name: a short name; the file name where None.
+        path: The npz file.
+        images, labels: Keys of the images, (N, H, W) or (N, H, W, C), and of the labels, (N,) ints.
+        class_names: As in `arrays`.
+        labels_path: A second npz file that holds the labels, where they are apart.
+        name: A short name; the file name where None.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is damaged or lacks the key; the message names the file.
-
-    Example:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged or lacks the key; the message names the file.
 
     >>> train = npz("letters.npz", "x_train", "y_train")  # doctest: +SKIP
     """

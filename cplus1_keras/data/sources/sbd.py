@@ -25,7 +25,7 @@ def convert_sbd(sbd, voc):
 
     Raises:
         FileNotFoundError: If a folder or list is missing.
-        ValueError: If a .mat file is missing or damaged; the message names it.
+        ValueError: If a .mat file is damaged; the message names it.
 
     >>> convert_sbd("SBD/dataset", "VOCdevkit/VOC2012")  # doctest: +SKIP
     (9118, 10582)
@@ -50,12 +50,7 @@ def convert_sbd(sbd, voc):
 
 
 def read_sbd(path):
-    """The class mask of one SBD file, (H, W) uint8 with VOC's values.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or holds no `GTcls.Segmentation`; the message names it.
-    """
+    """The class mask of one SBD file, (H, W) uint8 with VOC's values."""
     from scipy import io
 
     path = pathlib.Path(path)
