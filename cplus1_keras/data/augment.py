@@ -106,7 +106,7 @@ def random_crop(size=None, padding=0, max_share=1.0):
     def augment(example, seed):
         static = example["image"].shape[:2]
         height, width = fixed or (static if static.is_fully_defined() else tf.unstack(tf.shape(example["image"])[:2]))
-        example = _border(example, padding) if padding else example
+        example = _enlarge(example, [[padding, padding]] * 2, 0) if padding else example
         room = tf.maximum(tf.shape(example["image"])[:2] - [height, width], 0)
 
         def cut(number):
@@ -179,15 +179,8 @@ def pad(size, colour=MEAN_COLOUR):
 
     def augment(example, seed=None):
         shape = tf.shape(example["image"])
-        more = [[0, height - shape[0]], [0, width - shape[1]]]
-        # Padding the difference to the colour with 0 would round each pixel.
-        there = tf.pad(tf.ones(shape[:2], tf.bool), more)[..., tf.newaxis]
-        image = tf.where(there, tf.pad(example["image"], [*more, [0, 0]]), tf.constant(colour, tf.float32))
-        example = example | {"image": tf.ensure_shape(image, [height, width, len(colour)])}
-        if _has_map(example):
-            labels = tf.pad(example["labels"], more, constant_values=IGNORE)
-            example["labels"] = tf.ensure_shape(labels, [height, width])
-        return example
+        example = _enlarge(example, [[0, height - shape[0]], [0, width - shape[1]]], colour)
+        return _everywhere(example, lambda pixels: tf.ensure_shape(pixels, [height, width, *pixels.shape[2:]]))
 
     return augment
 
@@ -246,9 +239,12 @@ def _everywhere(example, change):
     return example | {key: change(example[key]) for key in maps}
 
 
-def _border(example, padding):
-    sides = [[padding, padding]] * 2
-    example = example | {"image": tf.pad(example["image"], [*sides, [0, 0]])}
+def _enlarge(example, sides, colour):
+    """The example with more pixels on its sides: of the image of one colour, of label maps IGNORE."""
+    # Padding the difference to the colour with 0 would round each pixel.
+    there = tf.pad(tf.ones(tf.shape(example["image"])[:2], tf.bool), sides)[..., tf.newaxis]
+    image = tf.where(there, tf.pad(example["image"], [*sides, [0, 0]]), tf.constant(colour, tf.float32))
+    example = example | {"image": image}
     if _has_map(example):
         example["labels"] = tf.pad(example["labels"], sides, constant_values=IGNORE)
     return example

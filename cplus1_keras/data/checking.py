@@ -79,7 +79,7 @@ def _problem(attempt):
 
 
 def sentence(error):
-    """What an error of TensorFlow says, such as `fit` raises for a damaged file, without the names of operations around it.
+    """What an error of TensorFlow says, such as `fit` raises, without the names of operations around it.
 
     >>> sentence(tf.errors.InvalidArgumentError(None, None, "{{node f}} assertion failed: [a.png is damaged.]"))
     'a.png is damaged.'

@@ -1,9 +1,11 @@
 """Cutting sources into training, validation, calibration and test splits without leaks."""
 
+import itertools
+
 import numpy as np
 
 from cplus1_keras.data.joining import join
-from cplus1_keras.data.splits import PARTS, Split, Splits, class_labels
+from cplus1_keras.data.splits import PARTS, Split, Splits
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 
 _FRACTIONS = {"mask": (0.2, 0.1, 0.0), "class": (0.2, 0.2, 0.1), "classes": (0.2, 0.2, 0.1)}
@@ -95,12 +97,10 @@ def split(
 
 def _labels(protocol, source):
     """What decides where an image may go: its label, of sets UNKNOWN where it shows an unknown, else 0."""
-    if source.kind == "class":
-        return class_labels(protocol, source)
     if source.kind == "mask":
         return np.zeros(len(source), "int32")
-    _, _, unknown = protocol.multi_hot(source.labels, source.class_names, source.annotated)
-    return np.where(unknown, UNKNOWN, 0)
+    whole = Split("test", source, protocol)
+    return whole.labels if source.kind == "class" else np.where(whole.shows_unknown, UNKNOWN, 0)
 
 
 def _joined(sources):
@@ -132,26 +132,19 @@ def _deal(count, fractions, generator):
 
 
 def _check_given(given):
-    kinds = {source.kind for source in given.values()}
-    if len(kinds) > 1:
-        raise ValueError(
-            "All sources have one kind of annotation. Received: "
-            + ", ".join(f"{name}: {source.kind}" for name, source in given.items())
-        )
-    items = list(given.items())
-    for position, (name, source) in enumerate(items):
-        for other_name, other in items[:position]:
-            shared = set(source.files) & set(other.files) or set(source.mask_files) & set(other.mask_files)
-            if source is other or shared:
-                what = f"{len(shared)} files, such as {min(shared)}," if shared else "one source"
-                raise ValueError(f"{what} in both `{other_name}` and `{name}`: test figures would be worthless.")
+    if len({source.kind for source in given.values()}) > 1:
+        kinds = ", ".join(f"{name}: {source.kind}" for name, source in given.items())
+        raise ValueError(f"All sources have one kind of annotation. Received: {kinds}")
+    for (name, source), (other_name, other) in itertools.combinations(given.items(), 2):
+        shared = set(source.files) & set(other.files) or set(source.mask_files) & set(other.mask_files)
+        if source is other or shared:
+            what = f"{len(shared)} files, such as {min(shared)}," if shared else "one source"
+            raise ValueError(f"{what} in both `{name}` and `{other_name}`: test figures would be worthless.")
 
 
 def _check_calibration_classes(names, protocol, train):
     if isinstance(names, str):
-        raise ValueError(
-            f"`calibration_classes` is a sequence of names. Received: {names!r}; did you mean ({names!r},)?"
-        )
+        raise ValueError(f"`calibration_classes` is a sequence. Received: {names!r}; did you mean ({names!r},)?")
     strangers = [item for item in names if item not in protocol.negative]
     if strangers:
         raise ValueError(
@@ -173,8 +166,7 @@ def _check_fractions(fractions):
 def _check_train(part):
     if part.source.kind == "mask":
         return
-    seen = {*part.labels.tolist()} if part.source.kind == "class" else {*np.flatnonzero((part.multi_hot == 1).any(0))}
-    names = part.protocol.class_names
-    empty = [name for index, name in enumerate(names) if index not in seen]
+    seen = part.labels if part.source.kind == "class" else np.flatnonzero((part.multi_hot == 1).any(0))
+    empty = [name for index, name in enumerate(part.protocol.class_names) if index not in seen]
     if empty:
         raise ValueError(f"No training image of known classes: {', '.join(empty[:10])}")

@@ -19,7 +19,7 @@ def require(condition, sentence, value):
 
 
 def to_labels(mask, table, where, title="protocol"):
-    """(H, W) int32 labels of a mask by a dict of value -> label; `where`, a string tensor, finds the mask for the error.
+    """(H, W) int32 labels of a mask by a dict of value -> label; errors name the mask by `where`, a string tensor.
 
     >>> to_labels(tf.constant([[0, 7]]), {0: -1, 7: 2}, "a.png").numpy()
     array([[-1,  2]], dtype=int32)

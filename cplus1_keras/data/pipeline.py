@@ -6,7 +6,7 @@ import tensorflow as tf
 from cplus1_keras.data.masks import label_weights, require
 from cplus1_keras.data.order import Order
 from cplus1_keras.data.preprocessing import preprocess, size_pair
-from cplus1_keras.data.reading import constants, ragged
+from cplus1_keras.data.reading import constants, ragged, together
 
 MEMORY = 2 * 2**30
 """Examples of a split are held in memory if they need at most so many bytes (2 GiB)."""
@@ -92,7 +92,7 @@ def training(
             batches = examples.batch(batch_size, drop_remainder=True)
     else:
         records = tf.data.Dataset.zip(tf.data.Dataset.range(first, end), order.records(split, first, _BUFFER))
-        examples = records.map(lambda number, pair: augmented(number, reader.decode(*pair)), **parallel)
+        examples = records.map(lambda number, pair: augmented(number, reader.at(*pair)), **parallel)
         batches = examples.batch(batch_size, drop_remainder=True)
     batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return batches.prefetch(tf.data.AUTOTUNE)
@@ -145,11 +145,9 @@ def evaluation(split, batch_size=1, *, image_size=None, channels=None, memory=ME
     indices = tf.data.Dataset.range(len(split))
     if reader.rows is not None:
         batches = indices.batch(batch_size).map(reader.at, num_parallel_calls=tf.data.AUTOTUNE)
-    elif reader.random_access:
-        batches = indices.map(reader.at, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     else:
-        records = tf.data.Dataset.zip(split.source.stream(), indices)
-        batches = records.map(reader.decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+        numbers = indices if reader.random_access else tf.data.Dataset.zip(indices, split.source.stream())
+        batches = numbers.map(reader.at, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     batches = batches.map(lambda example: (example["image"], _targets(example)))
     return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -175,8 +173,7 @@ class _Reader:
             return example
         example = example | {"image": preprocess(example["image"], self.size, self.channels)}
         if self.size is not None and self.split.source.kind == "mask":
-            labels = tf.image.resize(example["labels"][..., tf.newaxis], self.size, method="nearest")[..., 0]
-            example["labels"] = labels
+            example["labels"] = tf.image.resize(example["labels"][..., tf.newaxis], self.size, method="nearest")[..., 0]
         return example
 
     def checked(self, example, index):
@@ -192,21 +189,22 @@ class _Reader:
             image = require(tf.reduce_all(tf.shape(image) == self.shape), sentence, image)
         return example | {"image": tf.ensure_shape(image, self.shape)}
 
-    def decode(self, record, index):
-        """Example `index` from its record."""
-        return _float(self.checked(self.split.decode(record, index), index))
-
-    def at(self, index):
-        """Example `index`; from `rows` also the batch of several."""
+    def at(self, index, record=None):
+        """Example `index`, from its record where that is given; from `rows` also the batch of several."""
         if self.rows is not None:
-            return _float({key: tf.gather(values, index) for key, values in self.rows.items()})
-        if self.items is not None:
-            return _float({key: values(index) for key, values in self.items.items()})
-        return _float(self.checked(self.split.example(index), index))
+            example = {key: tf.gather(values, index) for key, values in self.rows.items()}
+        elif self.items is not None:
+            example = self.items(index)
+        else:
+            split = self.split
+            example = split.example(index) if record is None else split.decode(record, index)
+            example = self.checked(example, index)
+        rest = {key: tf.cast(values, tf.int32) for key, values in example.items() if key != "image"}
+        return {"image": preprocess(example["image"])} | rest
 
 
 def _held(reader, memory):
-    """(dict of tensors of N rows, None), or where sizes differ (None, dict of functions of an index), or no memory."""
+    """(dict of tensors of N rows, None), or where sizes differ (None, function of an index), or no memory."""
     split = reader.split
     if reader.as_stored and split.source.array is not None and split.source.kind != "mask":
         key = "labels" if split.source.kind == "class" else "multi_hot"
@@ -228,7 +226,7 @@ def _held(reader, memory):
     columns = {key: [part[key] for part in parts] for key in first}
     if whole:
         return constants({key: np.concatenate(values) for key, values in columns.items()}), None
-    return None, {key: ragged(values) for key, values in columns.items()}
+    return None, together({key: ragged(values) for key, values in columns.items()})
 
 
 def _small(values):
@@ -241,12 +239,6 @@ def _small(values):
 
 def _size(example):
     return sum(_small(values).nbytes for values in example.values())
-
-
-def _float(example):
-    """An example, or a batch, with its image as float32 and labels as int32."""
-    rest = {key: tf.cast(values, tf.int32) for key, values in example.items() if key != "image"}
-    return {"image": preprocess(example["image"])} | rest
 
 
 def _targets(example):

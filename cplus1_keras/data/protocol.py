@@ -217,25 +217,18 @@ class Protocol:
         return f"protocol {self.name}" if self.name else "protocol"
 
     def _roles(self, part):
-        unknown = {
-            "train": ROLES[self.unknown_in_training],
-            "validation": IGNORE,
-            "calibration": IGNORE,
-            "test": UNKNOWN,
-        }
+        unknown = dict.fromkeys(("validation", "calibration"), IGNORE) | {"train": ROLES[self.unknown_in_training]}
+        unknown["test"] = UNKNOWN
         if part not in unknown:
-            raise ValueError(f"`part` is one of {', '.join(unknown)}. Received: {part!r}")
+            raise ValueError(f"`part` is one of train, validation, calibration, test. Received: {part!r}")
         roles = {name: label for role, label in ROLES.items() for name in getattr(self, role)}
         roles |= dict.fromkeys(self.unknown, unknown[part])
         return roles | {name: label for label, (_, members) in enumerate(self.known) for name in members}
 
     def _move(self, role, names, unknown_in_training):
-        lacks = [name for name in names if name not in self.class_names]
+        lacks = ", ".join(repr(name) for name in names if name not in self.class_names)
         if lacks:
-            raise ValueError(
-                f"Known classes of the {self.title} are {', '.join(self.class_names)}; it lacks: "
-                + ", ".join(map(repr, lacks))
-            )
+            raise ValueError(f"Known classes of the {self.title} are {', '.join(self.class_names)}; it lacks: {lacks}")
         moved = tuple(member for name, members in self.known if name in names for member in members)
         kept = tuple(pair for pair in self.known if pair[0] not in names)
         changes = {"known": kept, role: getattr(self, role) + moved, "unknown_in_training": unknown_in_training}
@@ -249,16 +242,13 @@ class Protocol:
         repeated = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
         if repeated:
             raise ValueError(f"Known classes must differ. Received more than once: {', '.join(repeated)}")
-        role_of = {}
-        members = {"known": [name for _, own in self.known for name in own]}
-        for role, names in (members | {role: getattr(self, role) for role in ROLES}).items():
-            for name in names:
-                if name in role_of:
-                    raise ValueError(
-                        f"Each class has one role. Received: {name!r} in `{role_of[name]}` and in `{role}`. "
-                        "Remove one of the two."
-                    )
-                role_of[name] = role
+        found = {}
+        pairs = [("known", name) for _, members in self.known for name in members]
+        pairs += [(role, name) for role in ROLES for name in getattr(self, role)]
+        for role, name in pairs:
+            if name in found:
+                raise ValueError(f"Each class has one role. Received: {name!r} in `{found[name]}` and in `{role}`.")
+            found[name] = role
 
 
 def no_role(protocol, names):
@@ -295,6 +285,6 @@ def _missing(protocol, missing, names):
     for item in missing[:5]:
         close = difflib.get_close_matches(item, names, n=3)
         hints.append(f"{item!r}" + (f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""))
-    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    hints += [f"and {len(missing) - 5} more"] * (len(missing) > 5)
     has = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"The {protocol.title} names classes that the source lacks: {', '.join(hints)}{more}. The source has: {has}"
+    return f"The {protocol.title} names classes that the source lacks: {', '.join(hints)}. The source has: {has}"

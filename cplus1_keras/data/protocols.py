@@ -10,16 +10,13 @@ def digits():
     >>> digits().unknown
     ('8', '9')
     """
-    return _thirds("digits", tuple("0123456789"))
+    return Protocol(tuple("012345"), ("6", "7"), ("8", "9"), name="digits")
 
 
 def fashion_mnist():
-    """Fashion-MNIST by the same indices as `digits`: known 0-5, negative 6, 7, unknown 8, 9 (ours).
-
-    >>> fashion_mnist().negative
-    ('Shirt', 'Sneaker')
-    """
-    return _thirds("fashion_mnist", lists()["names"]["fashion_mnist"])
+    """Fashion-MNIST by the same indices as `digits` (ours)."""
+    names = lists()["names"]["fashion_mnist"]
+    return Protocol(names[:6], names[6:8], names[8:], name="fashion_mnist")
 
 
 def toy():
@@ -88,8 +85,7 @@ def cifar_plus(unknowns, split=0, negatives=False):
         )
     ten, hundred = lists()["names"]["cifar10"], lists()["names"]["cifar100"]
     known = [ten[index] for index in _pick("cifar_plus", split)]
-    unknown = [hundred[index] for index in lists()[f"cifar_plus_{unknowns}"][split]]
-    wider = [hundred[index] for index in lists()["cifar_plus_50"][split]]
+    unknown, wider = ([hundred[k] for k in lists()[f"cifar_plus_{number}"][split]] for number in (unknowns, 50))
     negative = [item for item in wider if item not in unknown] if negatives else ()
     name = f"cifar_plus{unknowns}_split{split}" + "_negatives" * bool(negatives)
     return Protocol(known, negative, unknown, others="ignored", name=name)
@@ -113,54 +109,31 @@ def imagenet(number):
 
 
 def imagenet_names():
-    """Dict of WordNet id -> English name for the classes of P1, P2 and P3.
-
-    >>> imagenet_names()["n02085620"]
-    'Chihuahua'
-    """
+    """Dict of WordNet id -> English name for the classes of P1, P2 and P3."""
     return dict(lists()["imagenet_names"])
 
 
 def voc():
-    """PASCAL VOC: 20 classes, value 0 background, the outline of objects (255) ignored.
-
-    >>> voc().num_classes, voc().ignored
-    (20, ('outline',))
-
-    Reference: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2015.
-    """
+    """PASCAL VOC (Everingham et al., IJCV 2015): 20 classes, value 0 background, outlines (255) ignored."""
     return _objects("voc", OUTLINE)
 
 
 def context():
-    """PASCAL Context: the 59 most frequent classes, everything else (value 0) background.
-
-    >>> context().num_classes, context().class_names[0], context().class_names[-1]
-    (59, 'aeroplane', 'wood')
-
-    Reference: Mottaghi et al., CVPR 2014; the order is that of mmsegmentation's PascalContextDataset.
-    """
+    """PASCAL Context (Mottaghi et al., CVPR 2014): the 59 most frequent classes, in mmsegmentation's order; the rest
+    (value 0) is background."""
     return _objects("context", UNLABELLED)
 
 
 def lip():
-    """Look into Person: 19 parts and garments, value 0 background; left and right limbs swap in a mirrored image.
-
-    >>> lip().class_names[13:15]
-    ('left arm', 'right arm')
-
-    Reference: Gong et al., Look into Person, CVPR 2017.
-    """
+    """Look into Person (Gong et al., CVPR 2017): 19 parts and garments, left and right ones apart; 0 is background."""
     return _objects("lip", UNLABELLED)
 
 
 def camvid():
-    """CamVid by SegNet: 11 classes of street scenes, value 11 (unlabelled) ignored. It has no background.
+    """CamVid (Brostow et al., PRL 2009) by SegNet: 11 classes of street scenes, unlabelled (11) ignored, no background.
 
     >>> camvid().num_classes, camvid().ignored
     (11, ('unlabelled',))
-
-    Reference: Brostow et al., Semantic Object Classes in Video, PRL 2009; Badrinarayanan et al., SegNet, TPAMI 2017.
     """
     return Protocol(lists()["names"]["camvid"], ignored=[UNLABELLED], name="camvid")
 
@@ -179,12 +152,10 @@ def camvid_open(unknown_in_training="ignored"):
 
 
 def coco(masks=True):
-    """COCO's 80 classes; of masks all else is background, and crowds are ignored.
+    """COCO's 80 classes (Lin et al., ECCV 2014); of masks all else is background, and crowds are ignored.
 
     >>> coco().num_classes, coco().class_names[0], coco(masks=False).negative
     (80, 'person', ())
-
-    Reference: Lin et al., Microsoft COCO, ECCV 2014.
     """
     return _objects("coco", CROWD) if masks else Protocol(lists()["names"]["coco"], name="coco")
 
@@ -205,33 +176,17 @@ def coco_mini(unknown_in_training="ignored", masks=True):
 
 
 def cityscapes():
-    """Cityscapes by label id: the 19 classes of its benchmark, all else ignored. No background.
-
-    >>> cityscapes().num_classes, cityscapes().class_names[0]
-    (19, 'road')
-
-    Reference: Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016.
-    """
+    """Cityscapes (Cordts et al., CVPR 2016) by label id: the benchmark's 19 classes, all else ignored."""
     return Protocol(lists()["cityscapes_known"], others="ignored", name="cityscapes")
 
 
 def oxford_iiit_pet():
-    """Oxford-IIIT Pet by trimap: the pet, background, its outline ignored.
-
-    >>> oxford_iiit_pet().class_names
-    ('pet',)
-
-    Reference: Parkhi et al., Cats and Dogs, CVPR 2012.
-    """
+    """Oxford-IIIT Pet (Parkhi et al., CVPR 2012) by trimap: the pet, background, its outline ignored."""
     return Protocol(["pet"], ["background"], ignored=[OUTLINE], name="oxford_iiit_pet")
 
 
 def _objects(data_set, ignored):
     return Protocol(lists()["names"][data_set], ["background"], ignored=[ignored], name=data_set)
-
-
-def _thirds(name, names):
-    return Protocol(names[:6], names[6:8], names[8:], name=name)
 
 
 def _pick(what, split):
@@ -245,9 +200,6 @@ def _one_set(data_set, split, names, negatives):
     known = _pick(data_set, split)
     rest = [item for index, item in enumerate(names) if index not in known]
     if isinstance(negatives, bool) or negatives not in range(len(rest)):
-        raise ValueError(
-            f"`negatives` is how many of the {len(rest)} other classes are negative, 0 to {len(rest) - 1}. "
-            f"Received: negatives={negatives!r}"
-        )
+        raise ValueError(f"`negatives` of {data_set} is a number, 0 to {len(rest) - 1}. Received: {negatives!r}")
     name = f"{data_set}_split{split}" + (f"_negatives{negatives}" if negatives else "")
     return Protocol([names[index] for index in known], rest[:negatives], rest[negatives:], name=name)

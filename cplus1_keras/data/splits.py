@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cplus1_keras.data.masks import require, to_labels
 from cplus1_keras.data.protocol import Protocol, no_role
+from cplus1_keras.data.reading import constants
 from cplus1_keras.data.source import Source
 from cplus1_keras.labels import NEGATIVE, UNKNOWN
 
@@ -42,22 +43,29 @@ class Split:
     @functools.cached_property
     def labels(self):
         """(N,) int32 where each image has one class, else None."""
-        return class_labels(self.protocol, self.source) if self.source.kind == "class" else None
+        if self.source.kind != "class":
+            return None
+        names, own = self.source.class_names, self.source.labels
+        labels = self.protocol.labels(names, partial=True)
+        strange = sorted({names[k] for k in set(own.tolist()) if labels[k] is None})
+        if strange:
+            raise ValueError(no_role(self.protocol, strange))
+        return np.array([0 if label is None else label for label in labels], "int32")[own]
 
     @property
     def multi_hot(self):
         """(N, C) int32 where each image has a set of classes, else None."""
-        return None if self._sets is None else self._sets[0]
+        return self._shown[0]
 
     @property
     def shows_known(self):
         """(N,) bool, whether an image shows a known class; None of masks, which are not in memory."""
-        return self._shown(0)
+        return self._shown[1]
 
     @property
     def shows_unknown(self):
         """(N,) bool, whether an image shows an unknown class; None of masks, which are not in memory."""
-        return self._shown(1)
+        return self._shown[2]
 
     @property
     def groups(self):
@@ -104,7 +112,7 @@ class Split:
 
     def example(self, index):
         """Example `index`, a scalar int64 tensor, also in a graph; only where the source has random access."""
-        return self.label(self.source.read(index), index)
+        return self._label(self.source.read(index), index)
 
     def dataset(self):
         """`tf.data.Dataset` of all examples, one by one, in order."""
@@ -113,57 +121,43 @@ class Split:
 
     def decode(self, record, index):
         """The example of a record of `source.stream`, which is number `index` of this split."""
-        return self.label(self.source.decode(record), index)
+        return self._label(self.source.decode(record), index)
 
-    def label(self, example, index):
-        """The example that a source's example `index` is in this split."""
+    def _label(self, example, index):
         image = example["image"]
-        if self.source.kind == "mask":
-            mask = tf.squeeze(example["mask"], -1) if example["mask"].shape.rank == 3 else example["mask"]
-            mask = self._fitting(image, mask, index)
-            labels = to_labels(mask, self.table, self.where(index), self.protocol.title)
-            return {"image": image, "labels": tf.ensure_shape(labels, [None, None])}
-        key = "labels" if self.source.kind == "class" else "multi_hot"
-        return {"image": image, key: tf.gather(self._constants[key], index)}
+        if self.source.kind != "mask":
+            return {"image": image} | {key: tf.gather(values, index) for key, values in self._constants.items()}
+        mask = tf.squeeze(example["mask"], -1) if example["mask"].shape.rank == 3 else example["mask"]
+        size, own = tf.shape(image)[:2], tf.shape(mask)
+
+        def sentence():
+            sizes = "image {} x {}, mask {} x {} (width x height) for "
+            text = tf.strings.format(sizes, (size[1], size[0], own[1], own[0]))
+            advice = ". Resize the mask to the image, by nearest neighbour, or the image to the mask."
+            return tf.strings.join(["A mask has the size of its image. Received: ", text, self.where(index), advice])
+
+        mask = require(tf.reduce_all(size == own), sentence, mask)
+        labels = to_labels(mask, self.table, self.where(index), self.protocol.title)
+        return {"image": image, "labels": tf.ensure_shape(labels, [None, None])}
 
     def where(self, index):
         """`describe(index)` for a tensor, a string tensor."""
         return tf.gather(self._places, index)
 
-    def _fitting(self, image, mask, index):
-        size, own = tf.shape(image)[:2], tf.shape(mask)
-
-        def sentence():
-            text = tf.strings.format(
-                "image {} x {}, mask {} x {} (width x height) for ", (size[1], size[0], own[1], own[0])
-            )
-            advice = ". Resize the mask to the image, by nearest neighbour, or the image to the mask."
-            return tf.strings.join(["A mask has the size of its image. Received: ", text, self.where(index), advice])
-
-        return require(tf.reduce_all(size == own), sentence, mask)
-
-    def _shown(self, which):
-        if self.source.kind == "class":
-            return (self.labels >= 0, self.labels == UNKNOWN)[which]
-        return None if self._sets is None else self._sets[1 + which]
-
     @functools.cached_property
-    def _sets(self):
-        source = self.source
-        if source.kind == "classes":
-            return self.protocol.multi_hot(source.labels, source.class_names, source.annotated)
-        return None
+    def _shown(self):
+        if self.source.kind == "classes":
+            return self.protocol.multi_hot(self.source.labels, self.source.class_names, self.source.annotated)
+        return (None, None, None) if self.labels is None else (None, self.labels >= 0, self.labels == UNKNOWN)
 
     @functools.cached_property
     def _places(self):
-        with tf.init_scope(), tf.device("CPU:0"):
-            return tf.constant([self.describe(index) for index in range(len(self))] or [""])
+        return constants({"places": [self.describe(index) for index in range(len(self))] or [""]})["places"]
 
     @functools.cached_property
     def _constants(self):
         key = "labels" if self.source.kind == "class" else "multi_hot"
-        with tf.init_scope(), tf.device("CPU:0"):
-            return {key: tf.constant(getattr(self, key))}
+        return constants({key: getattr(self, key)})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -217,13 +211,3 @@ class Splits:
             lines.append(f"{part.name:12}{counts[0]:9,}{counts[1]:10,}{counts[2]:9,}{len(part):9,}")
         dropped = f"; {self.dropped:,} images in no split" if self.dropped else ""
         return "\n".join([*lines, f"{self.num_classes} known classes{dropped}"])
-
-
-def class_labels(protocol, source):
-    """The label of each image of a source with one class an image, (N,) int32; a class that has no role is a ValueError."""
-    names = source.class_names
-    labels = protocol.labels(names, partial=True)
-    strange = sorted({names[k] for k in set(source.labels.tolist()) if labels[k] is None})
-    if strange:
-        raise ValueError(no_role(protocol, strange))
-    return np.array([0 if label is None else label for label in labels], "int32")[source.labels]

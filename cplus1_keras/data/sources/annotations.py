@@ -85,27 +85,29 @@ class Annotations:
         shape = item.get("segmentation")
         try:
             if isinstance(shape, dict):
+                counts = shape["counts"]
                 if tuple(shape["size"]) != size:
                     raise ValueError(f"its run lengths are of an image {shape['size']}, this one is {list(size)}")
-                if isinstance(shape["counts"], list) and (
-                    sum(shape["counts"]) != size[0] * size[1] or min(shape["counts"]) < 0
-                ):
-                    raise ValueError(f"its run lengths add up to {sum(shape['counts'])}, not to {size[0]} x {size[1]}")
-                return tool.frPyObjects(shape, *size) if isinstance(shape["counts"], list) else shape
+                if not isinstance(counts, list):
+                    return shape
+                if sum(counts) != size[0] * size[1] or min(counts) < 0:
+                    raise ValueError(f"its run lengths add up to {sum(counts)}, not to {size[0]} x {size[1]}")
+                return tool.frPyObjects(shape, *size)
             polygons = [polygon for polygon in shape if len(polygon) >= 6]
             if not polygons:
                 return tool.encode(np.zeros(size, "uint8", order="F"))
             return tool.merge(tool.frPyObjects(polygons, *size))
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"{self.path_of_json}: object {item.get('id')} has no valid segmentation: {error}"
-            ) from error
+            title = f"{self.path_of_json}: object {item.get('id')}"
+            raise ValueError(f"{title} has no valid segmentation: {error}") from error
 
     def _check(self, item):
         title = f"{self.path_of_json}: object {item.get('id') if isinstance(item, dict) else item!r}"
         if not isinstance(item, dict) or "image_id" not in item or "category_id" not in item:
             raise ValueError(f"{title} needs `image_id` and `category_id`.")
-        if item["image_id"] not in self._objects:
-            raise ValueError(f"{title} is in image {item['image_id']}, which the file does not list.")
-        if item["category_id"] not in self.values:
-            raise ValueError(f"{title} has category {item['category_id']}, which the file does not list.")
+        for key, there, what in (
+            ("image_id", self._objects, "is in image"),
+            ("category_id", self.values, "has category"),
+        ):
+            if item[key] not in there:
+                raise ValueError(f"{title} {what} {item[key]}, which the file does not list.")

@@ -8,7 +8,15 @@ import numpy as np
 import tensorflow as tf  # noqa: F401  (the example of csv_protocol)
 
 from cplus1_keras.data.protocol import Protocol
-from cplus1_keras.data.reading import IMAGE_ENDINGS, MASK_ENDINGS, OTHER_ENDINGS, existing, image_reader, mask_reader
+from cplus1_keras.data.reading import (
+    IMAGE_ENDINGS,
+    MASK_ENDINGS,
+    OTHER_ENDINGS,
+    existing,
+    image_reader,
+    mask_reader,
+    together,
+)
 from cplus1_keras.data.source import Source
 from cplus1_keras.labels import NEGATIVE, UNKNOWN
 
@@ -51,8 +59,11 @@ def folder(
     ('cat', 'dog')
     """
     path = existing(path, "folder")
+    given = {"channels": channels, "name": name or path.name, "mirrored": mirrored}
     if masks is not None:
-        return _pairs(path, pathlib.Path(masks), names, channels, (image_suffix, mask_suffix), name, group, mirrored)
+        stems, files, masks = _pairs(path, pathlib.Path(masks), image_suffix, mask_suffix, group)
+        given |= {"masks": masks, "ids": stems, "groups": None if group is None else [group(stem) for stem in stems]}
+        return of_files(files, {value: str(value) for value in range(256)} if names is None else names, **given)
     class_names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not class_names:
         raise ValueError(f"{path} needs one folder for each class, with the images in it. It has no folders.")
@@ -60,15 +71,11 @@ def folder(
     for label, class_name in enumerate(class_names):
         own = sorted(_files(path / class_name, _ENDINGS))
         if not own:
-            raise ValueError(
-                f"{path / class_name} has no image ({', '.join(_ENDINGS)}). Add some or remove the folder."
-            )
+            raise ValueError(f"{path / class_name} has no image ({', '.join(_ENDINGS)}). Add some or remove it.")
         files += own
         labels += [label] * len(own)
     groups = None if group is None else [group(os.path.splitext(os.path.relpath(file, path))[0]) for file in files]
-    return of_files(
-        files, class_names, labels, channels=channels, name=name or path.name, groups=groups, mirrored=mirrored
-    )
+    return of_files(files, class_names, labels, groups=groups, **given)
 
 
 def csv(path, root=None, class_names=None, channels=3, name=None):
@@ -97,19 +104,17 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
     if not rows:
         raise ValueError(f"{path} is empty: it needs lines `path,label`.")
     labels = np.array([_label(row, f"{path}, line {number}") for number, row in rows], "int64")
-    files = _listed(path, root, [row[0] for _, row in rows])
+    files = _listed(path, root, rows)
     class_names = list(range(labels.max() + 1) if class_names is None else class_names)
-    count = len(class_names)
-    if labels.max() >= count:
-        raise ValueError(
-            f"{path}: label {labels.max()} of {files[labels.argmax()]} has no name, there are {count} names."
-        )
+    count, most = len(class_names), labels.max()
+    if most >= count:
+        raise ValueError(f"{path}: label {most} of {files[labels.argmax()]} has no name, there are {count} names.")
     labels = np.where(labels == NEGATIVE, count, np.where(labels == UNKNOWN, count + 1, labels))
     return of_files(files, [*class_names, "negative", "unknown"], labels, channels=channels, name=name or path.stem)
 
 
 def csv_protocol(*sources):
-    """The protocol of sources that `csv` made, of the same classes: "negative" and "unknown" are that, all others known.
+    """The protocol of sources that `csv` made, of the same classes: "negative", "unknown" and the known.
 
     >>> listed = Source(["0", "negative", "unknown"], [0, 1], name="list", read=tf.identity)
     >>> csv_protocol(listed).negative
@@ -117,10 +122,10 @@ def csv_protocol(*sources):
     """
     names = {source.class_names for source in sources}
     if len(names) != 1 or next(iter(names))[-2:] != ("negative", "unknown"):
+        came = "; ".join(f"{source.name}: {len(source.class_names)} classes" for source in sources)
         raise ValueError(
             'Needs sources made by `csv`, with the same classes, the last two "negative" and "unknown". Received: '
-            + "; ".join(f"{source.name}: {len(source.class_names)} classes" for source in sources)
-            + ". Give `class_names` to each `csv` where a file lacks some class."
+            f"{came}. Give `class_names` to each `csv` where a file lacks some class."
         )
     return Protocol(next(iter(names))[:-2], ("negative",), ("unknown",), name=sources[0].name)
 
@@ -156,10 +161,9 @@ def csv_labels(path, root=None, class_names=None, separator=";", channels=3, nam
         sets = [{item.strip() for item in row[1].split(separator)} - {""} for _, row in rows]
         class_names = sorted(set().union(*sets)) if class_names is None else list(class_names)
         for (number, _), own in zip(rows, sets, strict=True):
-            if own - set(class_names):
-                raise ValueError(
-                    f"{path}, line {number}: {', '.join(sorted(own - set(class_names)))} is in no class name."
-                )
+            strange = ", ".join(sorted(own - set(class_names)))
+            if strange:
+                raise ValueError(f"{path}, line {number}: {strange} is in no class name.")
         present = np.array([[item in own for item in class_names] for own in sets], bool).reshape(len(rows), -1)
     else:
         class_names = [item.strip() for item in head[1:]]
@@ -168,25 +172,21 @@ def csv_labels(path, root=None, class_names=None, separator=";", channels=3, nam
             if bad.any():
                 raise ValueError(f"{path}, line {number}: a cell is 1, 0 or empty. Received: {','.join(row)!r}")
         present, annotated = cells == "1", cells != ""
-    files = _listed(path, root, [row[0] for _, row in rows])
-    given = {"kind": "classes", "annotated": annotated, "channels": channels}
-    return of_files(files, class_names, present, **given, name=name or path.stem)
+    given = {"kind": "classes", "annotated": annotated, "channels": channels, "name": name or path.stem}
+    return of_files(_listed(path, root, rows), class_names, present, **given)
 
 
 def of_files(files, names, labels=None, *, masks=None, channels=3, **fields):
     """A source from lists of image files and, with masks, of mask files; `fields` are those of `Source`."""
-    image = image_reader(files, channels)
-    shape = (None, None, channels)
-    if masks is None:
-        read = lambda index: {"image": image(index)}  # noqa: E731
-        return Source(names, labels, read=read, shape=shape, files=files, **fields)
-    mask = mask_reader(masks)
-    read = lambda index: {"image": image(index), "mask": mask(index)}  # noqa: E731
-    return Source(names, kind="mask", read=read, shape=shape, files=files, mask_files=masks, **fields)
+    readers = {"image": image_reader(files, channels)}
+    if masks is not None:
+        readers["mask"] = mask_reader(masks)
+        fields |= {"kind": "mask", "mask_files": masks}
+    return Source(names, labels, read=together(readers), shape=(None, None, channels), files=files, **fields)
 
 
 def listed(names, images, masks, name, classes, mirrored=()):
-    """A source from names of files without ending, the folder of the jpg images and that of the png masks, or those of each."""
+    """A source from names without ending, the folder of the jpg images and that of the png masks, or one for each."""
     folders = masks if isinstance(masks, list) else [masks] * len(names)
     image_files = [os.path.join(images, item + ".jpg") for item in names]
     mask_files = [os.path.join(where, item + ".png") for where, item in zip(folders, names, strict=True)]
@@ -203,42 +203,28 @@ def listed(names, images, masks, name, classes, mirrored=()):
 
 def lines(path):
     """The lines of a list file, stripped, without empty ones."""
-    path = existing(path, "file")
-    found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    found = [line.strip() for line in existing(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     if not found or len(set(found)) != len(found):
-        raise ValueError(
-            f"{path} needs one name a line, each once. Received: {len(found)} lines, {len(set(found))} names"
-        )
+        came = f"{len(found)} lines, {len(set(found))} names"
+        raise ValueError(f"{path} needs one name a line, each once. Received: {came}")
     return found
 
 
-def _pairs(images, masks, names, channels, suffixes, name, group, mirrored):
-    image_of, mask_of = _by_stem(images, suffixes[0], _ENDINGS), _by_stem(masks, suffixes[1], MASK_ENDINGS)
+def _pairs(images, masks, image_suffix, mask_suffix, group):
+    """What the names have in common, the image files and the mask files."""
+    image_of, mask_of = _by_stem(images, image_suffix, _ENDINGS), _by_stem(masks, mask_suffix, MASK_ENDINGS)
     if not image_of:
-        raise ValueError(f"{images} has no images that end in {suffixes[0] or 'any name'} + {_ENDINGS}.")
-    without = sorted(set(image_of) - set(mask_of))
-    if without:
-        raise ValueError(
-            f"{len(without)} of {len(image_of)} images in {images} have no mask, such as {image_of[without[0]]}: needs "
-            f"{masks / (without[0] + suffixes[1] + MASK_ENDINGS[0])}. Add the masks, or remove the images."
-        )
-    alone = sorted(set(mask_of) - set(image_of))
-    if alone and images != masks:
-        raise ValueError(
-            f"{len(alone)} of {len(mask_of)} masks in {masks} have no image, such as {mask_of[alone[0]]}: needs "
-            f"{images / (alone[0] + suffixes[0])} ({', '.join(_ENDINGS)}). Add the images, or remove the masks."
-        )
+        raise ValueError(f"{images} has no images that end in {image_suffix or 'any name'} + {_ENDINGS}.")
+    sides = ("image", images, image_of, image_suffix), ("mask", masks, mask_of, mask_suffix)
+    for (what, where, own, _), (other, needed, others, suffix) in (sides, sides[::-1])[: 1 + (images != masks)]:
+        alone = sorted(set(own) - set(others))
+        if alone:
+            raise ValueError(
+                f"{len(alone)} of {len(own)} {what}s in {where} have no {other}, such as {own[alone[0]]}: needs "
+                f"{needed / (alone[0] + suffix)} with an ending. Add the {other}s, or remove the {what}s."
+            )
     stems = sorted(image_of, key=lambda stem: (group(stem), stem) if group else stem)
-    return of_files(
-        [image_of[stem] for stem in stems],
-        {value: str(value) for value in range(256)} if names is None else names,
-        masks=[mask_of[stem] for stem in stems],
-        channels=channels,
-        name=name or images.name,
-        ids=stems,
-        groups=None if group is None else [group(stem) for stem in stems],
-        mirrored=mirrored,
-    )
+    return stems, [image_of[stem] for stem in stems], [mask_of[stem] for stem in stems]
 
 
 def _files(path, endings):
@@ -252,11 +238,9 @@ def _by_stem(path, suffix, endings):
     result = {}
     for file in _files(path, endings):
         stem = os.path.splitext(file)[0]
-        if stem.endswith(suffix):
-            key = os.path.relpath(stem.removesuffix(suffix), path)
-            if key in result:
-                raise ValueError(f"Two files of one name: {result[key]} and {file}")
-            result[key] = file
+        key = os.path.relpath(stem.removesuffix(suffix), path)
+        if stem.endswith(suffix) and result.setdefault(key, file) != file:
+            raise ValueError(f"Two files of one name: {result[key]} and {file}")
     return result
 
 
@@ -265,13 +249,13 @@ def _rows(path):
         yield from enumerate(csv_format.reader(text), 1)
 
 
-def _listed(path, root, names):
+def _listed(path, root, rows):
     root = path.parent if root is None else root
-    files = [os.path.join(root, item.strip()) for item in names]
+    files = [os.path.join(root, row[0].strip()) for _, row in rows]
     for index in np.unique(np.linspace(0, len(files) - 1, _CHECKED_AHEAD).astype(int)):
         if not os.path.isfile(files[index]):
             raise FileNotFoundError(
-                f"{path} lists {files[index]}, which does not exist. Its paths are relative to `root`, here {root}."
+                f"{path} lists {files[index]}, which is absent. Paths are relative to `root`, {root}."
             )
     return files
 

