@@ -17,21 +17,24 @@ The SavedModel takes `images`, raw pixels 0..255. It answers with
 and the second signature of images and label sets gives `features`.
 """
 
+import argparse
 import sys
 
-from absl import app, flags, logging
+from absl import logging
+
+from cplus1_keras import serving
 
 
-def main(argv):
-    """Export the run that the command line names."""
-    if len(argv) != 2:
-        raise app.UsageError("Name one run: python -m cplus1_keras.export RUN [--output DIR]")
+def main(arguments=None):
+    """Export the run that the command line names; also `cplus1-export`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", help="directory that train.py wrote")
+    parser.add_argument("--output", help="folder to write, which must not exist yet (default: RUN/saved_model/VERSION)")
+    given = parser.parse_args(arguments)
     logging.set_verbosity(logging.WARNING)
-    from cplus1_keras import serving  # after the flags are read, so that --help does not wait for TensorFlow
-
-    path = flags.FLAGS.output or serving.next_version(argv[1])
+    path = given.output or serving.next_version(given.run)
     try:
-        predictor = serving.load(argv[1])
+        predictor = serving.load(given.run)
         predictor.export(path)
     except (OSError, ValueError) as error:
         sys.exit(f"Not exported. {error}")
@@ -40,11 +43,5 @@ def main(argv):
     print(f"Look at it with: saved_model_cli show --dir {path} --all")
 
 
-def console():
-    """The command `cplus1-export`."""
-    flags.DEFINE_string("output", None, "Folder to write; it must not exist yet. Default: RUN/saved_model/VERSION.")
-    app.run(main)
-
-
 if __name__ == "__main__":
-    console()
+    main()

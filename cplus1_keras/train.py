@@ -11,30 +11,37 @@ oscr.png, config.json and TensorBoard logs; of images also predictions.csv and a
 pictures/.
 """
 
+import argparse
 import os
 import signal
 import sys
 
-from absl import app, flags, logging
+import tensorflow as tf
+from absl import logging
+
+from cplus1_keras import configs, dry_run, run
 
 
-def main(argv):
-    """Run what the flags say."""
-    given = flags.FLAGS
-    if len(argv) > 1:
-        raise app.UsageError(f"train.py takes flags only. Received: {' '.join(argv[1:])}. Did you mean --config?")
+def main(arguments=None):
+    """Do what the command line says; `cplus1-train`, and `python train.py` in a checkout."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="digits", help="short name of a config that ships, or a dotted name")
+    parser.add_argument("--workdir", default="runs", help="folder of runs; a run never overwrites another")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; may be repeated")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped")
+    parser.add_argument("--dry-run", action="store_true", help="check all, train a few steps, say what a run will take")
+    parser.add_argument("--deterministic", action="store_true", help="runs equal to the bit on one machine, at a price")
+    parser.add_argument("--list", action="store_true", help="list the configs that ship and what each needs")
+    parser.add_argument("others", nargs="*", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.others:
+        parser.error(f"takes options only. Received: {' '.join(given.others)}. Did you mean --config?")
     logging.set_verbosity(logging.WARNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if given.list:
-        from cplus1_keras.configs import listing
-
-        print(listing())
-        return
-    import tensorflow as tf  # after the flags are read, so that --help does not wait for TensorFlow
-
-    from cplus1_keras import configs, dry_run, run
-
     sys.path.insert(0, os.getcwd())  # where a config of one's own lies
+    if given.list:
+        print(configs.listing())
+        return
     if given.deterministic:
         tf.config.experimental.enable_op_determinism()
     try:
@@ -55,20 +62,5 @@ def main(argv):
         sys.exit("\n".join([f"train.py: {text}", *getattr(error, "__notes__", [])]))
 
 
-def console():
-    """The command `cplus1-train`, and `python train.py` in a checkout."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow tells of each GPU that is not there
-    flags.DEFINE_string("config", "digits", "Short name of a config that ships (--list), or a dotted name.")
-    flags.DEFINE_string("workdir", "runs", "Folder of runs. A run never overwrites another.")
-    flags.DEFINE_multi_string(
-        "set", [], "name=value: an argument of the config, or a field of its Experiment. May be repeated."
-    )
-    flags.DEFINE_string("resume", None, "Directory of a run that was stopped, to go on with.")
-    flags.DEFINE_bool("dry_run", False, "Check everything, train a few steps, say what the run will take; and stop.")
-    flags.DEFINE_bool("deterministic", False, "Equal runs to the bit on one machine; may cost time.")
-    flags.DEFINE_bool("list", False, "List the configs that ship, with what each needs, and stop.")
-    app.run(main)
-
-
 if __name__ == "__main__":
-    console()
+    main()
