@@ -5,12 +5,9 @@ import io
 import keras
 import numpy as np
 import pytest
-<<<<<<< HEAD
+import tensorflow as tf
 from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-=======
-import tensorflow as tf
->>>>>>> core
 
 from cplus1_keras import OpenSetModel, heads, layers, losses, plots
 from cplus1_keras.callbacks import Pictures, StopOnNaN, TermGradients, Validation
@@ -44,7 +41,13 @@ def test_stops_at_the_step_and_keeps_the_checkpoint(tmp_path):
     assert all(np.isfinite(weight).all() for weight in kept.get_weights())
 
 
-<<<<<<< HEAD
+def test_a_label_that_is_no_class_of_the_head_stops_training():
+    """In a data set; of an array `fit` names it before."""
+    data = tf.data.Dataset.from_tensors((np.ones((4, 4)), np.array([0, 1, 2, 3])))
+    with pytest.raises(FloatingPointError, match="epoch 1 at batch 1"):
+        model().fit(data, shuffle=False, callbacks=[StopOnNaN()], verbose=0)
+
+
 def test_a_label_that_is_no_class_of_the_head_is_named():
     with pytest.raises(ValueError, match=r"known classes 0..2.*Received also: \[3\]"):
         model().fit(np.ones((4, 4)), np.array([0, 1, 2, 3]), callbacks=[StopOnNaN()], verbose=0)
@@ -87,10 +90,3 @@ def test_pictures_are_on_tensorboards_page(tmp_path):
     assert [event.step for event in events.Tensors("some/0")] == [0, 1]
     width, height, png = events.Tensors("some/0")[0].tensor_proto.string_val
     assert imread(io.BytesIO(png)).shape[:2] == (int(height), int(width)) == (120, 240)
-=======
-def test_a_label_that_is_no_class_of_the_head_stops_training():
-    """In a data set; of an array `fit` names it before."""
-    data = tf.data.Dataset.from_tensors((np.ones((4, 4)), np.array([0, 1, 2, 3])))
-    with pytest.raises(FloatingPointError, match="epoch 1 at batch 1"):
-        model().fit(data, shuffle=False, callbacks=[StopOnNaN()], verbose=0)
->>>>>>> core
