@@ -10,23 +10,9 @@ Reference: open-mmlab/mmsegmentation, mmseg/datasets/transforms; the photometric
 
 import tensorflow as tf
 
-from cplus1_keras.data.colour import photometric, tone
+from cplus1_keras.data.colour import photometric, tone  # noqa: F401  (tone is one of these functions)
 from cplus1_keras.labels import IGNORE, NEGATIVE
 from cplus1_keras.layers.resizing import scaled_size, size_pair
-
-__all__ = [
-    "chain",
-    "flip",
-    "from_layer",
-    "pad",
-    "photometric",
-    "random_crop",
-    "random_flip",
-    "random_scale",
-    "resize",
-    "standard",
-    "tone",
-]
 
 MEAN_COLOUR = (123.675, 116.28, 103.53)
 """ImageNet's mean, in 0..255: what an image is padded with, 0 after the usual normalisation."""
@@ -45,12 +31,8 @@ def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None
         max_share: As `random_crop` has it.
         mirror: `split.mirror` where left and right are classes of their own.
 
-    Returns:
-        `augment(example, seed)`, giving an image (height, width, 3) and labels (height, width).
-
-    >>> example = standard(8)({"image": tf.zeros([6, 20, 3]), "labels": tf.zeros([6, 20], tf.int32)}, seed=[0, 1])
-    >>> example["image"].shape, example["labels"].shape
-    (TensorShape([8, 8, 3]), TensorShape([8, 8]))
+    >>> standard(8)({"image": tf.zeros([6, 20, 3]), "labels": tf.zeros([6, 20], tf.int32)}, seed=[0, 1])["labels"].shape
+    TensorShape([8, 8])
     """
     return chain(
         random_scale(*ratio, base=base, keep_ratio=keep_ratio),
@@ -69,9 +51,6 @@ def random_scale(low=0.5, high=2.0, base=None, keep_ratio=True):
         high: Largest factor.
         base: None, or (long, short): the factor then applies to the largest size within long x short, either way up.
         keep_ratio: False stretches every image to `base`, then (height, width), before the factor applies.
-
-    Returns:
-        `augment(example, seed)`.
 
     Raises:
         ValueError: If there is no such range or base.
@@ -100,9 +79,6 @@ def random_crop(size=None, padding=0, max_share=1.0):
         padding: Pixels that are added on each side first, int >= 0; labels there are ignored.
         max_share: Below 1, a window is drawn again, up to 10 times, while one label has at least this share of the
             annotated pixels; in (0, 1]. For label maps.
-
-    Returns:
-        `augment(example, seed)`.
 
     Raises:
         ValueError: If there is no such size, padding or share.
@@ -151,9 +127,6 @@ def random_flip(mirror=None):
     Args:
         mirror: `split.mirror`: the known class that each known class becomes, for classes that say left or right.
 
-    Returns:
-        `augment(example, seed)`.
-
     >>> random_flip((1, 0))({"image": tf.zeros([2, 3, 3]), "labels": tf.constant(1)}, seed=[0, 1])["image"].shape
     TensorShape([2, 3, 3])
     """
@@ -188,9 +161,6 @@ def pad(size, colour=MEAN_COLOUR):
     Args:
         size: int or (height, width), at least that of the image.
         colour: A value in 0..255 for each channel.
-
-    Returns:
-        `augment(example, seed)`.
 
     >>> pad(2)({"image": tf.zeros([1, 2, 3]), "labels": tf.zeros([1, 2], tf.int32)})["labels"].numpy()
     array([[   0,    0],
@@ -233,9 +203,6 @@ def from_layer(layer):
 
     Args:
         layer: A Keras layer, called with `training=True`, that keeps the image's shape.
-
-    Returns:
-        `augment(example, seed)`.
 
     >>> import keras
     >>> from_layer(keras.layers.RandomFlip())({"image": tf.ones([8, 8, 3])}, seed=[0, 1])["image"].shape

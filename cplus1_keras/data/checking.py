@@ -80,13 +80,7 @@ def _problem(attempt):
 
 
 def sentence(error):
-    """What an error of TensorFlow says, without the names of operations around it.
-
-    Args:
-        error: An exception, such as `fit` raises where a file is damaged.
-
-    Returns:
-        One sentence or a few.
+    """What an error of TensorFlow says, such as `fit` raises for a damaged file, without the operations around it.
 
     >>> sentence(tf.errors.InvalidArgumentError(None, None, "{{node f}} assertion failed: [a.png is damaged.]"))
     'a.png is damaged.'

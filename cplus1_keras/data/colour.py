@@ -14,9 +14,6 @@ def photometric(brightness=32.0, contrast=0.5, saturation=0.5, hue=18.0):
         saturation: s is uniform in [1 - saturation, 1 + saturation].
         hue: h is uniform in [-hue, hue], in units of 2 degrees.
 
-    Returns:
-        `augment(example, seed)`.
-
     >>> photometric()({"image": tf.ones([2, 3, 3])}, seed=[0, 1])["image"].shape
     TensorShape([2, 3, 3])
     """
@@ -43,9 +40,6 @@ def tone(brightness=0.2, contrast=0.2):
     Args:
         brightness: b is uniform in [-brightness, brightness]; in [0, 1].
         contrast: c is uniform in [1 - contrast, 1 + contrast]; in [0, 1].
-
-    Returns:
-        `augment(example, seed)`.
 
     Raises:
         ValueError: If a value lies outside [0, 1].

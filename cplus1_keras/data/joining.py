@@ -9,14 +9,11 @@ from cplus1_keras.data.source import Source
 
 
 def combine(*sources, name=None):
-    """One source from sources of different classes, such as digits and letters; its classes are all of theirs.
+    """One source from sources of different classes, such as digits and letters: all examples and classes, in order.
 
     Args:
         sources: Sources whose class names have nothing in common, of one number of channels.
         name: A short name; the sources' names joined by + where None.
-
-    Returns:
-        A source that holds the examples of the first, then those of the second, and so on.
 
     Raises:
         ValueError: If a class name occurs in two sources, sources are masks, or grey meets colour.
@@ -37,14 +34,7 @@ def combine(*sources, name=None):
 
 
 def concatenate(*sources, name=None):
-    """One source from sources of the same classes, such as the two halves of a data set.
-
-    Args:
-        sources: Sources with equal names of classes, of one number of channels.
-        name: A short name; the sources' names joined by + where None.
-
-    Raises:
-        ValueError: If class names differ, or grey meets colour.
+    """One source from sources of the same classes, such as the two halves of a data set; otherwise as `combine`.
 
     >>> half = Source(["cat", "dog"], [0, 1], name="half", arrays={"image": np.zeros([2, 4, 4, 1], "uint8")})
     >>> len(concatenate(half, half))

@@ -9,16 +9,7 @@ _OUTSIDE = np.iinfo("int32").min
 
 
 def require(condition, sentence, value):
-    """A tensor, or an error that says a sentence.
-
-    Args:
-        condition: Scalar bool tensor.
-        sentence: Function of no argument that gives the text, a string tensor; called only where `condition` fails.
-        value: The tensor.
-
-    Raises:
-        tf.errors.InvalidArgumentError: Where `condition` is false, when the tensor is computed.
-    """
+    """`value`, or where `condition` fails an InvalidArgumentError with the text of the function `sentence`."""
 
     def fail():
         with tf.control_dependencies([tf.debugging.Assert(condition, [sentence()])]):

@@ -16,14 +16,6 @@ class Order:
     With `fraction`, an exact p / q, image n is a negative where floor((n + 1) p / q) exceeds floor(n p / q): among any
     m images that follow each other, m p / q are negatives, to within 1. Knowns and negatives each have passes of their
     own.
-
-    Args:
-        split: A `Split`.
-        fraction: Negatives as a part of all images, in [0, 1); None mixes the split as it is. Of images with one class.
-        seed: int >= 0.
-
-    Raises:
-        ValueError: If the split has no image, unknown ones, or no negatives to draw.
     """
 
     def __init__(self, split, fraction=None, seed=0):

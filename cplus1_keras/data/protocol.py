@@ -84,9 +84,6 @@ class Protocol:
         Returns:
             Tuple of int, or None for a name whose occurrence is an error.
 
-        Raises:
-            ValueError: If the source lacks a class of the protocol.
-
         >>> Protocol(["a"], unknown=["b"], unknown_in_training="negative").labels(["a", "b", "c"], "train")
         (0, -1, None)
         """
@@ -97,14 +94,7 @@ class Protocol:
         return tuple(roles.get(name, ROLES.get(self.others)) for name in names)
 
     def table(self, names, part="test"):
-        """The label of each mask value.
-
-        Args:
-            names: Dict of value -> class name, as a source has it.
-            part: As for `labels`.
-
-        Returns:
-            Dict of value -> label; values without a role are absent, for they are an error.
+        """Dict of mask value -> label, of the values that have a role; `names` is a dict of value -> class name.
 
         >>> Protocol(["road"], negative=["tree"]).table({3: "road", 5: "tree"})
         {3: 0, 5: -1}
@@ -116,16 +106,12 @@ class Protocol:
         """Which known classes each image shows, and whether it shows any known or unknown class.
 
         Args:
-            present: (N, n) bool, whether image i shows class `names[k]`.
+            present: (N, n) bool, whether image i shows class `names[k]`; one without a role is an error.
             names: The source's class names.
             annotated: (N, n) bool, whether it was looked for; None: all were.
 
         Returns:
-            (N, C) int32 of 1 present, 0 absent, -100 not annotated; (N,) bool shows a known class; (N,) bool shows an
-            unknown one.
-
-        Raises:
-            ValueError: If an image shows a class that has no role, or the source lacks a class of the protocol.
+            (N, C) int32 of 1 present, 0 absent, -100 not annotated; (N,) bool, shows a known; (N,) bool, an unknown.
 
         >>> Protocol({"cat": ["cat"], "vehicle": ["car", "bus"]}, unknown=["owl"]).multi_hot(
         ...     [[False, False, True, True]], ["cat", "car", "bus", "owl"])
@@ -197,9 +183,6 @@ class Protocol:
     def from_json(cls, text):
         """The protocol that `to_json` wrote, or anybody's JSON object with `known` and any of the other fields.
 
-        Raises:
-            ValueError: If it is no JSON object, lacks `known` or has a field that a protocol does not have.
-
         >>> Protocol.from_json('{"known": ["cat", ["vehicle", ["car", "bus"]]]}').known
         (('cat', ('cat',)), ('vehicle', ('car', 'bus')))
         """
@@ -219,12 +202,7 @@ class Protocol:
 
     @classmethod
     def load(cls, path):
-        """Read a protocol from a JSON file.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file holds no protocol; the message names the file.
-        """
+        """Read a protocol from a JSON file; a ValueError names the file where it holds none."""
         path = pathlib.Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"No protocol file at {path}. Write one with `Protocol(...).save(path)`.")

@@ -41,15 +41,10 @@ def toy():
 def mnist(split=0, negatives=0):
     """The field's five splits of MNIST: 6 known, 4 unknown digits.
 
-    Args:
-        split: 0 to 4.
-        negatives: So many of the 4 other classes, the first in class order, are negative instead (ours; the field has
-            none).
+    Arguments as `cifar10`.
 
     >>> mnist(0).class_names
     ('2', '4', '5', '9', '8', '3')
-
-    Reference: As `cifar10`.
     """
     return _one_set("mnist", split, tuple("0123456789"), negatives)
 
@@ -61,9 +56,6 @@ def cifar10(split=0, negatives=0):
         split: 0 to 4.
         negatives: So many of the 4 other classes, the first in class order, are negative instead (ours; the field has
             none).
-
-    Raises:
-        ValueError: If there is no such split or number of negatives.
 
     >>> cifar10(0).unknown
     ('bird', 'cat', 'dog', 'ship')
@@ -86,9 +78,6 @@ def cifar_plus(unknowns, split=0, negatives=False):
         split: 0 to 4.
         negatives: With `unknowns=10`, the 40 classes that CIFAR+50 has in addition are negative (ours; the field has
             none).
-
-    Raises:
-        ValueError: If there is no such protocol.
 
     >>> protocol = cifar_plus(10)
     >>> protocol.class_names, protocol.unknown[:3]
@@ -115,9 +104,6 @@ def imagenet(number):
 
     Args:
         number: 1, 2 or 3; 116/67/166, 30/31/55 and 151/97/164 known/negative/unknown classes.
-
-    Raises:
-        ValueError: If there is no such protocol.
 
     >>> protocol = imagenet(2)
     >>> protocol.num_classes, len(protocol.negative), len(protocol.unknown), protocol.class_names[0]

@@ -28,11 +28,7 @@ _SPREAD = {1: 65535, 2: 21845, 4: 4369, 8: 257}
 
 
 def existing(path, what="file"):
-    """`path` as a pathlib.Path, once there is such a file, or with `what` "folder" such a folder.
-
-    Raises:
-        FileNotFoundError: If there is none; the message says from where it was looked for.
-    """
+    """`path` as a pathlib.Path, once there is such a file, or with `what` "folder" such a folder."""
     path = pathlib.Path(path)
     if not (path.is_dir() if what == "folder" else path.is_file()):
         raise FileNotFoundError(f"No {what} at {path} (looked from {pathlib.Path.cwd()}). Check the path.")
@@ -40,16 +36,7 @@ def existing(path, what="file"):
 
 
 def image_reader(files, channels=3):
-    """Function of an index, a scalar int64 tensor, giving the image of a file, (H, W, channels) uint8.
-
-    Args:
-        files: Paths of the images.
-        channels: 1 or 3, for all images.
-
-    Raises:
-        ValueError: If a file of OTHER_ENDINGS is damaged, or there are no such channels. When an image is read, as
-            tf.errors.InvalidArgumentError: if another is.
-    """
+    """Function of an index, a scalar int64 tensor, giving the image of a file, (H, W, channels) uint8."""
     if channels not in (1, 3):
         raise ValueError(f"`channels` must be 1 or 3. Received: channels={channels!r}")
     contents = _contents(files, IMAGE_ENDINGS, _image_as_png)
@@ -63,18 +50,11 @@ def image_reader(files, channels=3):
 
 
 def mask_reader(files=(), contents=None, places=None):
-    """Function of an index, a scalar int64 tensor, giving the mask of a file, (H, W) int32.
+    """Function of an index, a scalar int64 tensor, giving a file's mask, (H, W) int32: grey values or palette indices.
 
-    Grey values, or the indices into a palette. TensorFlow's decoder gives the palette's colours, so a palette image is
-    told that it is grey before it is decoded: the two kinds of png differ in one byte and its checksum.
-
-    Args:
-        files: Paths of the masks.
-        contents: The contents of png files instead, where they are in memory; `places` then names each.
-
-    Raises:
-        ValueError: If a file that is no png is damaged or has colours. When a mask is read, as
-            tf.errors.InvalidArgumentError: if a png is damaged or has colours.
+    TensorFlow's decoder gives a palette's colours, so a palette image is told that it is grey before it is decoded: the
+    two kinds of png differ in one byte and its checksum. `contents` are those of png files, where they are in memory,
+    and `places` the names of these.
     """
     if contents is None:
         contents = _contents(files, (".png",), _mask_as_png)

@@ -12,16 +12,7 @@ CROWD_VALUE = 255
 
 
 class Annotations:
-    """The content of a COCO json file and the folder of its images.
-
-    Args:
-        path: The json file.
-        images: The folder of the images.
-
-    Raises:
-        FileNotFoundError: If the file or the folder is missing.
-        ValueError: If the file is no COCO json, an object is of no image or category, or an image is missing.
-    """
+    """The content of a COCO json file and the folder of its images; what does not fit is a ValueError that names it."""
 
     def __init__(self, path, images):
         self.path_of_json, self.folder = existing(path), existing(images, "folder")

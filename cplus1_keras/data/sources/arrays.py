@@ -127,16 +127,14 @@ def idx(images, labels, class_names=None, name=None):
     """A source from a pair of idx files, the format of MNIST, plain or gzip.
 
     Args:
-        images: path of the images, unsigned bytes of shape (N, H, W) or (N, H, W, C).
-        labels: path of the labels, unsigned bytes of shape (N,).
-        class_names: as in `arrays`; letters of EMNIST: `dict(enumerate("abcdefghijklmnopqrstuvwxyz", 1))`.
-        name: a short name; the images' file name where None.
+        images: Path of the images, unsigned bytes of shape (N, H, W) or (N, H, W, C).
+        labels: Path of the labels, unsigned bytes of shape (N,).
+        class_names: As in `arrays`; letters of EMNIST: `dict(enumerate("abcdefghijklmnopqrstuvwxyz", 1))`.
+        name: A short name; the images' file name where None.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is damaged or no idx file, or the counts differ; the message names the file.
-
-    Example:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged or no idx file, or the counts differ; the message names the file.
 
     >>> train = idx("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")  # doctest: +SKIP
     """
@@ -178,18 +176,16 @@ def npz(path, images="images", labels="labels", class_names=None, labels_path=No
     """A source from an npz file of numpy.
 
     Args:
-        path: the npz file.
-        images: key of the images, (N, H, W) or (N, H, W, C).
-        labels: key of the labels, (N,) ints.
-        class_names: as in `arrays`.
-        labels_path: a second npz file that holds the labels, where they are apart.
-        name: a short name; the file name where None.
+        path: The npz file.
+        images: Key of the images, (N, H, W) or (N, H, W, C).
+        labels: Key of the labels, (N,) ints.
+        class_names: As in `arrays`.
+        labels_path: A second npz file that holds the labels, where they are apart.
+        name: A short name; the file name where None.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is damaged or lacks the key; the message names the file.
-
-    Example:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged or lacks the key; the message names the file.
 
     >>> train = npz("letters.npz", "x_train", "y_train")  # doctest: +SKIP
     """

