@@ -115,8 +115,8 @@ class ImageSpec(Spec):
     }
 
     @property
-    def logits(self):
-        return ("N", *"PQRST"[: self.positions])
+    def axes(self):
+        return ", ".join("NPQRST"[: self.positions + 1])
 
     def decide(self, predictor, outputs, valid):
         answer = predictor.reject(outputs)
