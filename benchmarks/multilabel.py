@@ -1,6 +1,6 @@
 """Losses for label sets, on the few images of COCO mini: a table over paired seeds.
 
-    python benchmarks/multilabel.py --set root=FOLDER             all methods, 3 seeds, two to three minutes a run
+    python benchmarks/multilabel.py --set root=FOLDER             all methods, 3 seeds, one to two minutes a run
     python benchmarks/multilabel.py --set root=FOLDER --smoke     one epoch of each, to see that it works
 
 Methods with one seed share splits, first weights, the order of images and their augmentation, so the second table gives

@@ -17,32 +17,34 @@ The SavedModel takes `images`, raw pixels 0..255. It answers with
 and the second signature of images and label sets gives `features`.
 """
 
-import argparse
+import sys
 
-from absl import logging
-
-from cplus1_keras import serving
+from absl import app, flags, logging
 
 
-def main(arguments=None):
-    """Exports the run that the command line names."""
-    parser = argparse.ArgumentParser(
-        prog="export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", metavar="RUN", help="directory that train.py wrote")
-    parser.add_argument("--output", help="folder to write; it must not exist yet (default: RUN/saved_model/VERSION)")
-    arguments = parser.parse_args(arguments)
+def main(argv):
+    """Export the run that the command line names."""
+    if len(argv) != 2:
+        raise app.UsageError("Name one run: python -m cplus1_keras.export RUN [--output DIR]")
     logging.set_verbosity(logging.WARNING)
-    path = arguments.output or serving.next_version(arguments.run)
+    from cplus1_keras import serving  # after the flags are read, so that --help does not wait for TensorFlow
+
+    path = flags.FLAGS.output or serving.next_version(argv[1])
     try:
-        predictor = serving.load(arguments.run)
+        predictor = serving.load(argv[1])
         predictor.export(path)
     except (OSError, ValueError) as error:
-        raise SystemExit(f"Not exported. {error}") from error
+        sys.exit(f"Not exported. {error}")
     shape = ", ".join("any" if size is None else str(size) for size in predictor.image_shape)
     print(f"Wrote {path}: images (N, {shape}), pixels 0..255 -> {', '.join(predictor.class_names)} or unknown.")
     print(f"Look at it with: saved_model_cli show --dir {path} --all")
 
 
+def console():
+    """The command `cplus1-export`."""
+    flags.DEFINE_string("output", None, "Folder to write; it must not exist yet. Default: RUN/saved_model/VERSION.")
+    app.run(main)
+
+
 if __name__ == "__main__":
-    main()
+    console()

@@ -20,13 +20,6 @@ from absl import app, flags, logging
 RATES = ("fpr", "coverage", "confidence")
 """Settings that ask for a new calibration."""
 
-SET = flags.DEFINE_multi_string(
-    "set", [], f"name=value: {', '.join(RATES)}, or a setting of the task. May be repeated."
-)
-DATA = flags.DEFINE_string("data", None, "Dotted name of a function from a seed to data.Splits; default: the run's.")
-CONFIG = flags.DEFINE_string("config", None, "Config of the run, where its config.json does not tell.")
-ADOPT = flags.DEFINE_bool("adopt", False, "Keep the new threshold in the run, and export it.")
-
 
 def judge(run, settings=(), data=None, config=None, adopt=False):
     """Calibrate, if other rates are asked for, and judge a finished run.
@@ -98,14 +91,24 @@ def _command(run, config, settings):
 
 def main(argv):
     """Do what the command line says."""
+    given = flags.FLAGS
     if len(argv) != 2:
         raise app.UsageError("Name one run: python -m cplus1_keras.judge RUN [--set fpr=0.05] [--data function]")
     logging.set_verbosity(logging.WARNING)
     try:
-        judge(argv[1], SET.value, DATA.value, CONFIG.value, ADOPT.value)
+        judge(argv[1], given.set, given.data, given.config, given.adopt)
     except (OSError, ValueError) as error:
         sys.exit(f"Not judged. {error}")
 
 
-if __name__ == "__main__":
+def console():
+    """The command `cplus1-judge`."""
+    flags.DEFINE_multi_string("set", [], f"name=value: {', '.join(RATES)}, or a setting of the task. May be repeated.")
+    flags.DEFINE_string("data", None, "Dotted name of a function from a seed to data.Splits; default: the run's.")
+    flags.DEFINE_string("config", None, "Config of the run, where its config.json does not tell.")
+    flags.DEFINE_bool("adopt", False, "Keep the new threshold in the run, and export it.")
     app.run(main)
+
+
+if __name__ == "__main__":
+    console()

@@ -178,7 +178,7 @@ def fit(model, experiment, splits, directory):
     share = distribution.per_replica(experiment.batch_size, model.distribute_strategy)
     checkpoint = Checkpoint(directory / CHECKPOINTS)
     first = checkpoint.restore(model)
-    if first == epochs:
+    if first >= epochs:
         return keras.callbacks.History()  # the training ended, what came after it did not
     batches = task.training(model, splits.train, experiment, first * steps)
     sample = keras.tree.map_structure(lambda tensor: tensor[:share], next(iter(batches)))

@@ -1,6 +1,6 @@
 """`python -m export RUN`; see `cplus1_keras.export`."""
 
-from cplus1_keras.export import main
+from cplus1_keras.export import console
 
 if __name__ == "__main__":
-    main()
+    console()

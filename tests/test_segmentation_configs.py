@@ -201,6 +201,10 @@ def test_coco_mini_crops_around_objects_and_weighs_classes(shared):
     assert images.shape == (8, 64, 64, 3)
     by_label = {label: np.unique(weights.numpy()[labels.numpy() == label]) for label in np.unique(labels)}
     assert all(len(found) == 1 for found in by_label.values())  # one weight for each class
+    expected = data.class_weights(data.pixel_counts(splits.train), 1.5)
+    assert {label: found[0] for label, found in by_label.items() if label != -100} == pytest.approx(
+        {label: expected[label] for label in by_label if label != -100}
+    )
     assert by_label[-1] < min(found for label, found in by_label.items() if label >= 0)  # background is most of it
 
 

@@ -65,7 +65,7 @@ def coco_splits(seed, root=None, calibration_fraction=0.03):
 
 
 def coco_mini_labels(method="hnc_mse", hnc=0.01, ac=0.1, root: str | None = None, unknown="animal", width=96):
-    """COCO mini; 60 passes take two to three minutes on two quiet CPU cores.
+    """COCO mini; 60 passes take one to two minutes on two quiet CPU cores.
 
     Args:
         method: See the module.

@@ -41,7 +41,7 @@ def path_to(data_set, path, setting="root"):
         ValueError: `path` is None; says what is needed and where it comes from.
         FileNotFoundError: There is nothing at `path`.
 
-    >>> path_to("camvid", None)
+    >>> path_to("camvid", None)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     ValueError: The data are not part of this package. --set root=FOLDER: CamVid ...

@@ -1,7 +1,7 @@
 """Protocols, sources, splits and batches: from files to what `fit` takes, for images, pixels and sets of labels."""
 
 from cplus1_keras.data import augment, protocols, sources
-from cplus1_keras.data.checking import check, find_copies
+from cplus1_keras.data.checking import check, find_copies, sentence
 from cplus1_keras.data.cutting import split
 from cplus1_keras.data.joining import combine, concatenate
 from cplus1_keras.data.masks import class_weights, pixel_counts
@@ -27,6 +27,7 @@ __all__ = [
     "pixel_counts",
     "preprocess",
     "protocols",
+    "sentence",
     "sources",
     "split",
     "steps_per_epoch",

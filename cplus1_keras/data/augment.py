@@ -1,7 +1,7 @@
 """Random changes of a training example. Each function here returns an `augment(example, seed)` for `training`.
 
-`example` is a dict with `image` (H, W, C) float32 in 0..255 and what is annotated: where that lies in the image, such as
-`labels` (H, W), it changes with it; a class or a set of classes stays. `seed` is an int (2,) tensor that differs for
+`example` is a dict with `image` (H, W, C) float32 in 0..255 and what is annotated: where that lies in the image, as
+`labels` (H, W) do, it changes with it; a class or a set of classes stays. `seed` is an int (2,) tensor that differs for
 each use of each example. Equal seeds give equal results, whenever training was interrupted. Order, ranges and
 probabilities of `standard` are those of mmsegmentation, which the C+1 paper trains with.
 

@@ -82,11 +82,20 @@ def _problem(attempt):
 def sentence(error):
     """What an error of TensorFlow says, without the names of operations around it.
 
-    >>> sentence(tf.errors.InvalidArgumentError(None, None, "{{function_node f}} assertion failed: [a.png is damaged.]"))
+    Args:
+        error: An exception, such as `fit` raises where a file is damaged.
+
+    Returns:
+        One sentence or a few.
+
+    >>> sentence(tf.errors.InvalidArgumentError(None, None, "{{node f}} assertion failed: [a.png is damaged.]"))
     'a.png is damaged.'
     """
-    text = getattr(error, "message", str(error))
-    asserted = re.search(
-        r"(?:assertion failed: |Summarized data: (?:b'|b\")?)\[?(.*?)[\]'\"]?(?:\n|\s*\[\[\{\{|$)", text, re.S
-    )
-    return asserted.group(1).strip() if asserted else text.strip().splitlines()[0]
+    text = getattr(error, "message", None) or str(error)
+    graph = re.search(r"assertion failed: \[([^\n]*)\]", text)
+    eager = re.search(r"Summarized data: b(['\"])(.*)\1", text, re.DOTALL)
+    if not (graph or eager):
+        return text.strip()
+    # TensorFlow escapes quotes and line ends, and some bytes of what is not ASCII.
+    raw = graph.group(1) if graph else eager.group(2)
+    return raw.encode().decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")

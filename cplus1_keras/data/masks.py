@@ -60,10 +60,8 @@ def to_labels(mask, table, where, title="protocol"):
         more = tf.where(tf.size(values) > 10, tf.strings.format(" and {} more values", tf.size(values) - 10), "")
         count = tf.reduce_sum(tf.cast(wrong, tf.int32))
         share = tf.strings.format("{} of {} pixels", (count, tf.size(mask)))
-        return tf.strings.join(
-            [f"Mask values outside the {title} in ", where, ": ", listed, more, "; ", share, ". Give them a role in the "
-             "protocol, or correct the mask."]
-        )  # fmt: skip
+        advice = ". Give them a role in the protocol, or correct the mask."
+        return tf.strings.join([f"Mask values outside the {title} in ", where, ": ", listed, more, "; ", share, advice])
 
     return require(tf.logical_not(tf.reduce_any(wrong)), sentence, labels)
 

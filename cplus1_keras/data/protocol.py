@@ -236,7 +236,7 @@ class Protocol:
     @property
     def title(self):
         """What messages call this protocol."""
-        return f"protocol {self.name!r}" if self.name else "protocol"
+        return f"protocol {self.name}" if self.name else "protocol"
 
     def _roles(self, part):
         unknown = {

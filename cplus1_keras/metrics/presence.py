@@ -8,8 +8,8 @@ from keras import ops
 class PresenceAUC(keras.metrics.AUC):
     """Area under the precision-recall curve of presence, averaged over the classes, from 200 probabilities.
 
-    An estimate of mAP to follow a training by; `metrics.MultiLabelScores` gives mAP itself. A class that no image shows
-    counts as 0. For labels `multi_hot` (batch, C) of 1, 0 and `IGNORE` and logits (batch, C).
+    An estimate of mAP, which `metrics.MultiLabelScores` gives itself. A class that no image shows counts as 0. For
+    labels `multi_hot` (batch, C) of 1, 0 and `IGNORE` and logits (batch, C).
 
     Args:
         num_classes: C.

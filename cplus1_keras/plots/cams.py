@@ -1,11 +1,9 @@
 """Which class where: class activation maps over their images, as a matplotlib `Figure`."""
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from cplus1_keras.labels import IGNORE
-from cplus1_keras.plots.style import COLOURS, INK
+from cplus1_keras.plots.style import COLOURS, INK, grid, to_pixels
 
 FALSE, RIGHT = COLOURS[1:3]
 
@@ -13,9 +11,8 @@ FALSE, RIGHT = COLOURS[1:3]
 def activation_maps(images, cams, present, scores, class_names, multi_hot=None, columns=4, title=None):
     """A row for each image: the image, then the maps of the classes that were found, the surest first.
 
-    A map is shown where it speaks for its class, M > 0, in one range of colours per image, so that a flat map looks
-    flat. With the truth, classes that were rightly found are green, false ones orange, and the image's own title names
-    those that were missed.
+    A map is shown where it speaks for its class, M > 0, in one range of colours per image. With the truth, classes that
+    were rightly found are green, false ones orange, and the image's own title names those that were missed.
 
     Args:
         images: Array (N, height, width, 1 or 3), pixels 0..255.
@@ -26,12 +23,6 @@ def activation_maps(images, cams, present, scores, class_names, multi_hot=None, 
         multi_hot: Truth (N, C) of 1, 0 and IGNORE, or None.
         columns: Maps in a row at most.
         title: Text above the figure.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
-
-    Raises:
-        ValueError: For no image, or lengths that differ.
 
     Reference: Zhou et al., "Learning deep features for discriminative localization", CVPR 2016, Figure 2.
 
@@ -48,10 +39,8 @@ def activation_maps(images, cams, present, scores, class_names, multi_hot=None, 
             f"Received shapes {np.shape(cams)}, {present.shape}, {scores.shape}"
         )
     columns = min(columns, max(present.sum(axis=1).max(), 1))
-    figure = Figure(figsize=(2.0 * (columns + 1), 2.0 * len(images) + 0.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(len(images), columns + 1, squeeze=False)
-    for i, row in enumerate(grid):
+    figure, rows = grid(2.0 * (columns + 1), 2.0 * len(images) + 0.5, len(images), columns + 1)
+    for i, row in enumerate(rows):
         truth = np.full(len(class_names), IGNORE) if multi_hot is None else np.asarray(multi_hot[i])
         chosen = [c for c in np.argsort(-scores[i], kind="stable") if present[i, c]]
         _draw_image(row, images[i], [class_names[c] for c in np.flatnonzero((truth == 1) & ~present[i])], bool(chosen))
@@ -64,10 +53,9 @@ def activation_maps(images, cams, present, scores, class_names, multi_hot=None, 
 
 
 def _draw_image(row, image, missed, found):
-    pixels = np.clip(np.round(image), 0, 255).astype("uint8")
     for axes in row:
         axes.set_axis_off()
-    row[0].imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
+    row[0].imshow(to_pixels(image))
     lines = ["none of these"] * (not found) + ["missed: " + ", ".join(missed)] * bool(missed)
     _caption(row[0], "\n".join(lines))
 

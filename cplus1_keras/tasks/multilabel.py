@@ -44,15 +44,17 @@ class MultiLabel(Task):
     headline = types.MappingProxyType({"PR AUC": "logits_pr_auc", "val": "val_logits_pr_auc"})
 
     def check_rate(self, experiment, split):
-        each = 1 - (1 - experiment.confidence) / split.protocol.num_classes
-        needed = calibration.images_needed(experiment.fpr, each)
-        absent = [len({*np.array(split.groups)[lacks]}) for lacks in (split.multi_hot == 0).T]
-        few = {name: n for name, n in zip(split.protocol.class_names, absent, strict=True) if n < needed}
+        names, groups = split.protocol.class_names, np.array(split.groups)
+        each, few = 1 - (1 - experiment.confidence) / len(names), []
+        for name, lacks in zip(names, (split.multi_hot == 0).T, strict=True):
+            there, single = len({*groups[lacks]}), len({*groups[lacks]}) == lacks.sum()
+            needed = calibration.images_needed(experiment.fpr, each, single)
+            few += [f"{name}: {there} of {needed:,}"] * (there < needed)
         if few:
             raise ValueError(
-                f"A threshold for each of {len(absent)} classes at a rate of {experiment.fpr:g}, all of them at "
-                f"{experiment.confidence:.0%} confidence together, needs at least {needed:,} calibration images without the "
-                f"class; there are {few}. Give the split more (`calibration_fraction`), or ask for a larger `fpr`."
+                f"Thresholds for {len(names)} classes at a rate of {experiment.fpr:g}, which hold together at "
+                f"{experiment.confidence:.0%} confidence, need more calibration images, or groups of them, without a "
+                f"class: {', '.join(few)}. Raise `calibration_fraction` of `split`, or ask for a larger `fpr`."
             )
 
     def metrics(self, model, experiment, num_classes):
@@ -95,6 +97,7 @@ class MultiLabel(Task):
         return {"multi_label": Sets(predictor, self.top_k)}
 
     def judge(self, predictor, split, experiment, found=None):
+        # Records tell what is found by the thresholds, and the scores are judged by them: one for each class.
         calibrated = self.with_calibration(predictor, found)
         thresholds = None if found is None else types.SimpleNamespace(threshold=found.thresholds)
         return super().judge(calibrated, split, experiment, thresholds)

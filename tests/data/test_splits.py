@@ -7,9 +7,9 @@ import zipfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from cplus1_keras.data import protocols, sources, split
-from cplus1_keras.data.protocols import Protocol
+from cplus1_keras.data import Protocol, Split, combine, protocols, sources, split
 from cplus1_keras.labels import NEGATIVE, UNKNOWN
 
 NAMES = ("train", "validation", "calibration", "test")
@@ -36,7 +36,7 @@ def check_no_leak(splits, *given):
     assert max(everything.values()) == 1
     assert len(everything) + splits.dropped == sum(map(len, given))
     role = dict.fromkeys(splits.protocol.negative, NEGATIVE) | dict.fromkeys(splits.protocol.unknown, UNKNOWN)
-    role |= {name: index for index, name in enumerate(splits.protocol.known)}
+    role |= {name: index for index, name in enumerate(splits.protocol.class_names)}
     for part in each(splits):
         names = [part.source.class_names[label] for label in part.source.labels]
         assert part.labels.tolist() == [role[name] for name in names]
@@ -64,14 +64,16 @@ def test_digits_leak_nothing_and_suffice_for_calibration():
 
 def test_images_stay_with_their_labels():
     source = made(101, "abcde")
-    splits = split(Protocol(["c", "a"], ["b"], ["d"]), source)
+    splits = split(Protocol(["c", "a"], ["b"], ["d"], others="ignored"), source)
     check_no_leak(splits, source)
     assert splits.dropped == 20
     for part in each(splits):
-        pairs = list(part.dataset().as_numpy_iterator())
-        assert [label for _, label in pairs] == part.labels.tolist()
-        for (image, label), origin in zip(pairs, origins(part), strict=True):
-            number = int(image[0, 0, 0])
+        examples = list(part.dataset().as_numpy_iterator())
+        assert [example["labels"] for example in examples] == part.labels.tolist()
+        for index, (example, origin) in enumerate(zip(examples, origins(part), strict=True)):
+            label, number = example["labels"], int(example["image"][0, 0, 0])
+            again = part.example(tf.constant(index, tf.int64))
+            assert (int(again["image"][0, 0, 0]), int(again["labels"])) == (number, label)
             assert origin == f"made[{number}]"
             assert label == {0: 1, 1: NEGATIVE, 2: 0, 3: UNKNOWN}[number % 5]
 
@@ -153,9 +155,12 @@ def test_errors():
     with pytest.raises(ValueError, match="lacks: 'z'"):
         split(Protocol(["a", "z"]), source)
     with pytest.raises(ValueError, match="No training image of known classes: z"):
-        split(Protocol(["a", "z"]), source, made(8, "az"))
-    with pytest.raises(ValueError, match="by index needs sources with equal class names"):
-        split(Protocol([0, 1]), source, made(8, "abcde"))
+        split(Protocol(["a", "z"], others="ignored"), source, made(8, "az"))
+    with pytest.raises(ValueError, match="no role to classes that occur: c, d"):
+        split(Protocol(["a", "b"]), source)
+    sets = sources.arrays(np.zeros([4, 2, 2], "uint8"), np.eye(4, dtype=bool), "abcd")
+    with pytest.raises(ValueError, match=r"one kind of annotation\. Received: train: class, test: classes"):
+        split(protocol, source, sets)
     with pytest.raises(ValueError, match="`test_fraction` must lie"):
         split(protocol, source, test_fraction=1.5)
     with pytest.raises(ValueError, match="sum be below 1"):
@@ -163,7 +168,9 @@ def test_errors():
 
 
 def test_a_part_may_be_empty():
-    splits = split(Protocol(["a", "b"], ["c"]), made(40), validation_fraction=0, calibration_fraction=0)
+    splits = split(
+        Protocol(["a", "b"], ["c"], others="ignored"), made(40), validation_fraction=0, calibration_fraction=0
+    )
     assert len(splits.validation) == len(splits.calibration) == 0
     assert list(splits.validation.dataset()) == []
     assert len(splits.train) + len(splits.test) == 30
@@ -182,3 +189,91 @@ def test_calibration_classes_never_train_or_watch_and_alone_calibrate():
     assert (splits.train.labels >= 0).sum() == (usual.train.labels >= 0).sum()
     with pytest.raises(ValueError, match="must be negative classes"):
         split(protocols.digits(), source, calibration_classes=("3",))
+    with pytest.raises(ValueError, match=r"did you mean \('7',\)"):
+        split(protocols.digits(), source, calibration_classes="7")
+
+
+def test_calibration_classes_leave_separately_given_sources_too():
+    given = {name: made(40, "abcd", name) for name in NAMES}
+    splits = split(Protocol(["a", "b"], ["c", "d"]), **given, calibration_classes=("d",))
+    check_no_leak(splits, *given.values())
+    shown = {part.name: {part.source.class_names[k] for k in part.source.labels} for part in each(splits)}
+    assert shown == {"train": set("abc"), "validation": set("abc"), "calibration": set("abd"), "test": set("abcd")}
+    assert (splits.calibration.labels == NEGATIVE).sum() == 30  # its own, and those of train and validation
+    assert (splits.train.labels == NEGATIVE).sum() == 20  # its own, and those that do not calibrate
+
+
+def sets(count, seed=0, groups=None, name="sets"):
+    """Images with random sets of the classes a, b, c, n, u; pixels hold the image's number."""
+    rng = np.random.default_rng(seed)
+    images = np.arange(count, dtype="uint16")[:, None, None] * np.ones([2, 2], "uint16")
+    return sources.arrays(images, rng.random([count, 5]) < 0.3, list("abcnu"), name=name, groups=groups)
+
+
+def test_sets_that_show_the_unknown_are_tests_and_nothing_else():
+    source, protocol = sets(200), Protocol({"x": ["b", "c"], "a": ["a"]}, ["n"], ["u"])
+    splits = split(protocol, source)
+    places = [set(origins(part)) for part in each(splits)]
+    assert sum(map(len, places)) == len(set.union(*places)) == 200
+    assert not any(part.shows_unknown.any() for part in each(splits)[:3])
+    assert splits.test.shows_unknown.sum() == source.labels[:, 4].sum()
+    present = {f"sets[{k}]": row for k, row in enumerate(source.labels)}
+    for part in each(splits):
+        for origin, row, known, unknown in zip(
+            origins(part), part.multi_hot, part.shows_known, part.shows_unknown, strict=True
+        ):
+            a, b, c, _, u = present[origin]
+            assert (row.tolist(), known, unknown) == ([b or c, a], a or b or c, u)
+    example = next(splits.test.dataset().as_numpy_iterator())
+    assert set(example) == {"image", "multi_hot"}
+    np.testing.assert_array_equal(example["multi_hot"], splits.test.multi_hot[0])
+    assert splits.train.labels is None
+    assert str(splits.test.shows_unknown.sum()) in splits.summary()
+    given = split(protocol, source, sets(50, 1, name="test"), unknown_from_test_only=True)
+    assert given.dropped == source.labels[:, 4].sum()
+    assert given.test.source.name == "test"
+    moved = split(protocol, source, sets(50, 1, name="test"))
+    assert len(moved.test) == 50 + source.labels[:, 4].sum()
+    with pytest.raises(ValueError, match="for images with one class each"):
+        split(protocol, source, calibration_classes=("n",))
+
+
+@pytest.mark.parametrize("kind", ["class", "classes"])
+def test_groups_stay_together(kind):
+    groups = [f"video {k // 10}" for k in range(100)]
+    images = np.zeros([100, 2, 2], "uint8")
+    if kind == "class":
+        source = sources.arrays(images, np.arange(100) % 4, list("abcd"), groups=groups)
+    else:
+        source = sources.arrays(images, np.eye(4, dtype=bool)[np.arange(100) % 4], list("abcd"), groups=groups)
+    splits = split(Protocol(list("abcd")), source)
+    own = [set(part.groups) for part in each(splits)]
+    assert [len(found) for found in own] == [5, 1, 2, 2]
+    assert len(set.union(*own)) == 10
+
+
+def test_masks_have_other_labels_in_each_split():
+    masks = np.array([[[0, 1], [2, 3]]] * 8)
+    source = sources.arrays(np.zeros([8, 2, 2], "uint8"), masks=masks, class_names=list("anui"))
+    for choice, label in (("ignored", -100), ("negative", -1)):
+        protocol = Protocol(["a"], ["n"], ["u"], ["i"], unknown_in_training=choice)
+        splits = split(protocol, source, validation_fraction=0.25, calibration_fraction=0.25)
+        found = [next(part.dataset().as_numpy_iterator())["labels"].reshape(-1).tolist() for part in each(splits)]
+        assert found == [[0, -1, label, -100], [0, -1, -100, -100], [0, -1, -100, -100], [0, -1, -2, -100]]
+        assert [part.has_unknown for part in each(splits)] == [False, False, False, True]
+
+
+def test_parts_of_two_sources_keep_their_images():
+    one, other = made(40, "ab", "one"), made(40, "cd", "two", first=100)
+    splits = split(Protocol(["a", "c"], ["b"], ["d"]), combine(one, other))
+    check_no_leak(splits, one, other)
+    for part in each(splits):
+        for example, origin in zip(part.dataset().as_numpy_iterator(), origins(part), strict=True):
+            number = int(example["image"][0, 0, 0])
+            assert origin == (f"one[{number}]" if number < 100 else f"two[{number - 100}]")
+
+
+def test_a_split_of_ones_own_reads_its_labels_from_the_protocol():
+    part = Split("test", made(8), Protocol(["b"], ["a"], ["d"], others="ignored"))
+    assert part.labels.tolist() == [NEGATIVE, 0, -100, UNKNOWN] * 2
+    assert part.subset([1, 3]).labels.tolist() == [0, UNKNOWN]

@@ -176,6 +176,19 @@ def test_the_predictor_the_table_and_the_saved_model_say_the_same(run):
     np.testing.assert_array_equal(given["none"], answer["none"])
 
 
+def test_pictures_show_as_many_images_as_asked_with_what_was_found(run):
+    trained, directory = run
+    split, predictor = trained.data(trained.seed).test, cplus1_keras.load(directory)
+    figure = trained.task.draw(predictor, split, trained)
+    rows = np.array(figure.axes).reshape(3, -1)
+    images = split.source.array[[0, (len(split) - 1) // 2, len(split) - 1]]
+    present = predictor.predict(images)["present"]
+    for row, image, found in zip(rows, images, present, strict=True):
+        np.testing.assert_array_equal(row[0].images[0].get_array(), image)
+        titles = {axes.get_title().split(" ")[0] for axes in row[1:]} - {""}
+        assert titles == set(np.array(["red", "green", "blue"])[found])
+
+
 def test_labels_of_records():
     trained, parts = experiment(), splits(0)
     model = build(3)
@@ -222,16 +235,30 @@ def test_training_is_augmented_in_an_order_that_the_seed_decides():
     assert np.any(first[0] != other[0])
     assert calls
     assert not np.any(plain[0])
+    trained = experiment(task=MultiLabel())
+    from_start = list(trained.task.training(model, train, trained).take(3))
+    later = next(iter(trained.task.training(model, train, trained, first_step=2)))
+    np.testing.assert_array_equal(later[0], from_start[2][0])
+    assert np.any(later[0] != from_start[0][0])
 
 
 def test_too_few_images_without_a_class_are_told_before_training(tmp_path):
-    with pytest.raises(ValueError, match=r"each of 3 classes at a rate of 0.01.*'red'"):
+    parts = splits(3)
+    sets, groups = parts.calibration.multi_hot, np.array(parts.calibration.groups)
+    lacks = [len({*groups[sets[:, c] == 0]}) for c in range(3)]
+    assert lacks[0] < (sets[:, 0] == 0).sum()
+    with pytest.raises(ValueError, match=rf"for 3 classes at a rate of 0.01.*red: {lacks[0]} of 514"):
         experiment(fpr=0.01, confidence=0.95).run(tmp_path)
-    parts = splits(0)
-    lacks = {c: len({*np.array(parts.calibration.groups)[parts.calibration.multi_hot[:, c] == 0]}) for c in range(3)}
-    enough = int(np.ceil(np.log(0.2 / 3) / np.log(0.85)))
-    assert min(lacks.values()) >= enough
+    assert not list(tmp_path.iterdir())
     experiment().task.check(experiment(), parts)
+    # Groups of two images are proved by their means, which takes more than as many single images.
+    assert 53 <= min(lacks) < 71
+    with pytest.raises(ValueError, match=r"at a rate of 0\.05"):
+        experiment(fpr=0.05).task.check(experiment(fpr=0.05), parts)
+    every = experiment(fpr=0.05).task
+    predictor = every.predictor(build(3), experiment().score, parts)
+    with pytest.raises(ValueError, match=r"Class 'red'.*at least 71"):
+        every.calibrate(predictor, parts.calibration, experiment(fpr=0.05))
 
 
 def test_a_model_without_maps_draws_none(tmp_path):

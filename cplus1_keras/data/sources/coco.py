@@ -156,7 +156,7 @@ def coco_mini(root, part="train", kind="mask"):
     Args:
         root: Folder with `annotations/instances_<part>*.json` and the images in `<part>`.
         part: "train" or "val".
-        kind: "mask", "objects" for crops around the objects of `protocols.coco_mini()`, or "classes" for sets of labels.
+        kind: "mask", "objects" for crops around what `protocols.coco_mini()` names, or "classes" for sets of labels.
 
     Raises:
         FileNotFoundError: If there are no such annotations or images.

@@ -250,7 +250,7 @@ def _pairs(images, masks, names, channels, suffixes, name, group, mirrored):
     alone = sorted(set(mask_of) - set(image_of))
     if alone and images != masks:
         raise ValueError(
-            f"{len(alone)} of {len(mask_of)} masks in {masks} have no image, such as {mask_of[alone[0]]}: needs an image "
+            f"{len(alone)} of {len(mask_of)} masks in {masks} have no image, such as {mask_of[alone[0]]}: needs "
             f"{images / (alone[0] + suffixes[0])} ({', '.join(_ENDINGS)}). Add the images, or remove the masks."
         )
     stems = sorted(image_of, key=lambda stem: (group(stem), stem) if group else stem)

@@ -148,7 +148,7 @@ def _checked_keys(builder, name, keys):
     if _kind(features[keys[1]]) is None:
         shape = getattr(features[keys[1]], "shape", None)
         raise ValueError(
-            f"{name!r} is no set of classes or masks by {keys[1]!r}, which has shape {shape}: needs a class, a sequence "
+            f"{name!r} is no set of classes or masks by {keys[1]!r}, shape {shape}: needs a class, a sequence "
             "of classes or of objects with a `label`, or an image with one integer for each pixel."
         )
     return keys
