@@ -159,9 +159,7 @@ def _write(predictor, folder, sample):
 
     def endpoint(function, outputs):
         def serve(images):
-            # The static shape of a signature is not enforced when it is called: a model may well take any size.
-            images = spec.limit(tf.ensure_shape(images, inputs.shape))
-            answers = function(tf.cast(images, tf.float32))
+            answers = function(tf.cast(spec.limit(images), tf.float32))
             return {name: answers[name] for name in outputs}
 
         return serve

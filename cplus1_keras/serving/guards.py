@@ -31,6 +31,7 @@ def infer(model, images):
     number, shape = tf.shape(images)[0], images.shape
     # oneDNN's convolutions fail on an empty batch, so a black image stands in for none.
     images = tf.pad(images, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+    # The static shape of a signature is not enforced when it is called, and many a model takes any size.
     outputs = model(tf.ensure_shape(images, (None, *shape[1:])), training=False)
     outputs = {name: tensor[:number] for name, tensor in outputs.items()}
     return {name: tf.cast(x, tf.float32) if x.dtype.is_floating else x for name, x in outputs.items()}
