@@ -11,7 +11,7 @@ from cplus1_keras.numerics import at_least_float32
 def deeplab_features(maps, rates, channels=512, low_level_channels=48, dropout=0.1):
     """The decoder of DeepLabV3+: context at several dilations, then the finest map's detail.
 
-    On the last map, side by side: a 1x1 convolution, a separable 3x3 convolution for each rate (dilation, in cells), and
+    On the last map, side by side: a 1x1 convolution, a separable 3x3 convolution for each rate (dilation, in cells) and
     the image's mean; a 3x3 convolution merges them. Resized to the first map, they are joined with
     `low_level_channels` of it and go through two separable convolutions: (N, h, w, channels) of the first map's size.
 
@@ -69,7 +69,7 @@ def ocr_features(x, region_logits, channels=512, key_channels=256):
     """Object-contextual representations: each cell is joined with the mean features of the classes it resembles.
 
     A first classifier's logits (N, h, w, classes) say where each class is; their softmax over the cells weighs the mean
-    of its features. Each cell then attends to these means, compared in `key_channels`, and is merged with what it found.
+    of its features. Each cell then attends to these means, in `key_channels`, and is merged with what it found.
 
     Reference: Y. Yuan et al., "Object-contextual representations for semantic segmentation", ECCV 2020, Eq 8-11.
 
