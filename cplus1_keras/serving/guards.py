@@ -47,19 +47,17 @@ def finite(score, valid):
 
 
 def warn_of_range(images, stacklevel=2):
-    """Warns of pixels that do not look like 0..255: scaled to 0..1, of 16 bits, standardised.
-
-    >>> warn_of_range(np.array([0.0, 255.0]))
-    """
+    """Warns of pixels that do not look like 0..255: scaled to 0..1, of 16 bits, standardised."""
     if images.dtype == np.uint8 or not images.size:
         return
     low, high = float(images.min()), float(images.max())
     if not np.isfinite(high - low):
         where = np.isfinite(images)
         low, high = images.min(where=where, initial=np.inf), images.max(where=where, initial=-np.inf)
-    takes = "the model takes raw pixels, 0..255."
+    takes, text = "the model takes raw pixels, 0..255.", ""
     if images.dtype.kind == "f" and 0 < high <= 1:
-        warnings.warn(f"The pixels look scaled to 0..1; {takes}", stacklevel=stacklevel + 1)
+        text = f"The pixels look scaled to 0..1; {takes}"
     elif low < -1 or high > 256:
         text = f"The pixels go from {low:g} to {high:g}; {takes} Divide those of 16 bits by 257."
+    if text:
         warnings.warn(text, stacklevel=stacklevel + 1)

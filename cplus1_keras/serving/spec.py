@@ -38,10 +38,8 @@ class Spec:
         start = 3 if self.max_size else 1
         if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[start:]:
             sizes = "None, None, channels)" if self.max_size else "height, width, channels), sizes known"
-            raise ValueError(
-                f"Serving needs a functional Keras model with one input of shape (None, {sizes}. "
-                f"Received: {model!r} with input shape {shape}"
-            )
+            needs = f"Serving needs a functional Keras model with one input of shape (None, {sizes}"
+            raise ValueError(f"{needs}. Received: {model!r} with input shape {shape}")
         outputs = model.output if isinstance(model.output, dict) else {}
         if not set(self.reads) <= set(outputs):
             raise ValueError(
