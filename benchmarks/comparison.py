@@ -21,9 +21,9 @@ import numpy as np
 from scipy import stats
 
 from cplus1_keras import configs
-from cplus1_keras.run import build, fit
 from cplus1_keras.metrics import cell
 from cplus1_keras.provenance import provenance, write_json
+from cplus1_keras.run import build, fit
 
 FIGURES = ("accuracy", "ccr_at_fpr_0.01", "ccr_at_fpr_0.1", "auroc", "open_auc")
 TITLES = ("accuracy", "CCR at FPR 1e-2", "CCR at FPR 1e-1", "AUROC", "OpenAUC", "unknowns accepted at FPR 10 %")
@@ -33,6 +33,7 @@ def train(experiment, splits=None):
     """The trained model of an experiment, its splits and what `fit` logged."""
     keras.utils.set_random_seed(experiment.seed)
     splits = splits or experiment.data(experiment.seed)
+    experiment = experiment.with_loss(splits)
     model = build(experiment, splits)
     with tempfile.TemporaryDirectory() as folder:
         history = fit(model, experiment, splits, pathlib.Path(folder)).history

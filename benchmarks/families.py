@@ -1,6 +1,8 @@
 """Every family of the five papers on the toy protocol, MNIST and CIFAR-10: `python benchmarks/families.py`.
 
-Needs prepared data sets: `--set data_dir=FOLDER`, for the toy protocol also `--set letters=FILE`. All start from the same weights and see the same images in the same order, seed by seed;
+Needs prepared data sets: `--set data_dir=FOLDER`, for the toy protocol also `--set letters=FILE`.
+
+All start from the same weights and see the same images in the same order, seed by seed;
 `python benchmarks/families.py --config cifar10_small` does one data set, so that two can run side by side.
 """
 

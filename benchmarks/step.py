@@ -1,4 +1,4 @@
-"""What the house costs: a training step of `OpenSetModel` beside the same net in stock Keras, and `train.py`'s wall time.
+"""What the house costs: a training step of `OpenSetModel` beside stock Keras's, and `train.py`'s wall time.
 
     python benchmarks/step.py                      ratio of a step, small net, median of rounds taken in turn
     python benchmarks/step.py --other CHECKOUT     also `python train.py` of this checkout and of another, in turn
@@ -44,7 +44,7 @@ def nets(width=64, classes=10, size=28):
 
 
 def step_seconds(rounds, steps=50, batch=64):
-    """Seconds of `steps` training steps, {model: [...]}, the models taking turns; the first round, which compiles, is out."""
+    """Seconds of `steps` training steps, {model: [...]}, in turn; the first round compiles and is out."""
     generator = np.random.default_rng(0)
     images = generator.uniform(0, 255, (batch, 28, 28, 1)).astype("float32")
     batches = tf.data.Dataset.from_tensors((images, generator.integers(0, 10, batch).astype("int32"))).repeat()

@@ -1,6 +1,7 @@
 """Softmax, entropic open-set and Objectosphere on the toy protocol and on Fashion-MNIST: `python benchmarks/toy.py`.
 
-Needs prepared data sets: `--set data_dir=FOLDER`, for the toy protocol also `--set letters=FILE`. The size is one that two CPU cores finish; --full takes all of MNIST and 15 epochs.
+Needs prepared data sets: `--set data_dir=FOLDER`, for the toy protocol also `--set letters=FILE`.
+The size is one that two CPU cores finish; --full takes all of MNIST and 15 epochs.
 """
 
 import argparse

@@ -1,4 +1,8 @@
-"""Anchors: fixed unit vectors, one per class, as far apart as the number of features lets them be."""
+"""Anchors: fixed unit vectors, one per class, as far apart as the number of features lets them be.
+
+Each function gives an array (C, K) of float64, row c the anchor of class c, for C = `num_classes` >= 1 and K = `dim`
+features; `seed` is of the random assignment to the classes. A `dim` that is too small is a ValueError.
+"""
 
 import math
 
@@ -6,18 +10,7 @@ import numpy as np
 
 
 def orthonormal(num_classes, dim, seed=0):
-    """The first C vectors of the standard basis: 90° apart.
-
-    Args:
-        num_classes: C >= 1.
-        dim: K >= C.
-        seed: Of the random assignment to the classes.
-
-    Returns:
-        Array of shape (C, K), float64; row c is the anchor of class c.
-
-    Raises:
-        ValueError: If `dim` is too small.
+    """The first C vectors of the standard basis: 90° apart, for K >= C.
 
     Reference: Anchor-based NCM (2018), section 3.2.
 
@@ -29,18 +22,7 @@ def orthonormal(num_classes, dim, seed=0):
 
 
 def circle(num_classes, dim=2, seed=0):
-    """C points at equal angles 2π/C on the unit circle.
-
-    Args:
-        num_classes: C >= 1.
-        dim: K = 2.
-        seed: Of the random assignment to the classes.
-
-    Returns:
-        Array of shape (C, 2), float64; row c is the anchor of class c.
-
-    Raises:
-        ValueError: If `dim` is not 2.
+    """C points at equal angles 2π/C on the unit circle, for K = 2.
 
     Reference: Anchor-based NCM (2018), section 3.2.
 
@@ -59,16 +41,7 @@ def circle(num_classes, dim=2, seed=0):
 def simplex(num_classes, dim, seed=0):
     """The corners of a regular simplex, as far apart as C points can be: arccos(-1/(C - 1)), more than 90°.
 
-    Args:
-        num_classes: C >= 1.
-        dim: K >= C - 1; features beyond the first C - 1 are 0.
-        seed: Of the random assignment to the classes.
-
-    Returns:
-        Array of shape (C, K), float64; row c is the anchor of class c.
-
-    Raises:
-        ValueError: If `dim` is too small.
+    It needs K >= C - 1; features beyond the first C - 1 are 0.
 
     Reference: Anchor-based NCM (2018), Eq 10 with its sign corrected, at the largest angle possible.
 
@@ -86,22 +59,11 @@ def simplex(num_classes, dim, seed=0):
 
 
 def spread(num_classes, dim, seed=0):
-    """Points spread over the unit sphere, for any number of classes and features.
+    """Points spread over the unit sphere, for any number of classes and K >= 2, or 1 for at most two classes.
 
     Where the best arrangement is known it is taken: `circle`, `simplex`, and for C <= 2K the basis vectors and their
     opposites, 90° apart. Else random points repel each other, at first all, in the end only the closest; in three
-    dimensions that comes within 1 % of the best known angles.
-
-    Args:
-        num_classes: C >= 1.
-        dim: K >= 2, or 1 for at most two classes.
-        seed: Of the random start and of the random assignment to the classes.
-
-    Returns:
-        Array of shape (C, K), float64; row c is the anchor of class c.
-
-    Raises:
-        ValueError: If `dim` is too small.
+    dimensions that comes within 1 % of the best known angles. The seed is of the random start too.
 
     Reference: Anchor-based NCM (2018), Eq 9 and 10 with the sign corrected.
 

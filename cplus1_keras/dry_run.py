@@ -31,12 +31,12 @@ def dry_run(experiment, steps=5):
     ...
     25 epochs of 20 steps...
     """
-    splits = prepare(experiment)
+    experiment, splits = prepare(experiment)
     with distribution.strategy().scope():
         model = build(experiment, splits)
     size = checks.check_model(model)
     checks.check_disk(tempfile.gettempdir(), size)
-    batches = iter(experiment.task.training(model, splits.train, experiment))
+    batches = experiment.task.training(model, splits.train, experiment)
     model.fit(batches, steps_per_epoch=1, epochs=1, verbose=0)
     start = time.monotonic()
     model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)

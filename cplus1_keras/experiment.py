@@ -24,7 +24,8 @@ class Experiment:
             own settings.
         data: Function from a seed to `data.Splits`.
         model: Function from the number of known classes to an `OpenSetModel`, not compiled; pixels are 0..255.
-        loss: A loss of `cplus1_keras.losses`. Where it has no use for negatives, training leaves them out.
+        loss: A loss of `cplus1_keras.losses`, or a function from `data.Splits` to one, for losses that ask how frequent
+            classes are. Where it has no use for negatives, training leaves them out.
         optimizer: Function from a learning rate, or a schedule, to a Keras optimizer.
         learning_rate: The first one, above 0.
         schedule: Function from the first rate and the number of all steps to a Keras schedule, like
@@ -51,7 +52,7 @@ class Experiment:
     task: Task
     data: Callable[[int], Splits]
     model: Callable[[int], OpenSetModel]
-    loss: OpenSetLoss
+    loss: OpenSetLoss | Callable[[Splits], OpenSetLoss]
     optimizer: Callable[..., keras.optimizers.Optimizer]
     learning_rate: float = 1e-3
     schedule: Callable | None = None
@@ -84,6 +85,17 @@ class Experiment:
     def run(self, workdir="runs", **options):
         """Train, calibrate, judge and export; see `run`."""
         return run(self, workdir, **options)
+
+    def with_loss(self, splits):
+        """This experiment with the loss itself, where it was given as a function of the splits.
+
+        >>> experiment = configs.resolve("digits")
+        >>> asked = dataclasses.replace(experiment, loss=lambda splits: losses.CrossEntropyLoss())
+        >>> asked.with_loss(experiment.data(0)).loss.name
+        'cross_entropy'
+        """
+        # A loss can be called, too.
+        return self if isinstance(self.loss, OpenSetLoss) else dataclasses.replace(self, loss=self.loss(splits))
 
     def length(self, splits):
         """How long training is.

@@ -12,15 +12,7 @@ PACKAGES = ("cplus1-keras", "keras", "tensorflow", "numpy")
 
 
 def provenance():
-    """Commit, machine and versions as a dict of plain values, ready for JSON.
-
-    Returns:
-        Dict with `commit` (None outside a git checkout; with "+changes" where files differ from it), `machine`,
-        `cpus`, `python`, `packages` (name to version) and `date` (UTC, ISO 8601).
-
-    >>> sorted(provenance())
-    ['commit', 'cpus', 'date', 'machine', 'packages', 'python']
-    """
+    """Commit (None outside a checkout; with "+changes" where files differ), machine, versions and date, for JSON."""
     return {
         "commit": _commit(),
         "machine": _machine(),
@@ -32,34 +24,13 @@ def provenance():
 
 
 def as_sentence(origin):
-    """What `provenance` gave, for a line below a table.
-
-    Args:
-        origin: Dict as `provenance` returns it.
-
-    Returns:
-        Text.
-
-    >>> where = {"machine": "EPYC", "cpus": 2, "packages": {"keras": "3.15.1"}, "commit": "ab12", "date": "2026-11-20"}
-    >>> as_sentence(where)
-    'EPYC, 2 CPUs; keras 3.15.1; commit ab12, 2026-11-20.'
-    """
+    """What `provenance` gave, for a line below a table."""
     versions = ", ".join(f"{name} {version}" for name, version in origin["packages"].items())
     return f"{origin['machine']}, {origin['cpus']} CPUs; {versions}; commit {origin['commit']}, {origin['date']}."
 
 
 def write_json(path, values):
-    """Write a dict as indented JSON, by rename, so that a reader never meets half a file.
-
-    Args:
-        path: File to write; its folder is made if it is absent.
-        values: Plain Python values. NaN and infinity are refused, since JSON has none: write None.
-
-    Raises:
-        ValueError: For NaN or infinity.
-
-    >>> write_json("result.json", {"accuracy": 0.98})  # doctest: +SKIP
-    """
+    """Write plain values as indented JSON, by rename, so that a reader never meets half a file; NaN is refused."""
     path = pathlib.Path(path)
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)

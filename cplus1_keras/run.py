@@ -39,7 +39,7 @@ def run(experiment, workdir="runs", command=None, resume=None):
     digits, to ...
     """
     start = time.monotonic()
-    splits = prepare(experiment)
+    experiment, splits = prepare(experiment)
     if resume is None:
         directory = new_directory(workdir, experiment.name)
         write_json(directory / "config.json", {"command": command, **describe(experiment)})
@@ -59,26 +59,26 @@ def run(experiment, workdir="runs", command=None, resume=None):
 
 
 def prepare(experiment):
-    """The splits of an experiment, seeded, told and checked.
+    """An experiment with its splits, seeded, told and checked.
 
     Returns:
-        `data.Splits`.
+        Pair of the `Experiment`, with the loss for these splits, and its `data.Splits`.
 
     Raises:
         ValueError: If data, loss and rates do not fit together.
 
-    >>> prepare(configs.resolve("digits")).num_classes
+    >>> experiment, splits = prepare(configs.resolve("digits"))
     digits
     ...
-    6
     """
     distribution.check_backend()
     keras.utils.set_random_seed(experiment.seed)
     splits = experiment.data(experiment.seed)
     print(f"{experiment.name}\n{splits.summary()}", flush=True)
     serving.check_names(splits.class_names, splits.num_classes)
+    experiment = experiment.with_loss(splits)
     experiment.task.check(experiment, splits)
-    return splits
+    return experiment, splits
 
 
 def tell_stopped(workdir, name):
@@ -178,7 +178,7 @@ def fit(model, experiment, splits, directory):
     share = distribution.per_replica(experiment.batch_size, model.distribute_strategy)
     checkpoint = Checkpoint(directory / CHECKPOINTS)
     first = checkpoint.restore(model)
-    if first == epochs:
+    if first >= epochs:
         return keras.callbacks.History()  # the training ended, what came after it did not
     batches = task.training(model, splits.train, experiment, first * steps)
     sample = keras.tree.map_structure(lambda tensor: tensor[:share], next(iter(batches)))

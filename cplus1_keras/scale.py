@@ -31,28 +31,18 @@ def simplex_bound(num_classes, probability=0.999995, margin=None):
     >>> round(simplex_bound(10, margin=losses.CosFace(0.35)), 1)
     18.9
     """
-    log_odds = _log_odds(num_classes, probability)
-    return _bound(log_odds, margin, of_others=-1 / (num_classes - 1))
+    return _bound(num_classes, probability, margin, simplex=True)
 
 
 def orthogonal_bound(num_classes, probability=0.999995, margin=None):
-    """Least scale at which a sample in its class centre can have the given probability, the centres being orthogonal.
+    """As `simplex_bound`, the centres being orthogonal, so that the other cosines are 0: s >= L / ψ(0).
 
-        s >= L / ψ(0),   L = ln((C - 1) p / (1 - p))
+    Reference: Open-set losses thesis (2023), Eq 3.10, solved for s.
 
-    Args and raised errors are those of `simplex_bound`; the other cosines are 0, as in the thesis's probability curve.
-
-    Returns:
-        The bound, a float.
-
-    Reference: Open-set losses thesis (2023), Eq 3.10, solved for s; the margin is this project's extension.
-
-    >>> round(orthogonal_bound(10), 1)
-    14.4
     >>> round(orthogonal_bound(10, margin=losses.ArcFace(0.5)), 1)
     16.4
     """
-    return _bound(_log_odds(num_classes, probability), margin, of_others=0.0)
+    return _bound(num_classes, probability, margin, simplex=False)
 
 
 def largest_margin(num_classes, dim, kind):
@@ -63,14 +53,8 @@ def largest_margin(num_classes, dim, kind):
 
     Args:
         num_classes: C >= 2.
-        dim: K, the number of features: 2, or at least C - 1.
+        dim: K, the number of features: 2, or at least C - 1; between them no formula is known.
         kind: "cosine" for the margin of CosFace, "angular" for that of ArcFace (in radians).
-
-    Returns:
-        The margin, a float.
-
-    Raises:
-        ValueError: If an argument lies outside its range; for 2 < dim < C - 1 no formula is known.
 
     Reference: Open-set losses thesis (2023), section 5.4; the regular simplex for dim >= C - 1.
 
@@ -81,38 +65,29 @@ def largest_margin(num_classes, dim, kind):
         raise ValueError(f"A margin needs `num_classes` >= 2. Received: num_classes={num_classes}")
     if kind not in ("cosine", "angular"):
         raise ValueError(f'`kind` must be "cosine" (CosFace) or "angular" (ArcFace). Received: kind={kind!r}')
-    if dim >= num_classes - 1:
-        cosine = -1 / (num_classes - 1)
-    elif dim == 2:
-        cosine = math.cos(2 * math.pi / num_classes)
-    else:
+    if dim != 2 and dim < num_classes - 1:
         raise ValueError(
             "The largest margin is known for `dim` = 2 and `dim` >= num_classes - 1. "
             f"Received: num_classes={num_classes}, dim={dim}. Between, take the smallest angle of points spread apart."
         )
+    cosine = -1 / (num_classes - 1) if dim >= num_classes - 1 else math.cos(2 * math.pi / num_classes)
     return 1 - cosine if kind == "cosine" else math.acos(cosine)
 
 
-def _log_odds(num_classes, probability):
-    """L: what the true class's logit must exceed the others, all equal, by."""
+def _bound(num_classes, probability, margin, simplex):
     if num_classes < 2 or not 0 < probability < 1:
-        raise ValueError(
-            "A bound needs `num_classes` >= 2 and `probability` in (0, 1). "
-            f"Received: num_classes={num_classes}, probability={probability}"
-        )
-    return math.log((num_classes - 1) * probability / (1 - probability))
-
-
-def _bound(log_odds, margin, of_others):
+        received = f"num_classes={num_classes}, probability={probability}"
+        raise ValueError(f"A bound needs `num_classes` >= 2 and `probability` in (0, 1). Received: {received}")
     if margin is not None and not callable(getattr(margin, "target", None)):
-        raise ValueError(
-            "`margin` must act on the true class's cosine, like `losses.CosFace(0.35)` or `losses.ArcFace(0.5)`. "
-            f"Received: margin={margin!r}"
-        )
-    own = 1.0 if margin is None else float(ops.convert_to_numpy(margin.target(ops.ones((), "float64"))))
-    if not own > of_others:
+        needed = "`margin` must act on the true class's cosine, like `losses.CosFace(0.35)`"
+        raise ValueError(f"{needed}. Received: margin={margin!r}")
+    log_odds = math.log((num_classes - 1) * probability / (1 - probability))
+    own, others = 1.0, -1 / (num_classes - 1) if simplex else 0.0
+    if margin is not None:
+        own = float(ops.convert_to_numpy(margin.target(ops.ones((), "float64"))))
+    if not own > others:
         raise ValueError(
             f"No scale is enough: the margin takes the true class's cosine from 1 to {own:.3f}, not above the others' "
-            f"{of_others:.3f}. Choose one below cplus1_keras.scale.largest_margin."
+            f"{others:.3f}. Choose one below cplus1_keras.scale.largest_margin."
         )
-    return log_odds / (own - of_others)
+    return log_odds / (own - others)

@@ -1,32 +1,24 @@
 """Scores: how sure a model is that an input belongs to a class of interest. Higher = more known.
 
-Each is `score(outputs, num_classes)`: it reads the named outputs of a head, with any leading axes, and gives one value
-for each. All are computed in at least float32. Where a logit is NaN or +inf (an overflow) the score is NaN, which
-nothing accepts; -inf rules a class out.
-
-`outputs` holds `logits` (..., C) or (..., C+1), C being `num_classes`: one logit more is the background's, the last. It
-takes part in the softmax and never is an answer, so 6 logits are 6 classes or 5 and the background, as `num_classes`
-says. Another number of logits, or an output that is missing, is a ValueError.
+Each is `score(outputs, num_classes)` and gives floats (...), in at least float32. `outputs` holds a head's `logits`
+(..., C) or (..., C+1), C being `num_classes`: one more is the background's, the last, which takes part in the softmax
+and never is an answer. Another number of logits, or an output that is missing, is a ValueError. Where a logit is NaN or
++inf (an overflow) the score is NaN, which nothing accepts; -inf rules a class out.
 """
 
 import keras
 from keras import ops
 
-__all__ = ["energy", "get", "log_odds", "max_logit", "max_probability", "one_minus_background"]
-__all__ += ["probabilities", "probability_times_magnitude"]
-
 NAMES = ("max_probability", "log_odds", "max_logit", "probability_times_magnitude", "one_minus_background", "energy")
+__all__ = [*NAMES, "get", "probabilities"]
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 def max_probability(outputs, num_classes):
-    """Largest softmax probability of a known class, max_c p_c.
+    """Largest softmax probability of a known class, max_c p_c, in [0, 1].
 
     It rounds to 1 in float32 from log-odds of about 17 on, and then ties the scores that a low FPR must tell apart:
     `log_odds` gives the same order without the ties. With one logit in all it is 1 everywhere.
-
-    Returns:
-        Floats (...) in [0, 1].
 
     >>> print(float(max_probability({"logits": ops.array([[0.0, 0.0]])}, 2)[0]))
     0.5
@@ -41,12 +33,8 @@ def max_probability(outputs, num_classes):
 def log_odds(outputs, num_classes):
     """Log-odds of the best known class, ln(p / (1 - p)) = z_max - logsumexp of all other logits.
 
-    There is no detour by p, and differences to z_max are taken before the exponentials, so that it neither saturates
-    nor rounds to ties, however sure the network is. With one logit in all there is no other: the score is that logit,
-    a sigmoid's log-odds.
-
-    Returns:
-        Floats (...), unbounded.
+    Differences to z_max are taken before the exponentials, so that it neither saturates nor rounds to ties. With one
+    logit in all the score is that logit, a sigmoid's log-odds.
 
     >>> print(float(log_odds({"logits": ops.array([[20.0, -20.0]])}, 2)[0]))
     40.0
@@ -66,9 +54,6 @@ def log_odds(outputs, num_classes):
 def max_logit(outputs, num_classes):
     """Largest logit of a known class.
 
-    Returns:
-        Floats (...), unbounded.
-
     >>> print(float(max_logit({"logits": ops.array([[1.0, 3.0, 9.0]])}, 2)[0]))
     3.0
 
@@ -80,14 +65,7 @@ def max_logit(outputs, num_classes):
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 def probability_times_magnitude(outputs, num_classes):
-    """Largest probability of a known class times the length of the feature vector, max_c p_c ||phi||.
-
-    Args:
-        outputs: Dict with `logits` and `features` (..., K).
-        num_classes: C.
-
-    Returns:
-        Floats (...), at least 0.
+    """Largest probability of a known class times the length of the output `features` (..., K), max_c p_c ||phi||.
 
     >>> outputs = {"logits": ops.array([[0.0, 0.0]]), "features": ops.array([[3.0, 4.0]])}
     >>> print(float(probability_times_magnitude(outputs, 2)[0]))
@@ -103,15 +81,9 @@ def probability_times_magnitude(outputs, num_classes):
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 def one_minus_background(outputs, num_classes):
-    """Probability that the input is of any known class, 1 - p(background).
+    """Probability that the input is of any known class, 1 - p(background); for C logits it is a ValueError.
 
     Computed as sigmoid(logsumexp of the knowns - z_background), exact where it is small.
-
-    Returns:
-        Floats (...) in [0, 1].
-
-    Raises:
-        ValueError: also for C logits: there is no background then.
 
     >>> print(float(one_minus_background({"logits": ops.array([[0.0, 0.0, 0.0]])}, 2)[0]).__round__(4))
     0.6667
@@ -120,19 +92,14 @@ def one_minus_background(outputs, num_classes):
     """
     logits = read_logits(outputs, num_classes)
     if logits.shape[-1] == num_classes:
-        raise ValueError(
-            f"one_minus_background needs a background logit: {num_classes + 1} logits for num_classes={num_classes}. "
-            f"Received: {num_classes} logits. Build the head with background=True, or take log_odds."
-        )
+        needed = f"one_minus_background needs {num_classes + 1} logits for num_classes={num_classes}"
+        raise ValueError(f"{needed}. Received: {num_classes}. Build the head with background=True, or take log_odds.")
     return poison(ops.sigmoid(ops.logsumexp(logits[..., :num_classes], axis=-1) - logits[..., num_classes]), logits)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 def energy(outputs, num_classes):
     """Negative free energy, logsumexp of the knowns' logits.
-
-    Returns:
-        Floats (...), unbounded.
 
     >>> print(float(energy({"logits": ops.array([[0.0, 0.0]])}, 2)[0]).__round__(4))
     0.6931
@@ -144,20 +111,7 @@ def energy(outputs, num_classes):
 
 
 def get(score):
-    """The score of that name, for configs and reloads; a function is returned as it is.
-
-    Args:
-        score: A name such as `"log_odds"`, or a function `score(outputs, num_classes)`.
-
-    Returns:
-        The function.
-
-    Raises:
-        ValueError: for another name; the message lists the names that there are.
-
-    >>> get("log_odds") is log_odds
-    True
-    """
+    """The score of a name such as `"log_odds"`, for configs and reloads; a function is returned as it is."""
     if callable(score):
         return score
     if score not in NAMES:
@@ -166,10 +120,7 @@ def get(score):
 
 
 def probabilities(outputs, num_classes):
-    """Softmax probabilities of the known classes; a background logit takes its share, so they may sum to less than 1.
-
-    Returns:
-        Floats (..., C).
+    """Softmax probabilities (..., C) of the known classes; with a background they may sum to less than 1.
 
     >>> print(ops.convert_to_numpy(probabilities({"logits": ops.zeros((1, 4))}, 3)))
     [[0.25 0.25 0.25]]
@@ -193,10 +144,8 @@ def read_logits(outputs, num_classes):
     """The logits, after a look at their number."""
     logits = read(outputs, "logits")
     if logits.shape[-1] not in (num_classes, num_classes + 1):
-        raise ValueError(
-            f"num_classes={num_classes} needs {num_classes} logits, or {num_classes + 1} with a background class. "
-            f"Received: logits of shape {tuple(logits.shape)}"
-        )
+        needed = f"num_classes={num_classes} needs {num_classes} logits, or {num_classes + 1} with a background class"
+        raise ValueError(f"{needed}. Received: logits of shape {tuple(logits.shape)}")
     return logits
 
 

@@ -50,12 +50,12 @@ def parts():
 def value_of(head, loss, features):
     from keras import ops
 
+    from cplus1_keras import layers
+
     outputs = head(features)
-    if hasattr(head, "update"):
-        head.update(LABELS, outputs)
-    if hasattr(head, "handed"):
-        outputs.update(head.handed(outputs))
-    return loss(LABELS, {**outputs, "margin_fraction": ops.convert_to_tensor(0.7)})
+    fraction = {"margin_fraction": ops.convert_to_tensor(0.7)}
+    tensors = layers.complete([head], {**outputs, **layers.named(LABELS), **fraction}, training=True)
+    return loss(tensors, tensors)
 
 
 def evaluate():
@@ -125,13 +125,47 @@ def fit():
     return [history["loss"], history["ring"], [float(keras.ops.convert_to_numpy(head.scale))]]
 
 
+def fit_targets():
+    """Logs of a training whose labels a layer assigns, with label sets beside them, weights and metrics."""
+    import keras
+
+    from cplus1_keras import OpenSetModel, heads, layers, losses, metrics
+
+    class Halves(layers.OpenSetLayer):
+        def call(self, features):
+            return keras.ops.reshape(features, (-1, 2, 5))
+
+        def targets(self, tensors, training):
+            return {"labels": tensors["pairs"] - 1, "sums": tensors["logits"] * 1.0}
+
+    inputs = keras.Input((10,))
+    head = heads.CosineHead(3, 20.0, background=True)
+    outputs = layers.MovingAverageCenters(3)(head(Halves()(inputs)))
+    outputs["set_logits"] = keras.layers.Dense(3, kernel_initializer="ones")(inputs)
+    model = OpenSetModel(inputs, outputs)
+    head.kernel.assign(np.random.default_rng(1).normal(size=(5, 4)).astype("float32"))
+    loss = losses.cplus1(0.5, 0.5, margin=1.2) + losses.AsymmetricLoss(2.0).of("set_")
+    names = {name: [metrics.KnownAccuracy(3)] for name in ("logits", "sums")}
+    model.compile(keras.optimizers.SGD(0.01), loss, metrics=names)
+    x = np.concatenate([FEATURES, FEATURES[::-1]], axis=1)
+    pairs, sets = np.stack([LABELS, LABELS[::-1]], axis=1), np.random.default_rng(2).choice([0, 1, -100], (10, 3))
+    y = {"pairs": np.where(pairs == 3, 0, pairs) + 1, "multi_hot": sets.astype("int32")}
+    data = {"sample_weight": np.linspace(0.5, 2, 10), "batch_size": 5, "shuffle": False, "verbose": 0}
+    history = model.fit(x, y, epochs=2, validation_data=(x, y), **data).history
+    return [history[name] for name in sorted(history)]
+
+
+def own():
+    return {**evaluate(), "fit": fit(), "fit targets": fit_targets()}
+
+
 def main():
     blocked = sys.argv[1:] == ["--without-tensorflow"]
     if blocked:
         sys.modules["tensorflow"] = None
     import cplus1_keras  # noqa: F401
 
-    print(json.dumps({**evaluate(), "fit": fit()}))
+    print(json.dumps(own()))
 
 
 def run(backend, *arguments):
@@ -151,7 +185,7 @@ def run(backend, *arguments):
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_agrees_with_tensorflow_and_needs_it_not(backend):
-    results, expected = run(backend, "--without-tensorflow"), {**evaluate(), "fit": fit()}
+    results, expected = run(backend, "--without-tensorflow"), own()
     assert set(results) == set(expected)
     for name in expected:
         for got, wanted in zip(results[name], expected[name], strict=True):

@@ -1,47 +1,209 @@
-"""Configs are found by name and changed by settings."""
+"""Configs are found by name, told in a list, and changed by settings that reach the experiment and its task."""
 
+import dataclasses
+import inspect
+import subprocess
+import sys
+import textwrap
+import zipfile
+
+import numpy as np
 import pytest
 
+from cplus1_keras import configs, scores
+from cplus1_keras.configs.families import families
+from cplus1_keras.configs.needs import NEEDS, path_to
+from cplus1_keras.configs.settings import settable
+
+OWN = """
+import dataclasses
 from cplus1_keras import configs
 
+SIZE = 3
 
-def test_settings_reach_the_experiment_and_keep_their_type():
-    experiment = configs.resolve("digits", ["epochs=3", "fpr=0.2", "negative_fraction=0.3", "name=mine"])
-    assert (experiment.epochs, experiment.fpr, experiment.negative_fraction) == (3, 0.2, 0.3)
-    assert experiment.name == "mine"
+def mine(width=3, *, depth: int | None = None, rate=0.1, wide=False):
+    return dataclasses.replace(configs.resolve("digits"), name=f"mine {width!r} {depth!r} {rate!r} {wide!r}")
+
+def needs_more(folder):
+    return dataclasses.replace(configs.resolve("digits"), name=folder)
+
+def text():
+    return "digits"
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder to stand in, with a module of a user's own."""
+    (tmp_path / "my_runs.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    yield tmp_path
+    sys.modules.pop("my_runs", None)
+
+
+def test_settings_reach_the_experiment_and_its_task():
+    settings = ["epochs=3", "fpr=0.2", "negative_fraction=0.3", "name=5", "score=energy", "learning_rate=1"]
+    experiment = configs.resolve("digits", settings)
+    assert (experiment.epochs, experiment.fpr, experiment.name, experiment.learning_rate) == (3, 0.2, "5", 1)
+    assert experiment.task.negative_fraction == 0.3
+    assert experiment.score is scores.energy
     assert configs.resolve("digits").epochs != 3
+    assert configs.resolve("digits").task.negative_fraction is None
 
 
-def test_a_dotted_name_and_arguments_of_the_function(monkeypatch, tmp_path):
-    (tmp_path / "my_runs.py").write_text(
-        "import dataclasses\nfrom cplus1_keras import configs\n"
-        "def mine(width=3):\n    return dataclasses.replace(configs.resolve('digits'), name=f'mine{width}')\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    assert configs.resolve("my_runs.mine", ["width=5"]).name == "mine5"
+def test_tuples_booleans_and_none_are_set():
+    settings = ["base=(2048,512)", "crop_size=64,96", "scales=[1,1.5]", "flip_test=True", "edge_width=None", "width=64"]
+    task = configs.resolve("camvid", settings).task
+    assert (task.base, task.crop_size, task.scales) == ((2048, 512), (64, 96), (1, 1.5))
+    assert (task.flip_test, task.edge_width) == (True, None)
+    assert configs.resolve("camvid", ["crop_size=64"]).task.crop_size == 64
+    steps = configs.resolve("digits", ["epochs=None", "steps=40", "interval=10"])
+    assert (steps.epochs, steps.steps) == (None, 40)
+
+
+def test_all_that_is_settable_is_plain_and_named_once():
+    experiment = configs.resolve("camvid")
+    fields = settable(experiment)
+    assert fields["score"] == ("experiment", (str,))
+    assert fields["base"] == ("task", (tuple, type(None)))
+    assert not {"task", "data", "model", "loss", "optimizer", "schedule", "class_weights"} & set(fields)
+    assert {"crop_size", "flip_test", "largest", "fpr", "steps", "seed"} <= set(fields)
+
+    @dataclasses.dataclass(frozen=True)
+    class Task(type(experiment.task)):
+        seed: int = 0
+
+    with pytest.raises(ValueError, match="`seed` is a field of the Experiment and of its task"):
+        settable(dataclasses.replace(experiment, task=Task()))
+
+
+def test_a_function_of_ones_own_in_the_current_folder(own):
+    assert configs.resolve("my_runs.mine", ["width=5", "depth=2", "rate=1", "wide=True"]).name == "mine 5 2 1 True"
+    assert configs.resolve("my_runs.needs_more", ["folder=here", "epochs=2"]).epochs == 2
+    assert configs.find("my_runs.text")() == "digits"
+
+
+def test_a_fresh_process_finds_it_too(own):
+    code = "from cplus1_keras import configs; print(configs.resolve('my_runs.mine').name)"
+    path = str(inspect.getfile(configs)).split("cplus1_keras")[0]
+    script = f"import sys; sys.path = [{path!r}, *[p for p in sys.path if p]]\n{textwrap.dedent(code)}"
+    (own / "elsewhere.py").write_text(script)
+    result = subprocess.run([sys.executable, "-P", "elsewhere.py"], cwd=own, capture_output=True, text=True)
+    assert result.stdout == "mine 3 None 0.1 False\n", result.stderr
 
 
 @pytest.mark.parametrize(
     ("name", "settings", "told"),
     [
         ("digit", [], "Did you mean 'digits'"),
-        ("no_such_module.run", [], "names no function"),
+        ("no_such_module.run", [], "names no function: No module named 'no_such_module'. Looked in"),
+        ("os.path", [], "'os.path' names no function. Received: module"),
+        ("os.getcwd", [], "'os.getcwd' is no config, for it returns no Experiment"),
+        ("my_runs.text", [], "returns no Experiment. Received: 'digits'"),
+        ("my_runs.absent", [], "names no function: module 'my_runs' has no attribute 'absent'"),
+        ("my_runs.SIZE", [], "names no function. Received: int"),
+        ("my_runs.needs_more", [], "needs --set folder=VALUE"),
+        ("my_runs.mine", ["width=wide"], "`--set width` needs a value of type int. Received: wide"),
+        ("my_runs.mine", ["depth=2.5"], "type int or None. Received: 2.5"),
         ("digits", ["epochs"], "name=value"),
-        ("digits", ["epoch=3"], "Did you mean 'epochs'"),
+        ("digits", ["epoch=3"], "`--set epoch` is not known to digits. Did you mean 'epochs'"),
         ("digits", ["epochs=many"], "type int"),
         ("digits", ["epochs=2.5"], "type int"),
+        ("digits", ["epochs=True"], "type int"),
         ("digits", ["fpr=low"], "type number"),
-        ("digits", ["loss=softmax"], "not known"),
+        ("digits", ["score=probability"], "There is no score 'probability'. Scores: .*log_odds"),
+        ("digits", ["loss=softmax"], "`--set loss` is a function or an object.*There are: .*epochs"),
+        ("digits", ["augment=flip"], "`--set augment` is a function or an object"),
+        ("camvid", ["class_weights=balanced"], "`--set class_weights` is a function or an object.*crop_size"),
+        ("camvid", ["flip_test=yes"], "True or False"),
+        ("camvid", ["scales=1"], r"a tuple like \(480,640\)"),
+        ("camvid", ["crop_size=8"], "`crop_size` must be at least 32"),
+        ("fashion", ["method=foo"], "`method` must be one of 'softmax', .*Received: method='foo'"),
+        ("camvid", ["method=arcface"], "one of 'softmax', 'compactness', 'cplus1'"),
+        ("camvid", ["centers=fixed"], "one of 'moving_average', 'learnable', 'shared'"),
     ],
 )
-def test_mistakes_are_told(name, settings, told):
+def test_mistakes_are_told(own, name, settings, told):
     with pytest.raises(ValueError, match=told):
         configs.resolve(name, settings)
 
 
-def test_each_config_that_ships_is_listed_with_a_line_and_is_complete():
-    listing = configs.listing()
-    for name, function in configs.shipped().items():
-        line = next(line for line in listing.splitlines() if line.split()[:1] == [name])
-        assert len(line.split()) > 3, f"{name} needs a docstring whose first line says what it is"
-        assert callable(function().run)
+def test_what_can_be_set_is_told_once():
+    with pytest.raises(ValueError, match="not known") as told:
+        configs.resolve("camvid", ["stepps=3"])
+    assert str(told.value).split("There are: ")[1].split(", ").count("steps") == 1
+
+
+def test_each_config_that_ships_is_listed_and_complete():
+    lines = configs.listing().splitlines()
+    for name, config in configs.SHIPPED.items():
+        line = next(line for line in lines if line.split()[:1] == [name])
+        assert config.summary in line
+        assert NEEDS[config.needs].split()[0] in configs.listing()
+        assert callable(configs.resolve(name).run)
+        assert configs.resolve(name).name.startswith(name)
+    assert any("data_dir=, download=False, letters=, knowns=train[:4%]" in line for line in lines)
+    assert "negative_fraction" in lines[-1]
+
+
+@pytest.mark.parametrize("name", [name for name, config in configs.SHIPPED.items() if config.needs not in ("", "tfds")])
+def test_data_that_do_not_ship_say_where_they_are_from(name):
+    with pytest.raises(ValueError, match=r"not part of this package.*--set (root=FOLDER|letters=FILE): .*https?://"):
+        configs.resolve(name).data(0)
+    setting = "letters" if name.startswith("toy") else "root"
+    with pytest.raises(FileNotFoundError, match=f"`{setting}` is /nowhere/at/all"):
+        configs.resolve(name, [f"{setting}=/nowhere/at/all"]).data(0)
+
+
+def test_tfds_is_told_where_and_whether_to_download(monkeypatch):
+    from cplus1_keras import data
+
+    asked = []
+
+    def read(*arguments, **options):
+        asked.append((arguments, options))
+        digits = data.sources.digits()
+        return digits.subset(np.arange(len(asked) - 1, len(digits), 2))
+
+    monkeypatch.setattr(data.sources, "tfds", read)
+    splits = configs.resolve("mnist_small", ["data_dir=/sets", "download=True", "knowns=train[:1%]"]).data(0)
+    assert splits.num_classes == 6
+    options = {"data_dir": "/sets", "download": True}
+    assert asked == [(("mnist", "train[:1%]"), options), (("mnist", "test"), options)]
+
+
+@pytest.mark.parametrize(("name", "channels"), [("mnist_small", 1), ("cifar10_small", 3), ("toy_small", 1)])
+def test_all_families_build_and_take_a_step(name, channels):
+    import keras
+
+    number = 10 if name == "toy_small" else 6
+    x = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3) if channels == 3 else (8, 28, 28, 1)).astype("float32")
+    for method in families(number, 10) if name == "toy_small" else ("hnc_kd", "cplus1_learnable"):
+        experiment = configs.resolve(name, [f"method={method}"])
+        assert experiment.name == f"{name}_{method}"
+        model = experiment.model(number)
+        model.compile(keras.optimizers.SGD(1e-4), experiment.loss, run_eagerly=True)
+        assert np.isfinite(model.train_on_batch(x, np.arange(8) % 6 - 1, return_dict=True)["loss"]), method
+
+
+def test_the_thesiss_settings():
+    for name, classes, fraction in (("toy", 10, 0.468), ("fashion", 6, None)):
+        experiment = configs.resolve(name)
+        assert (experiment.learning_rate, experiment.epochs, experiment.batch_size) == (1e-3, 15, 128)
+        assert experiment.task.negative_fraction == fraction
+        assert experiment.model(classes).get_layer("features").units == 10
+    small = configs.resolve("toy_small", ["method=e_ncm"])
+    assert (small.learning_rate, small.epochs, small.batch_size) == (2e-3, 6, 64)
+    assert small.task.negative_fraction == 0.468
+
+
+def test_a_zip_file_is_unpacked_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("train/a.txt", "a")
+    folder = path_to("camvid", tmp_path / "set.zip")
+    assert (folder / "train" / "a.txt").read_text() == "a"
+    (folder / "mark").touch()
+    assert (path_to("camvid", str(tmp_path / "set.zip")) / "mark").is_file()
+    assert path_to("camvid", folder) == folder

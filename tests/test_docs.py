@@ -32,7 +32,7 @@ from cplus1_keras import (
 )
 
 ROOT = pathlib.Path(__file__).parent.parent
-GUIDES = ("docs/losses.md", "docs/segmentation.md", "README.md")
+GUIDES = ("docs/losses.md", "docs/multilabel.md", "docs/segmentation.md", "README.md")
 GLOBALS = {
     **{name: value for name, value in vars(labels).items() if not name.startswith("_")},
     "OpenSetModel": cplus1_keras.OpenSetModel,
@@ -131,8 +131,21 @@ def masks(a_run):
             tf.io.write_file(f"{folder}/{number}.png", tf.io.encode_png(pixels))
 
 
+@pytest.fixture
+def sets(masks):
+    """A list of images with the classes that they show in that directory, for the guide to label sets."""
+    generator = np.random.default_rng(0)
+    lines = ["file,labels"]
+    for number in range(240):
+        shown = [name for name in ("cat", "car", "bus", "owl", "tree") if generator.random() < 0.2]
+        pixels = generator.integers(0, 256, (8, 10, 3)).astype("uint8")
+        tf.io.write_file(f"photos/{number}.png", tf.io.encode_png(pixels))
+        lines.append(f"photos/{number}.png,{';'.join(shown)}")
+    pathlib.Path("labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", GUIDES)
-def test_blocks_of_the_guides_run_in_order(name, masks):
+def test_blocks_of_the_guides_run_in_order(name, masks, sets):
     assert blocks(name)
     namespace = {"__name__": "guide"}
     for line, source in blocks(name):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cplus1_keras.provenance import provenance, write_json
+from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 
 def test_provenance_is_json_and_names_versions():
@@ -23,3 +23,8 @@ def test_json_is_written_whole_and_without_nan(tmp_path):
         write_json(path, {"auroc": float("nan")})
     assert json.loads(path.read_text(encoding="utf-8"))["auroc"] == 0.5
     assert [file.name for file in path.parent.iterdir()] == ["results.json"]
+
+
+def test_as_sentence():
+    where = {"machine": "EPYC", "cpus": 2, "packages": {"keras": "3.15.1"}, "commit": "ab12", "date": "2026-11-20"}
+    assert as_sentence(where) == "EPYC, 2 CPUs; keras 3.15.1; commit ab12, 2026-11-20."

@@ -29,7 +29,7 @@ def test_links_lead_to_files():
 def test_commands_name_configs_and_benchmarks_that_exist():
     named = re.findall(r"--config (\w+)\b(?!\.)", TEXT)
     assert named
-    assert set(named) <= set(configs.shipped())
+    assert set(named) <= set(configs.SHIPPED)
     scripts = re.findall(r"python (benchmarks/\w+\.py)", TEXT)
     assert scripts
     assert [script for script in scripts if not (ROOT / script).is_file()] == []

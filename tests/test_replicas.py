@@ -23,6 +23,7 @@ def settings():
         "cos_os": (heads.CosineHead(3, None), losses.cos_os(0.35, 4.0)),
         "background": (heads.CosineHead(3, 20.0, background=True), losses.BackgroundCrossEntropyLoss(losses.C2AM(0.5))),
         "adacos": (heads.AdaCosHead(3), losses.CrossEntropyLoss(growing) + 0.01 * losses.RingLoss(4.0)),
+        "label_sets": (heads.LinearHead(3), losses.MultiLabelCrossEntropyLoss() + 0.5 * losses.AsymmetricLoss(2.0)),
     }
 
 
@@ -40,7 +41,9 @@ def train(name, strategy, data):
         head.kernel.assign(np.eye(5, columns) * np.arange(1, columns + 1))  # close to the data, norms that differ
         model = OpenSetModel(inputs, layers.MarginWarmup(20)(outputs) if name == "adacos" else outputs)
         # At large rates rounding alone grows to 1e-4.
-        model.compile(keras.optimizers.SGD(0.01), loss)
+        sets = name == "label_sets"
+        metrics = {"logits": [keras.metrics.MeanAbsoluteError(name="error")]} if sets else None
+        model.compile(keras.optimizers.SGD(0.01), loss, metrics=metrics)
     history = model.fit(data, epochs=2, verbose=0).history
     evaluated = model.evaluate(data, verbose=0, return_dict=True)
     return {
@@ -62,6 +65,8 @@ def main():
     y[[4, 5, 6, 7, 13, 20, 28]] = -1  # the second replica's part of the first batch has no known
     y[[8, 9, 10, 11, 12, 14, 15]] = [-1, -1, -100, -2, -1, -1, -1]  # the second batch has none at all
     y[13] = -1
+    sets = random.choice([0, 1, -100], (29, 3)).astype("int32")
+    sets[8:16] = -100  # the second batch has none at all
     # One strategy for all: on CPUs a second one in the same process reuses the numbers of the first one's collectives.
     strategies = {
         "one": tf.distribute.OneDeviceStrategy("/cpu:0"),
@@ -70,7 +75,8 @@ def main():
     results = {}
     for name in settings():
         for key, strategy in strategies.items():
-            data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+            given = {"multi_hot": sets, "more": x} if name == "label_sets" else y
+            data = tf.data.Dataset.from_tensor_slices((x, given)).batch(8)
             results.setdefault(name, {})[key] = train(name, strategy, data)
     print(json.dumps(results))
 
@@ -85,7 +91,7 @@ def results():
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["objectosphere", "cos_os", "background", "adacos"])
+@pytest.mark.parametrize("name", ["objectosphere", "cos_os", "background", "adacos", "label_sets"])
 def test_two_replicas_are_one_device(results, name):
     one, two = results[name]["one"], results[name]["two"]
     for a, b in zip(one["weights"], two["weights"], strict=True):

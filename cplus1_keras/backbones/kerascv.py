@@ -12,21 +12,9 @@ HUB_TIMEOUT = 30
 
 
 def build(class_name, name, arguments, shape, weights=None):
-    """A backbone of keras-cv.
+    """keras-cv's model of that class, from images, 0..255, to the last map; its presets begin with `name`.
 
-    Args:
-        class_name: Name of the parametrised class, like "ResNetV2Backbone".
-        name: Its name, which its presets begin with, like "resnet50_v2".
-        arguments: Dict of the class's arguments that make up the net.
-        shape: (height, width, channels).
-        weights: None, the name of a preset, or the folder of a saved one.
-
-    Returns:
-        keras-cv's model from images, 0..255, to the last map.
-
-    Raises:
-        ValueError: The preset is unknown, or of another net.
-        ConnectionError: The model hub did not answer.
+    `arguments` make up the net; `weights` are None, the name of a preset, or the folder of a saved one.
 
     >>> build("DenseNetBackbone", "tiny", {"stackwise_num_repeats": [1, 1, 1, 1]}, (64, 64, 3)).output_shape
     (None, 2, 2, 68)
@@ -34,9 +22,8 @@ def build(class_name, name, arguments, shape, weights=None):
     try:
         import keras_cv
     except ImportError as error:
-        raise ImportError(
-            f"This backbone comes from keras-cv: `pip install keras-cv==0.9.0 tensorflow`. The import said: {error}"
-        ) from error
+        text = "This backbone comes from keras-cv: `pip install keras-cv==0.9.0 tensorflow`. The import said: "
+        raise ImportError(f"{text}{error}") from error
     backbone_class = getattr(keras_cv.models, class_name)
     common = {"include_rescaling": True, "input_shape": shape, "name": name}
     if weights is None:

@@ -1,8 +1,7 @@
 """Thresholds with a guarantee: chosen on a calibration split, each with the evidence for it.
 
-An input is accepted where `score >= threshold`. The guarantee covers inputs like the calibration samples, which must
-have chosen neither weights, epochs nor hyper-parameters; it says nothing about classes that nobody has seen. A
-threshold is a float32 number, so that NumPy, `Reject` and a SavedModel decide alike on float32 scores.
+An input is accepted where `score >= threshold`, a float32 number. The guarantee covers inputs like the calibration
+samples, which must have chosen neither weights, epochs nor hyper-parameters; it says nothing about unseen classes.
 """
 
 from cplus1_keras.calibration.bounds import clopper_pearson_upper, images_needed, mean_upper_bound

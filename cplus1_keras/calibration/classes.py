@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from cplus1_keras.calibration.evidence import Calibration, check_fields
+from cplus1_keras.calibration.evidence import Calibration, check_fields, percent
 from cplus1_keras.calibration.thresholds import threshold_at_fpr
 from cplus1_keras.labels import is_negative
 from cplus1_keras.metrics.tables import align
@@ -19,19 +19,17 @@ class ClassCalibration:
         confidence: That all classes keep it, in (0, 1).
         classes: A `Calibration` for each of the C classes, each at the confidence 1 - (1 - confidence) / C.
         score: Name of the score that the thresholds belong to, if it was given.
+        class_names: Names of the classes, if they were given.
 
-    >>> found = ClassCalibration(0.1, 0.9, (threshold_at_fpr(np.arange(100.0), 0.1, 0.95),) * 2)
-    >>> print(found.table(["cat", "dog"]))
-    | class | threshold | images without it | accepted | at most |
-    |-------|-----------|-------------------|----------|---------|
-    | cat   | 95        | 100               | 4 %      | 8.92 %  |
-    | dog   | 95        | 100               | 4 %      | 8.92 %  |
+    >>> ClassCalibration(0.1, 0.9, (threshold_at_fpr(np.arange(100.0), 0.1, 0.95),) * 2).thresholds.round(3)
+    array([95., 95.], dtype=float32)
     """
 
     target: float
     confidence: float
     classes: tuple
     score: str | None = None
+    class_names: tuple | None = None
 
     @property
     def thresholds(self):
@@ -40,17 +38,17 @@ class ClassCalibration:
 
     def table(self, class_names=None):
         """Each class with its threshold and evidence, as Markdown; classes are numbered where they have no names."""
-        names = [str(c) for c in range(len(self.classes))] if class_names is None else class_names
+        names = class_names or self.class_names or [str(c) for c in range(len(self.classes))]
         rows = [["class", "threshold", "images without it", "accepted", "at most"]]
         for name, found in zip(names, self.classes, strict=True):
-            share = f"{100 * found.rate:.3g} %"
-            rows.append([name, f"{found.threshold:.4g}", f"{found.decisions:,}", share, f"{100 * found.bound:.3g} %"])
+            figures = f"{found.threshold:.4g}", f"{found.decisions:,}", percent(found.rate), percent(found.bound)
+            rows.append([name, *figures])
         return align(rows)
 
     def __str__(self):
         return (
-            f"Of images that lack a class at most {100 * self.target:.3g} % are said to show it, for all "
-            f"{len(self.classes)} classes at once at {100 * self.confidence:.3g} % confidence:\n{self.table()}"
+            f"Of images that lack a class at most {percent(self.target)} are said to show it, for all "
+            f"{len(self.classes)} classes at once at {percent(self.confidence)} confidence:\n{self.table()}"
         )
 
     def to_dict(self):
@@ -60,29 +58,24 @@ class ClassCalibration:
     @classmethod
     def from_dict(cls, values):
         """The inverse of `to_dict`; a ValueError names fields that are missing or unheard of."""
-        values = check_fields(cls, values)
-        return cls(**{**values, "classes": tuple(Calibration.from_dict(found) for found in values["classes"])})
+        values, names = check_fields(cls, values), values.get("class_names")
+        classes = tuple(map(Calibration.from_dict, values["classes"]))
+        return cls(**{**values, "classes": classes, "class_names": names and tuple(names)})
 
 
-def calibrate_classes(records, fpr, confidence=0.95, score=None):
+def calibrate_classes(records, fpr, confidence=0.95, score=None, class_names=None):
     """Thresholds of a label set: of images that lack a class at most the share `fpr` is said to show it.
 
-    That holds for all C classes at once with probability at least `confidence`: each is calibrated as
-    `threshold_at_fpr` does, at the confidence 1 - (1 - confidence) / C (Bonferroni). Images count as independent, or
-    groups of them.
+    That holds for all C classes at once with probability at least `confidence`: each is calibrated by
+    `threshold_at_fpr`, at the confidence 1 - (1 - confidence) / C (Bonferroni). Errors name the class.
 
     Args:
         records: Iterable of `tasks.Record`s with labels (C,); `NEGATIVE` says that an image lacks a class.
-        fpr: False positive rate asked for, in (0, 1).
-        confidence: In (0, 1).
-        score: Name of the score, kept as evidence.
+        fpr, confidence, score: As for `threshold_at_fpr`.
+        class_names: Names of the C classes, kept as evidence as well; None numbers them.
 
     Returns:
         A `ClassCalibration`.
-
-    Raises:
-        ValueError: where too few images lack a class, for NaN scores, rates outside (0, 1); the message names the class
-            by its number.
 
     >>> from cplus1_keras.tasks.records import Record
     >>> labels = np.array([[0, -1], [-1, 1]] * 99)
@@ -91,13 +84,15 @@ def calibrate_classes(records, fpr, confidence=0.95, score=None):
     >>> calibrate_classes(images, fpr=0.1).thresholds.round(3)
     array([0.939, 0.929], dtype=float32)
     """
-    labels, scores, groups = zip(*((record.labels, record.scores, record.group) for record in records), strict=True)
-    labels, scores, groups = np.stack(labels), np.stack(scores), np.array(groups)
+    rows = zip(*((record.labels, record.scores, record.group) for record in records), strict=True)
+    labels, scores, groups = map(np.array, rows)
     each, found = 1 - (1 - confidence) / labels.shape[1], []
     for c in range(labels.shape[1]):
         lacking = is_negative(labels[:, c])
         try:
             found.append(threshold_at_fpr(scores[lacking, c], fpr, each, score, groups[lacking]))
         except ValueError as error:
-            raise ValueError(f"Class {c}: {error}") from error
-    return ClassCalibration(float(fpr), confidence, tuple(found), score)
+            name = c if class_names is None else repr(class_names[c])
+            raise ValueError(f"Class {name}: {error}") from error
+    names = None if class_names is None else tuple(class_names)
+    return ClassCalibration(float(fpr), confidence, tuple(found), score, names)

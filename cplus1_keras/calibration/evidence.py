@@ -7,24 +7,18 @@ import dataclasses
 class Calibration:
     """A threshold and its evidence, as `calibrate`, `threshold_at_fpr` and `threshold_at_coverage` return it.
 
-    Only groups of decisions are independent, such as images of many pixels. `rate` and `bound` are about the share of a
-    group's decisions that is accepted, on average over groups.
-
     Args:
         threshold: Accept where score >= threshold; a float32 number.
         rule: `"fpr"`, chosen on negatives, or `"coverage"`, chosen on knowns.
         target: The rate asked for.
         confidence: Of the bound, in (0, 1).
-        samples: Number of groups that have such decisions.
+        samples: Number of independent groups that have such decisions, such as images of many pixels.
         accepted: How many decisions the threshold accepts.
-        rate: Mean over groups of the share of decisions accepted: accepted / samples where each group has one.
-        bound: One-sided bound: the FPR is at most, or the coverage at least, this.
+        rate: Mean over groups of the share of decisions accepted.
+        bound: One-sided bound on that mean: the FPR is at most, or the coverage at least, this.
         score: Name of the score that the threshold belongs to, if it was given.
         unit: What a decision is: `"image"`, `"pixel"` ...
         decisions: Number of decisions in all groups; by default one in each.
-
-    Raises:
-        ValueError: for another rule.
 
     >>> print(calibration.threshold_at_fpr(np.linspace(0, 1, 101), 0.05, score="log_odds"))
     Accept log_odds >= 0.99: 1 of 101 negatives accepted (0.99 %); at 95 % confidence at most 4.61 %; asked: 5 %.
@@ -50,17 +44,12 @@ class Calibration:
 
     def __str__(self):
         kind, side = ("negatives", "at most") if self.rule == "fpr" else ("knowns", "at least")
-        share, level, bound, target = (
-            f"{100 * x:.3g} %" for x in (self.rate, self.confidence, self.bound, self.target)
-        )
-        if self.decisions == self.samples:
-            found = f"{self.accepted:,} of {self.samples:,} {kind} accepted ({share})"
-        else:
-            group = group_name(self.unit)
-            found = (
-                f"{share} of {group[0]} {group[1]}'s {kind} accepted, the mean of {self.samples:,} {group[1]}s "
-                f"({self.accepted:,} of {self.decisions:,} {self.unit}s)"
-            )
+        share, level, bound, target = map(percent, (self.rate, self.confidence, self.bound, self.target))
+        found = f"{self.accepted:,} of {self.samples:,} {kind} accepted ({share})"
+        if self.decisions != self.samples:
+            article, group = group_name(self.unit)
+            found = f"{share} of {article} {group}'s {kind} accepted, the mean of {self.samples:,} {group}s "
+            found += f"({self.accepted:,} of {self.decisions:,} {self.unit}s)"
         start = f"Accept {self.score or 'score'} >= {self.threshold:.4g}: {found}"
         return f"{start}; at {level} confidence {side} {bound}; asked: {target}."
 
@@ -72,6 +61,11 @@ class Calibration:
     def from_dict(cls, values):
         """The inverse of `to_dict`; a ValueError names fields that are missing or unheard of."""
         return cls(**check_fields(cls, values))
+
+
+def percent(share):
+    """A share in percent, with three digits."""
+    return f"{100 * share:.3g} %"
 
 
 def group_name(unit):

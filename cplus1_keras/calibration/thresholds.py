@@ -19,9 +19,8 @@ def threshold_at_fpr(scores, fpr, confidence=0.95, score=None, groups=None):
     <= fpr. The threshold is the next float32 number above the (k+1)-th highest score, so ties are refused together.
     Over draws of the negatives the true FPR exceeds `fpr` with probability at most 1 - confidence.
 
-    Where a group has several negatives, only groups count as independent. Of group i a threshold accepts the share F_i,
-    which falls as the threshold rises, and so does `mean_upper_bound` of all F_i: the threshold is the lowest one with
-    a bound <= `fpr`, of those that are lower edges of the bins of `metrics.BinnedScores`, where F_i is exact.
+    Where a group has several negatives, it accepts the share F_i, and the threshold is the lowest at which
+    `mean_upper_bound` of all F_i is <= `fpr`, of those that are lower edges of the bins of `metrics.BinnedScores`.
 
     Args:
         scores: Scores (n,) of the calibration split's negatives, higher = more known; taken as float32.
@@ -34,8 +33,7 @@ def threshold_at_fpr(scores, fpr, confidence=0.95, score=None, groups=None):
         A `Calibration` with rule `"fpr"`.
 
     Raises:
-        ValueError: where there are too few to prove the rate: n < ln(1 - confidence) / ln(1 - fpr), or groups fewer
-            than `images_needed(fpr, confidence, single=False)`. Also for NaN scores, infinite scores that no threshold
+        ValueError: for fewer than `images_needed` to prove the rate, NaN scores, infinite scores that no threshold
             refuses, rates outside (0, 1).
 
     >>> calibration = threshold_at_fpr(np.arange(100.0), 0.1)
@@ -51,19 +49,15 @@ def threshold_at_fpr(scores, fpr, confidence=0.95, score=None, groups=None):
 def threshold_at_coverage(scores, coverage, confidence=0.95, score=None, groups=None):
     """Highest threshold whose coverage is at least `coverage`, at a confidence, on inputs like these knowns.
 
-    For where there are no negatives. As `threshold_at_fpr`, for the knowns that are refused: of n at most k may be, and
-    the threshold is the (k+1)-th lowest score.
+    For where there are no negatives. Of n knowns at most k may be refused: the threshold is the (k+1)-th lowest score.
 
     Args:
-        scores: Scores (n,) of the calibration split's knowns, higher = more known; taken as float32.
+        scores: Scores (n,) of the calibration split's knowns.
         coverage: Share of the knowns to accept, in (0, 1).
-        confidence, score, groups: As for `threshold_at_fpr`.
+        confidence, score, groups: As for `threshold_at_fpr`, and so are the errors.
 
     Returns:
         A `Calibration` with rule `"coverage"`; its bound is a lower one.
-
-    Raises:
-        ValueError: where there are too few to prove the coverage, for NaN scores, for rates outside (0, 1).
 
     >>> calibration = threshold_at_coverage(np.arange(100.0), 0.9)
     >>> calibration.threshold, calibration.accepted, round(calibration.bound, 4)
@@ -73,24 +67,14 @@ def threshold_at_coverage(scores, coverage, confidence=0.95, score=None, groups=
 
 
 def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
-    """The threshold of a calibration split: at a false positive rate, or where there are no negatives at a coverage.
+    """The `Calibration` of a split: at a false positive rate, or where there are no negatives at a coverage.
 
-    Clopper-Pearson where each group holds one decision at most, the bound of group means otherwise, as
-    `threshold_at_fpr` says. Of a group with several decisions only a histogram is kept.
+    Of a group with several decisions only a histogram is kept. Errors are those of `threshold_at_fpr`.
 
     Args:
         records: Iterable of `tasks.Record`s, read once; those of a group follow each other.
-        fpr: False positive rate asked for, in (0, 1).
-        coverage: Share of the knowns to accept, in (0, 1).
-        confidence: In (0, 1).
-        score: Name of the score, kept as evidence.
+        fpr, coverage, confidence, score: As for `threshold_at_fpr` and `threshold_at_coverage`.
         unit: What a decision is; None takes `"image"` for labels of shape (), `"pixel"` for (H, W), else `"decision"`.
-
-    Returns:
-        A `Calibration`.
-
-    Raises:
-        ValueError: as `threshold_at_fpr`; for groups that are torn, shapes that differ.
 
     >>> from cplus1_keras.tasks.records import Record
     >>> labels, scores = np.full((4, 4), -1), np.arange(16.0).reshape(4, 4)
@@ -99,26 +83,36 @@ def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
     Accept score >= 20.03: 3.44 % of an image's negatives accepted, the mean of 60 images (33 of 960 pixels);
     at 95 % confidence at most 9.7 %; asked: 10 %.
     """
-    negatives, knowns = [], []
-    for name, members in _grouped(records):
-        parts = [(np.asarray(record.labels), np.asarray(record.scores)) for record in members]
-        unit = unit or {0: "image", 2: "pixel"}.get(parts[0][0].ndim, "decision")
-        for labels, scores in parts:
+    negatives, knowns, seen = [], [], set()
+    for name, members in itertools.groupby(records, key=lambda record: record.group):
+        if name in seen:
+            raise ValueError(f"Records of one group must follow each other; those of {name!r} do not.")
+        seen.add(name)
+        negative, known = [], []
+        for record in members:
+            labels, scores = np.asarray(record.labels), np.asarray(record.scores)
+            unit = unit or {0: "image", 2: "pixel"}.get(labels.ndim, "decision")
             if labels.shape != scores.shape:
                 raise ValueError(f"{name!r} has labels of shape {labels.shape} and scores of shape {scores.shape}.")
-        negatives += _evidence(name, [scores[is_negative(labels)] for labels, scores in parts])
-        knowns = [] if negatives else knowns + _evidence(name, [scores[is_known(labels)] for labels, scores in parts])
+            negative += _reduce(name, scores[is_negative(labels)])
+            if not (negatives or negative):
+                known += _reduce(name, scores[is_known(labels)])
+        negatives += _join(negative)
+        knowns += _join(known)
+        if negatives:
+            knowns.clear()
     rule, groups, target = ("fpr", negatives, fpr) if negatives else ("coverage", knowns, coverage)
     return _calibrate(groups, rule, target, confidence, score, unit or "image")
 
 
 class Histogram:
-    """The decisions of one group by bins of their scores; fed with parts of it."""
+    """The decisions of a group by bins of their scores, from its parts: scores, or pairs (bins, numbers in them)."""
 
     def __init__(self, parts):
-        bins, counts = zip(*(np.unique(to_bins(part), return_counts=True) for part in parts), strict=True)
-        self.bins, places = np.unique(np.concatenate(bins).astype("uint32"), return_inverse=True)
-        counts = np.bincount(places, np.concatenate(counts)).astype("uint32")
+        pairs = (part if isinstance(part, tuple) else (to_bins([part]), [1]) for part in parts)
+        bins, counts = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+        self.bins, places = np.unique(bins.astype("uint32"), return_inverse=True)
+        counts = np.bincount(places, counts).astype("uint32")
         self.above = np.append(counts[::-1].cumsum()[::-1], 0).astype("uint32")
         self.size = int(self.above[0])
 
@@ -127,24 +121,19 @@ class Histogram:
         return int(self.above[np.searchsorted(self.bins, index)])
 
 
-def _grouped(records):
-    seen = set()
-    for name, members in itertools.groupby(records, key=lambda record: record.group):
-        if name in seen:
-            raise ValueError(f"Records of one group must follow each other; those of {name!r} do not.")
-        seen.add(name)
-        yield name, members
+def _reduce(name, scores):
+    """What is kept of scores, as a list: nothing, the only one, or a pair of bins and the numbers in them."""
+    if np.isnan(scores).any():
+        raise ValueError(f"{name!r} has NaN scores, {np.isnan(scores).sum():,} of {scores.size:,}.")
+    if scores.size <= 1:
+        return scores.tolist()
+    return [np.unique(to_bins(scores), return_counts=True)]
 
 
-def _evidence(name, parts):
-    """What is kept of a group: nothing, its one score, or a histogram; as a list, to be added to one."""
-    size, broken = sum(part.size for part in parts), sum(int(np.isnan(part).sum()) for part in parts)
-    if broken:
-        raise ValueError(f"{name!r} has NaN scores, {broken:,} of {size:,}.")
-    parts = [part for part in parts if part.size]
-    if size == 1:
-        return [flush(parts[0]).item()]
-    return [Histogram(parts)] if size else []
+def _join(parts):
+    """The evidence of a group, as a list: nothing, its only score, or a histogram."""
+    alone = len(parts) == 1 and not isinstance(parts[0], tuple)
+    return parts if alone or not parts else [Histogram(parts)]
 
 
 def _split(scores, groups):
@@ -158,11 +147,11 @@ def _split(scores, groups):
         return scores
     if np.shape(groups) != scores.shape:
         raise ValueError(f"`groups` must name one for each score. Received: {np.shape(groups)} for {scores.shape}")
-    names, places, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(names) == scores.size:
+    _, places, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(counts) == scores.size:
         return scores
     parts = np.split(scores[np.argsort(places, kind="stable")], np.cumsum(counts)[:-1])
-    return [Histogram([part]) for part in parts]
+    return [Histogram([np.unique(to_bins(part), return_counts=True)]) for part in parts]
 
 
 def _calibrate(groups, rule, target, confidence, score, unit="image"):
@@ -173,19 +162,15 @@ def _calibrate(groups, rule, target, confidence, score, unit="image"):
     single = not any(isinstance(group, Histogram) for group in groups) and (len(groups) or unit == "image")
     needed = bounds.images_needed(rate, confidence, single)
     if len(groups) < needed:
-        start = f"{what} {target:g} at {100 * confidence:g} % confidence needs at least {needed:,} "
-        if single:
-            raise ValueError(f"{start}{kind}s; there are {len(groups):,}. Calibrate on more of them, or ask for less.")
         whole = group_name(unit)[1]
-        raise ValueError(
-            f"{start}{whole}s with {kind} {unit}s; there are {len(groups):,}. What belongs to one {whole} is not "
-            f"independent and counts once. Calibrate on more {whole}s, or ask for less."
-        )
-    found = (_of_singles if single else _of_groups)(groups, rule, rate, confidence)
-    threshold, accepted, share, bound, decisions = found
-    bound = float(bound if rule == "fpr" else 1 - bound)
-    asked = float(threshold), rule, float(target), confidence
-    return Calibration(*asked, len(groups), accepted, share, bound, score, unit, decisions)
+        units = f"{kind}s" if single else f"{whole}s with {kind} {unit}s"
+        hint = "" if single else f"What belongs to one {whole} is not independent and counts once. "
+        start = f"{what} {target:g} at {100 * confidence:g} % confidence needs at least {needed:,} {units}"
+        raise ValueError(f"{start}; there are {len(groups):,}. {hint}Calibrate on more, or ask for less.")
+    search = _of_singles if single else _of_groups
+    threshold, accepted, share, bound, decisions = search(groups, rule, rate, confidence)
+    bound, found = float(bound if rule == "fpr" else 1 - bound), (len(groups), accepted, share)
+    return Calibration(float(threshold), rule, float(target), confidence, *found, bound, score, unit, decisions)
 
 
 def _of_singles(scores, rule, rate, confidence):
@@ -203,7 +188,7 @@ def _of_singles(scores, rule, rate, confidence):
 
 def _of_groups(groups, rule, rate, confidence):
     """As `_of_singles`, by the bound of group means."""
-    groups = [group if isinstance(group, Histogram) else Histogram([np.float32([group])]) for group in groups]
+    groups = [group if isinstance(group, Histogram) else Histogram([group]) for group in groups]
     sizes = np.array([group.size for group in groups])
 
     def share(index):
@@ -212,21 +197,16 @@ def _of_groups(groups, rule, rate, confidence):
     if rule == "fpr":
         edge = bounds.first(lambda index: bounds.refutes(share(index), rate, confidence), -1, BINS)
         if edge >= int(to_bins(np.inf)):
-            raise ValueError(
-                "Too many scores are infinite: no threshold refuses them. Take `log_odds`, or repair the net."
-            )
-        bound = bounds.mean_upper_bound(share(edge), confidence)
+            raise ValueError("Too many scores are infinite: no threshold refuses them. Take `log_odds`.")
     else:
         edge = bounds.first(lambda index: not bounds.refutes(1 - share(index), rate, confidence), -1, BINS) - 1
-        bound = bounds.mean_upper_bound(1 - share(edge), confidence)
-    accepted = sum(group.accepted(edge) for group in groups)
-    return lower_edge(edge), accepted, float(np.mean(share(edge))), bound, int(sizes.sum())
+    accepted, found = sum(group.accepted(edge) for group in groups), share(edge)
+    bound = bounds.mean_upper_bound(found if rule == "fpr" else 1 - found, confidence)
+    return lower_edge(edge), accepted, float(np.mean(found)), bound, int(sizes.sum())
 
 
 def _next_above(score):
     """The next larger float32 number that is 0 or normal: accelerators compare subnormal ones as 0."""
     with np.errstate(over="ignore", under="ignore"):
         above = np.nextafter(score, np.float32(np.inf))
-    if 0 < abs(above) < TINY:
-        return TINY if above > 0 else np.float32(0)
-    return above
+    return flush(above) if above <= 0 else max(above, TINY)

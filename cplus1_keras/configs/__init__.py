@@ -6,6 +6,7 @@ import inspect
 import itertools
 import os
 import sys
+import textwrap
 import types
 import typing
 
@@ -73,6 +74,16 @@ SHIPPED = {
         "COCO, 201 images, light DeepLabV3+: crops around 4 merged classes, all else background, furniture unknown.",
         "coco_mini",
     ),
+    "coco_mini_labels": Config(
+        "multilabel.coco_mini_labels",
+        "COCO, 267 images: sets of 4 merged classes, another one unknown; a small net, activation maps.",
+        "coco_mini",
+    ),
+    "coco_labels": Config(
+        "multilabel.coco_labels",
+        "COCO 2014: sets of 80 classes, ResNet-101 at 288 x 288; Table 4 of the HNC paper (--set method=).",
+        "coco",
+    ),
     **{
         name: Config(f"tables.{network}", row.summary, row.data_set, (name, row), given)
         for name, row in ROWS.items()
@@ -87,20 +98,19 @@ def listing():
     >>> print(listing().splitlines()[0])
     Configs (python train.py --config NAME --set SETTING=VALUE):
     """
-    width = max(map(len, SHIPPED))
-    lines = ["Configs (python train.py --config NAME --set SETTING=VALUE):"]
+    lines, width = ["Configs (python train.py --config NAME --set SETTING=VALUE):"], max(map(len, SHIPPED))
+    for needs, group in itertools.groupby(SHIPPED.items(), lambda item: item[1].needs):
+        lines += ["", *textwrap.wrap(NEEDS[needs], 118, break_on_hyphens=False)]
+        for settings, configs in itertools.groupby(group, lambda item: _settings(item[1].load())):
+            lines += [f"  Settings: {settings}"] * bool(settings)
+            lines += [f"    {name:{width}}  {config.summary}" for name, config in configs]
+    common = ", ".join(settable(resolve("digits")))
+    return "\n".join([*lines, "", f"All take the fields of their Experiment and its task, as digits does: {common}."])
 
-    def heading(item):
-        given = inspect.signature(item[1].load()).parameters.values()
-        settings = ", ".join(f"{p.name}={p.default}" for p in given)
-        return f"\n{NEEDS[item[1].needs]}" + f"\nSettings: {settings}" * bool(settings)
 
-    for title, group in itertools.groupby(SHIPPED.items(), heading):
-        lines += [title, *(f"  {name:{width}}  {config.summary}" for name, config in group)]
-    others = [name for name in settable(resolve("digits")) if name != "name"]
-    return "\n".join(
-        [*lines, f"\nAll take the settings of their Experiment and its task, as of digits {', '.join(others)}."]
-    )
+def _settings(function):
+    parameters = inspect.signature(function).parameters.values()
+    return ", ".join(p.name + ("=" if p.default in (None, p.empty) else f"={p.default}") for p in parameters)
 
 
 def find(name):

@@ -51,7 +51,7 @@ def toy_splits(seed, data_dir=None, download=False, letters=None, knowns="train"
         ValueError: No `letters` are given.
         FileNotFoundError: The files are not there.
 
-    >>> toy_splits(0)
+    >>> toy_splits(0)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     ValueError: The data are not part of this package. MNIST of TFDS ...

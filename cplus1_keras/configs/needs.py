@@ -16,6 +16,7 @@ NEEDS = {
     "with train, trainannot, val, valannot, test, testannot.",
     "coco_mini": "--set root=FOLDER: a few hundred images of COCO 2017 (https://cocodataset.org); folder or zip file "
     "with train, val, annotations/instances_train*.json and annotations/instances_val*.json.",
+    "coco": "--set root=FOLDER: COCO 2014 (https://cocodataset.org), with annotations, train2014 and val2014.",
     "voc": "--set root=FOLDER: PASCAL VOC 2012 (http://host.robots.ox.ac.uk/pascal/VOC/voc2012), with "
     "SegmentationClassAug, which data.sources.convert_sbd makes of the Semantic Boundaries Dataset.",
     "context": "--set root=FOLDER: PASCAL Context (https://cs.stanford.edu/~roozbeh/pascal-context) on VOC 2010, with "
@@ -40,7 +41,7 @@ def path_to(data_set, path, setting="root"):
         ValueError: `path` is None; says what is needed and where it comes from.
         FileNotFoundError: There is nothing at `path`.
 
-    >>> path_to("camvid", None)
+    >>> path_to("camvid", None)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     ValueError: The data are not part of this package. --set root=FOLDER: CamVid ...

@@ -86,8 +86,9 @@ def guess(name, known):
     >>> guess("digit", ["digits", "toy"])
     "Did you mean 'digits'? There are: digits, toy"
     """
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]!r}? " * len(close) + "There are: " + ", ".join(dict.fromkeys(known))
+    known = list(dict.fromkeys(known))
+    close = [f"Did you mean {other!r}? " for other in difflib.get_close_matches(name, known, n=1)]
+    return "".join(close) + "There are: " + ", ".join(known)
 
 
 def _parse(text):

@@ -56,7 +56,7 @@ def splits(seed, data_set, root=None, calibration_fraction=None):
     Raises:
         ValueError: No `root` is given.
 
-    >>> splits(0, "lip")
+    >>> splits(0, "lip")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     ValueError: The data are not part of this package. --set root=FOLDER: Look into Person ...

@@ -10,8 +10,32 @@ from cplus1_keras.numerics.derivatives import unit
 from cplus1_keras.numerics.distances import squared_distances
 
 
+class _AnchorHead(Head):
+    """What the two share: no weight, fixed anchors and a scale."""
+
+    def __init__(self, anchors, scale=1.0, **kwargs):
+        anchors = _check_anchors(anchors)
+        super().__init__(len(anchors), **kwargs)
+        if not 0 < scale < float("inf"):
+            raise ValueError(f"`scale` must be a number > 0. Received: scale={scale}")
+        self.anchors = anchors
+        self.scale = float(scale)
+
+    def build(self, input_shape):
+        if input_shape[-1] != self.anchors.shape[-1]:
+            raise ValueError(
+                f"The anchors have {self.anchors.shape[-1]} features, so `{self.name}` needs as many. "
+                f"Received: shape {tuple(input_shape)}. Set `dim` of the anchors to {input_shape[-1]}."
+            )
+
+    def get_config(self):
+        config = super().get_config()
+        del config["num_classes"]
+        return {**config, "anchors": self.anchors.tolist(), "scale": self.scale}
+
+
 @keras.saving.register_keras_serializable("cplus1_keras")
-class EuclideanAnchorHead(Head):
+class EuclideanAnchorHead(_AnchorHead):
     """Logits are Euclidean distances to anchors: z_c = -scale ‖φ - a_c‖. With `CrossEntropyLoss` it is E-NCM.
 
     Gives `features` φ (..., K), `distances` and `logits` (..., C). It has no weight: the anchors never train. At an
@@ -33,40 +57,25 @@ class EuclideanAnchorHead(Head):
     [[-3.0, -5.0]]
     """
 
-    def __init__(self, anchors, scale=1.0, **kwargs):
-        self_anchors = _checked(anchors)
-        super().__init__(len(self_anchors), **kwargs)
-        self.anchors = self_anchors
-        self.scale = _positive(scale)
-
-    def build(self, input_shape):
-        _check_features(self, input_shape)
-
     def outputs(self, features):
         """`features`, `distances` and `logits`."""
-        anchors = ops.convert_to_tensor(self.anchors, features.dtype)
-        distances = root(squared_distances(features, anchors))
+        distances = root(squared_distances(features, ops.convert_to_tensor(self.anchors, features.dtype)))
         return {"features": features, "distances": distances, "logits": -self.scale * distances}
-
-    def get_config(self):
-        return _config(super().get_config(), self)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class CosineAnchorHead(Head):
+class CosineAnchorHead(_AnchorHead):
     """Logits are cosine distances to anchors: z_c = -scale (1 - cos(φ, a_c)). With `CrossEntropyLoss` it is C-NCM.
 
     Gives `features` φ (..., K), `cosines`, `distances` and `logits` (..., C), and `scale` (..., 1), so that margins
-    work with it too. It has no weight: the anchors never train. With scale 1, as in the paper, the loss cannot fall to
-    0: at the anchor it is 1.461 for ten orthonormal anchors. A larger scale lowers that floor.
+    work with it too. Otherwise it is as `EuclideanAnchorHead`; at the anchor the loss is 1.461 with scale 1.
 
     Args:
-        anchors: Array of shape (C, K), row c for class c; see `cplus1_keras.anchors`.
+        anchors: Array of shape (C, K), row c for class c, none of them zero; see `cplus1_keras.anchors`.
         scale: > 0.
 
     Raises:
-        ValueError: If `anchors` are no C different points or one is zero, `scale` is not positive, or the features are
-            not K.
+        ValueError: As `EuclideanAnchorHead`, or if an anchor is zero.
 
     Reference: Anchor-based NCM (2018), Eq 4-6 and 8.
 
@@ -76,15 +85,9 @@ class CosineAnchorHead(Head):
     """
 
     def __init__(self, anchors, scale=1.0, **kwargs):
-        self_anchors = _checked(anchors)
-        if not np.all(np.linalg.norm(self_anchors, axis=-1) > 0):
+        super().__init__(anchors, scale, **kwargs)
+        if not np.all(np.linalg.norm(self.anchors, axis=-1) > 0):
             raise ValueError("A zero vector has no direction, so `anchors` must not contain one.")
-        super().__init__(len(self_anchors), **kwargs)
-        self.anchors = self_anchors
-        self.scale = _positive(scale)
-
-    def build(self, input_shape):
-        _check_features(self, input_shape)
 
     def outputs(self, features):
         """`features`, `cosines`, `distances`, `scale` and `logits`."""
@@ -95,11 +98,8 @@ class CosineAnchorHead(Head):
         logits = -self.scale * distances
         return {"features": features, "cosines": cosines, "distances": distances, "scale": scale, "logits": logits}
 
-    def get_config(self):
-        return _config(super().get_config(), self)
 
-
-def _checked(anchors):
+def _check_anchors(anchors):
     anchors = np.array(anchors, "float64")
     if anchors.ndim != 2 or not anchors.size or not np.all(np.isfinite(anchors)):
         raise ValueError(
@@ -111,22 +111,3 @@ def _checked(anchors):
             "Two classes have the same anchor, so no feature could tell them apart. Make `anchors` differ."
         )
     return anchors
-
-
-def _positive(scale):
-    if not 0 < scale < float("inf"):
-        raise ValueError(f"`scale` must be a number > 0. Received: scale={scale}")
-    return float(scale)
-
-
-def _check_features(head, input_shape):
-    if input_shape[-1] != head.anchors.shape[-1]:
-        raise ValueError(
-            f"The anchors have {head.anchors.shape[-1]} features, so `{head.name}` needs as many. "
-            f"Received: shape {tuple(input_shape)}. Set `dim` of the anchors to {input_shape[-1]}."
-        )
-
-
-def _config(config, head):
-    del config["num_classes"]
-    return {**config, "anchors": head.anchors.tolist(), "scale": head.scale}

@@ -16,7 +16,7 @@ class Head(OpenSetLayer):
 
     Args:
         num_classes: C >= 1, the number of known classes; never counts the background.
-        **kwargs: Keras's `name`, `dtype`, `trainable`.
+        **kwargs: `prefix` of its outputs' names, see `layers.OpenSetLayer`; Keras's `name`, `dtype`, `trainable`.
 
     Raises:
         ValueError: If `num_classes` is no positive integer.
@@ -38,7 +38,8 @@ class Head(OpenSetLayer):
     def call(self, features):
         features = ops.convert_to_tensor(features)
         half = dtype_of(features) == "float16"
-        return self.outputs(_from_half(features) if half else at_least_float32(features))
+        outputs = self.outputs(_from_half(features) if half else at_least_float32(features))
+        return {self.prefix + name: output for name, output in outputs.items()}
 
     def outputs(self, features):
         """Dict of named tensors for features of shape (..., K), at least float32."""

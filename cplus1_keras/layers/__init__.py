@@ -5,6 +5,7 @@ from cplus1_keras.layers.hooks import OpenSetLayer, complete, labels_for, named
 from cplus1_keras.layers.presence import Presence
 from cplus1_keras.layers.rejection import Reject
 from cplus1_keras.layers.resizing import ResizeLike, ScaleWithin
+from cplus1_keras.layers.views import Views
 from cplus1_keras.layers.warmup import MarginWarmup
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ResizeLike",
     "ScaleWithin",
     "SharedCenters",
+    "Views",
     "complete",
     "labels_for",
     "named",

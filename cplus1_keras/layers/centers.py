@@ -20,7 +20,7 @@ class Centers(OpenSetLayer):
     Args:
         normalize: Whether the embeddings are the features divided by their norms, or the features as they are. The
             logits stay on the features as they are.
-        **kwargs: Keras's `name`, `dtype`, `trainable`.
+        **kwargs: The `prefix` of the head; Keras's `name`, `dtype`, `trainable`.
 
     Raises:
         ValueError: When called on anything but a dict with `features`.
@@ -40,9 +40,9 @@ class Centers(OpenSetLayer):
         self.normalize = bool(normalize)
 
     def call(self, outputs):
-        _check_outputs(outputs)
-        features = at_least_float32(outputs["features"])
-        return {**outputs, "embeddings": unit(features) if self.normalize else features}
+        self._check_outputs(outputs)
+        features = at_least_float32(outputs[self.prefix + "features"])
+        return {**outputs, self.prefix + "embeddings": unit(features) if self.normalize else features}
 
     def current(self):
         """The centres as a tensor of shape (C, K)."""
@@ -53,6 +53,14 @@ class Centers(OpenSetLayer):
         centers, features = self.current(), at_least_float32(tensors["features"])
         square = unit_squared_distances if self.normalize else squared_distances
         return {"centers": centers, "squared_distances": square(features, centers)}
+
+    def _check_outputs(self, outputs):
+        name = self.prefix + "features"
+        if not isinstance(outputs, dict) or name not in outputs:
+            raise ValueError(
+                f"Centres are a layer on the outputs of a head, a dict with {name!r}: `centers(head(features))`. "
+                f"Received: {sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__}"
+            )
 
     def get_config(self):
         return {**super().get_config(), "normalize": self.normalize}
@@ -96,9 +104,11 @@ class MovingAverageCenters(Centers):
         self.momentum = float(momentum)
 
     def build(self, input_shape):
-        _check_outputs(input_shape)
+        self._check_outputs(input_shape)
         fixed = {"initializer": "zeros", "trainable": False, "aggregation": "only_first_replica"}
-        self.centers = self.add_weight(name="centers", shape=(self.num_classes, input_shape["features"][-1]), **fixed)
+        self.centers = self.add_weight(
+            name="centers", shape=(self.num_classes, input_shape[self.prefix + "features"][-1]), **fixed
+        )
         self.seen = self.add_weight(name="seen", shape=(self.num_classes,), **fixed)
 
     def update(self, labels, tensors):
@@ -166,10 +176,10 @@ class LearnableCenters(Centers):
         self.num_classes = check_classes(num_classes)
 
     def build(self, input_shape):
-        _check_outputs(input_shape)
+        self._check_outputs(input_shape)
         # About unit length: the length of normalised embeddings.
         length = keras.initializers.VarianceScaling(1.0, mode="fan_out", distribution="untruncated_normal")
-        shape = (self.num_classes, input_shape["features"][-1])
+        shape = (self.num_classes, input_shape[self.prefix + "features"][-1])
         self.centers = self.add_weight(name="centers", shape=shape, initializer=length)
 
     def current(self):
@@ -225,11 +235,3 @@ class SharedCenters(Centers):
 
     def get_config(self):
         return {**super().get_config(), "head": keras.saving.serialize_keras_object(self.head)}
-
-
-def _check_outputs(outputs):
-    if not isinstance(outputs, dict) or "features" not in outputs:
-        raise ValueError(
-            "Centres are a layer on the outputs of a head, a dict with 'features': `centers(head(features))`. "
-            f"Received: {sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__}"
-        )

@@ -16,7 +16,12 @@ class OpenSetLayer(keras.layers.Layer):
     business, for example by `complete`. `reads` names the output whose labels `update` wants, None for no labels.
 
     Args:
+        prefix: What the names begin with that it gives, provides and reads, for one of several heads, like `roi1_`;
+            `update` and `provide` meet these names without it. Losses follow by `loss.of("roi1_")`.
         **kwargs: Those of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If `prefix` does not end with an underscore.
 
     >>> class Overlap(layers.OpenSetLayer):
     ...     def provide(self, tensors):
@@ -26,6 +31,10 @@ class OpenSetLayer(keras.layers.Layer):
     """
 
     reads = "logits"
+
+    def __init__(self, prefix="", **kwargs):
+        super().__init__(**kwargs)
+        self.prefix = check_prefix(prefix) if prefix else ""
 
     def targets(self, tensors, training):
         """Dict of named tensors that assign the truth to predictions, like `labels` (batch, positions)."""
@@ -37,6 +46,20 @@ class OpenSetLayer(keras.layers.Layer):
     def provide(self, tensors):
         """Dict of named tensors for the losses; those of an output's name replace it there."""
         return {}
+
+    def get_config(self):
+        return {**super().get_config(), **({"prefix": self.prefix} if self.prefix else {})}
+
+
+def check_prefix(prefix):
+    """The prefix, if it is a name and an underscore; else ValueError.
+
+    >>> check_prefix("roi1_")
+    'roi1_'
+    """
+    if not isinstance(prefix, str) or not prefix.endswith("_"):
+        raise ValueError(f"`prefix` must be a name and an underscore, like 'roi1_'. Received: prefix={prefix!r}")
+    return prefix
 
 
 def named(y):
@@ -137,14 +160,17 @@ def complete(layers, tensors, training):
     for layer in layers:
         tensors.update(layer.targets(tensors, training))
     for layer in layers:
+        prefix = layer.prefix
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         if training and type(layer).update is not OpenSetLayer.update:
-            layer.update(None if layer.reads is None else labels_for(tensors, layer.reads), tensors)
-        provided = layer.provide(tensors)
+            layer.update(None if layer.reads is None else labels_for(tensors, prefix + layer.reads), own)
+        provided = {prefix + name: value for name, value in layer.provide(own).items()}
         twice = sorted(set(provided) & set(givers))
         if twice:
             raise ValueError(
                 f"`{givers[twice[0]]}` and `{layer.name}` both provide {twice}, and losses could not tell whose they "
-                "read. Override the `provide` of one to give other names, and point its loss there by `loss.of`."
+                "read. Give one a prefix, like `CosineHead(C, 16.0, prefix='auxiliary_')`, and point its loss there by "
+                "`loss.of('auxiliary_')`."
             )
         givers.update(dict.fromkeys(provided, layer.name))
         tensors.update(provided)

@@ -18,7 +18,8 @@ class Reject(keras.layers.Layer):
     alone: assign to `layer.threshold` to change it; it is saved with the model.
 
     Args:
-        num_classes: C, the number of known classes.
+        num_classes: C, the number of known classes. Where there are C + 1 logits, the last is the background's;
+            `serving.Predictor` compares that with the model's head.
         threshold: A number, such as `calibration.threshold`.
         score: A function of `cplus1_keras.scores` or its name; or a function of your own that is registered with
             `keras.saving.register_keras_serializable`, if the model is to be saved.

@@ -1,6 +1,7 @@
 """Losses on labels and named outputs, and the margins that some of them hold."""
 
 from cplus1_keras.losses.adaptive_margins import C2AM, GrowingMargin
+from cplus1_keras.losses.attention import AttentionConsistencyLoss
 from cplus1_keras.losses.base import OpenSetLoss, WeightedSum
 from cplus1_keras.losses.baselines import ClassBalancedFocalLoss, FocalLoss, HingeLoss
 from cplus1_keras.losses.cams import HNCKDLoss, HNCMSELoss
@@ -26,6 +27,7 @@ __all__ = [
     "C2AM",
     "ArcFace",
     "AsymmetricLoss",
+    "AttentionConsistencyLoss",
     "BackgroundCrossEntropyLoss",
     "BackgroundMarginLoss",
     "ClassBalancedFocalLoss",

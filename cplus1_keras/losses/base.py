@@ -7,7 +7,7 @@ from keras import ops
 
 from cplus1_keras import replicas
 from cplus1_keras.labels import check_labels, is_known, nearest
-from cplus1_keras.layers.hooks import name_for
+from cplus1_keras.layers.hooks import check_prefix, name_for
 from cplus1_keras.numerics import at_least_float32
 
 CENTERS = "a layer of centres: `layers.MovingAverageCenters(C)(head(features))`"
@@ -18,6 +18,8 @@ GIVERS = {
     "scale": "a `heads.CosineHead`",
     "kernel_norms": "a `heads.CosineHead`",
     "cams": "a `heads.CAMHead`",
+    "mirrored_cams": "`layers.Views` of a model with a `heads.CAMHead`",
+    "smaller_cams": "`layers.Views(model, smaller=...)` of a model with a `heads.CAMHead`",
     "embeddings": CENTERS,
     "centers": CENTERS,
     "margin_fraction": "a `layers.MarginWarmup` on the head's outputs",
@@ -147,10 +149,8 @@ class OpenSetLoss(keras.losses.Loss):
         >>> losses.CrossEntropyLoss().of("roi1_").name
         'roi1_cross_entropy'
         """
-        if not isinstance(prefix, str) or not prefix.endswith("_"):
-            raise ValueError(f"`prefix` must be a name and an underscore, like 'roi1_'. Received: prefix={prefix!r}")
         other = copy.copy(self)
-        other.prefix, other.name = prefix + self.prefix, prefix + self.name if name is None else name
+        other.prefix, other.name = check_prefix(prefix) + self.prefix, prefix + self.name if name is None else name
         return other
 
     def name_of_labels(self, tensors):

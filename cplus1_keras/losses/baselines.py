@@ -1,4 +1,7 @@
-"""The baselines of the papers' tables: hinge, focal, and class-balanced focal loss."""
+"""The baselines of the papers' tables: hinge, focal, and class-balanced focal loss.
+
+The functions take labels (...) of int32 and logits (..., C); a label >= C gives NaN, since it names no class.
+"""
 
 import keras
 import numpy as np
@@ -15,13 +18,6 @@ def hinge(labels, logits):
         max(0, 1 + max_{c != y} z_c - z_y)        for y >= 0, else 0
 
     Keras's `categorical_hinge` takes the largest other logit to be 0 where all are negative, so it is not used here.
-
-    Args:
-        labels: int32 tensor, shape (...). A label >= C gives NaN, since it names no class.
-        logits: Tensor of shape (..., C).
-
-    Returns:
-        Tensor of shape (...), values >= 0.
 
     Reference: Crammer and Singer (2001), section 3; Anchor NCM (2018), Table 2.
 
@@ -42,14 +38,6 @@ def focal(labels, logits, gamma=2.0):
 
     Keras's `categorical_focal_crossentropy` with alpha=1, without its clipping of p, which stops the gradient of a
     sample that is very wrong.
-
-    Args:
-        labels: int32 tensor, shape (...). A label >= C gives NaN, since it names no class.
-        logits: Tensor of shape (..., C).
-        gamma: γ >= 0; 0 is cross-entropy.
-
-    Returns:
-        Tensor of shape (...), values >= 0.
 
     Reference: Lin et al. (2017), Eq 4, with the softmax in place of the sigmoid.
 

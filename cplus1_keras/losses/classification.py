@@ -1,4 +1,8 @@
-"""Cross-entropy with its three treatments of negatives: leave them out, spread them evenly, a class of their own."""
+"""Cross-entropy with its three treatments of negatives: leave them out, spread them evenly, a class of their own.
+
+The functions take labels (...) of int32 and logits (..., C), or (..., C + 1) with the background last, and give values
+>= 0 of shape (...); a label >= C gives NaN, since it names no class.
+"""
 
 import keras
 from keras import ops
@@ -14,13 +18,6 @@ def cross_entropy(labels, logits):
 
         -log p_y = logsumexp_c z_c - z_y        for y >= 0, else 0
 
-    Args:
-        labels: int32 tensor, shape (...). A label >= C gives NaN, since it names no class.
-        logits: Tensor of shape (..., C).
-
-    Returns:
-        Tensor of shape (...), values >= 0.
-
     Reference: Open-set losses thesis (2023), Eq 3.2 and 3.5.
 
     >>> np.round(cross_entropy(np.array([0, -1]), np.zeros((2, 4))), 4).tolist()  # log 4
@@ -34,13 +31,6 @@ def background_cross_entropy(labels, logits):
     """Cross-entropy over C + 1 classes, the last of which is the background: one value per label.
 
         -log p_y for y >= 0,   -log p_C for negatives,   else 0
-
-    Args:
-        labels: int32 tensor, shape (...), knowns 0..C-1.
-        logits: Tensor of shape (..., C + 1).
-
-    Returns:
-        Tensor of shape (...), values >= 0.
 
     Reference: Open-set losses thesis (2023), section 2.1; C+1 loss (2022), section 3.2, L_separability.
 
@@ -58,13 +48,7 @@ def entropic_open_set(labels, logits, negative_weight=1.0):
 
         -log p_y for y >= 0,   -w (1/C) sum_c log p_c for negatives,   else 0
 
-    Args:
-        labels: int32 tensor, shape (...).
-        logits: Tensor of shape (..., C).
-        negative_weight: w >= 0.
-
-    Returns:
-        Tensor of shape (...), values >= 0; log C is the least value of a negative.
+    log C is the least value of a negative.
 
     Reference: Open-set losses thesis (2023), Eq 3.17 and 3.18 (with the log and the sign that print lost); Dhamija et
     al. (2018), Eq 1.

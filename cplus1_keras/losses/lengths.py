@@ -1,4 +1,7 @@
-"""Terms on the length of the features: Objectosphere's, its symmetric form, and the ring loss."""
+"""Terms on the length of the features: Objectosphere's, its symmetric form, and the ring loss.
+
+The functions take labels (...) of int32, features φ (..., K) and a radius ξ or s > 0, and give values (...) >= 0.
+"""
 
 import keras
 from keras import ops
@@ -12,14 +15,6 @@ def magnitude(labels, features, radius):
     """Objectosphere's term: knowns get at least the length ξ, negatives the length 0. One value per label.
 
         max(0, ξ - ‖φ‖)² for y >= 0,   ‖φ‖² for negatives,   else 0
-
-    Args:
-        labels: int32 tensor, shape (...).
-        features: φ, tensor of shape (..., K).
-        radius: ξ > 0.
-
-    Returns:
-        Tensor of shape (...), values >= 0.
 
     Reference: Open-set losses thesis (2023), Eq 3.19; Dhamija et al. (2018), Eq 2.
 
@@ -35,8 +30,6 @@ def symmetric_magnitude(labels, features, radius):
 
         (ξ - ‖φ‖)² for y >= 0,   ‖φ‖² for negatives,   else 0
 
-    Args and returns are those of `magnitude`.
-
     Reference: Open-set losses thesis (2023), Eq 4.4 and 4.5.
 
     >>> np.asarray(symmetric_magnitude(np.array([0, -1]), np.array([[3.0, 4.0], [3.0, 4.0]]), radius=4.0)).tolist()
@@ -49,8 +42,6 @@ def ring(labels, features, radius):
     """Ring loss: knowns and negatives alike get the length s. One value per label.
 
         (s - ‖φ‖)² for y >= 0 and negatives, else 0
-
-    Args and returns are those of `magnitude`; s is the radius.
 
     Reference: Open-set losses thesis (2023), Eq 4.3 (no factor 1/2; Zheng et al. (2018) have one and learn s).
 

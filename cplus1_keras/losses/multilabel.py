@@ -1,4 +1,7 @@
-"""Several classes in one image: losses on label sets, `multi_hot` (batch, C) of 1 (present), 0 (absent) and IGNORE."""
+"""Several classes in one image: losses on label sets, `multi_hot` (batch, C) of 1 (present), 0 (absent) and IGNORE.
+
+The functions take such sets of int32 and logits z (batch, C), and give values (batch, C) >= 0.
+"""
 
 import keras
 import numpy as np
@@ -14,13 +17,7 @@ def weighted_sigmoid(multi_hot, logits, positive_rates):
         -u log σ(z), u = exp(1 - p)      for present classes
         -u log σ(-z), u = exp(p)         for absent classes, else 0
 
-    Args:
-        multi_hot: int32 tensor, shape (batch, C), of 1, 0 and IGNORE.
-        logits: z, tensor of shape (batch, C).
-        positive_rates: p, shape (C,), in [0, 1].
-
-    Returns:
-        Tensor of shape (batch, C), values >= 0.
+    p is the share of training images with the class, in [0, 1].
 
     Reference: Homogeneous negative CAM (2020), Eq 8.
 
@@ -39,13 +36,6 @@ def sigmoid_cross_entropy(multi_hot, logits):
 
         -log σ(z) for present classes,   -log σ(-z) for absent classes,   else 0
 
-    Args:
-        multi_hot: int32 tensor, shape (batch, C), of 1, 0 and IGNORE.
-        logits: z, tensor of shape (batch, C).
-
-    Returns:
-        Tensor of shape (batch, C), values >= 0.
-
     >>> np.round(sigmoid_cross_entropy(np.array([[1, 0, -100]]), np.zeros((1, 3))), 4).tolist()  # log 2
     [[0.6931, 0.6931, 0.0]]
     """
@@ -57,16 +47,6 @@ def asymmetric(multi_hot, logits, gamma_negative=4.0, gamma_positive=0.0, clip=0
 
         -(1 - p)^γ+ log p               for present classes, p = σ(z)
         -q^γ- log(1 - q)                for absent classes, q = max(p - m, 0);  else 0
-
-    Args:
-        multi_hot: int32 tensor, shape (batch, C), of 1, 0 and IGNORE.
-        logits: z, tensor of shape (batch, C).
-        gamma_negative: γ- >= 0.
-        gamma_positive: γ+ >= 0.
-        clip: m in [0, 1): an absent class that is less probable gives no loss.
-
-    Returns:
-        Tensor of shape (batch, C), values >= 0.
 
     Reference: Ridnik et al., "Asymmetric loss for multi-label classification", ICCV 2021, Eq 4-7.
 

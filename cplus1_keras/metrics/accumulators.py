@@ -19,25 +19,16 @@ class OpenSetScores:
         self.totals, self.accepted = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
 
     def update(self, labels, predictions, scores):
-        """Count some samples, as many and of whatever shape.
-
-        Args:
-            labels: Integers (...) in the package's convention.
-            predictions: Integers (...), argmax over the knowns, before any rejection.
-            scores: Real numbers (...), higher = more known.
-
-        Raises:
-            ValueError: for shapes that differ, a NaN score, a label outside the convention.
-        """
+        """Count some samples, as many and of whatever shape; arguments and errors are those of `metrics.oscr`."""
         kept = np.asarray(labels) != IGNORE
         labels, predictions, scores = counting.flatten(labels, predictions, scores)
         kinds = {"known": labels >= 0, "right": labels == predictions}
         kinds |= {"negative": labels == NEGATIVE, "unknown": labels == UNKNOWN}
-        if self.threshold is not None:
-            accepted = scores.astype("float32") >= np.broadcast_to(self.threshold, kept.shape)[kept]
         for kind, inside in kinds.items():
             self.totals[kind] += int(np.count_nonzero(inside))
-            if self.threshold is not None:
+        if self.threshold is not None:
+            accepted = scores.astype("float32") >= np.broadcast_to(self.threshold, kept.shape)[kept]
+            for kind, inside in kinds.items():
                 self.accepted[kind] += int(np.count_nonzero(accepted & inside))
         self._keep(labels, predictions, scores, kinds)
 
@@ -49,18 +40,15 @@ class OpenSetScores:
             groups: Which of `"negative"`, `"unknown"`, `"both"`; None takes those of the first two that have members.
 
         Returns:
-            `{group: figures}`, plain Python, ready for JSON: `knowns` and `members` (counts), `accuracy`,
-            `ccr_at_fpr_0.01` and so on, `auroc`, `aupr_known`, `aupr_group`, `fpr95`, `open_auc`, and how far they can
-            be trusted: `intervals` or `errors`. What the samples cannot resolve is None.
-
-        Raises:
-            ValueError: for a group of another name, a rate outside [0, 1].
+            `{group: figures}`, ready for JSON: `knowns` and `members` (counts), `accuracy`, `ccr_at_fpr_0.01` and so
+            on, `auroc`, `aupr_known`, `aupr_group`, `fpr95`, `open_auc`, and how far they can be trusted: `intervals`
+            or `errors`. What the samples cannot resolve is None.
         """
         fprs, result = counting.check_rates("fprs", list(fprs)), {}
         for group in self.groups if groups is None else groups:
             counts = self.counts(group)
             numbers = {"knowns": int(counts.known.sum()), "members": int(counts.group.sum())}
-            figures = plain(counting.figures(counts, fprs))
+            figures = {name: to_json(value) for name, value in counting.figures(counts, fprs).items()}
             result[group] = {**numbers, **figures, **self._trust(counts, fprs, group)}
         return result
 
@@ -70,35 +58,28 @@ class OpenSetScores:
         return [group for group in ("negative", "unknown") if self.totals[group]]
 
     def curve(self, group):
-        """The OSCR curve of a group, as `metrics.oscr`; of `BinnedScores` at the lower edges of the bins.
-
-        Raises:
-            ValueError: for a group of another name, without members, or where there is no known.
-        """
+        """The OSCR curve of a group, as `metrics.oscr`; of `BinnedScores` at the lower edges of the bins."""
         counts = self.counts(group)
-        if not (counts.known.any() and counts.group.any()):
-            raise ValueError(
-                f"A curve needs knowns and members of the group {group!r}. "
-                f"Received: {counts.known.sum():,} and {counts.group.sum():,}"
-            )
+        known, others = counts.known.sum(), counts.group.sum()
+        if not (known and others):
+            raise ValueError(f"A curve needs knowns and members of the group {group!r}. Received: {known} and {others}")
         return counting.curve(counts)
 
     def at_threshold(self):
-        """What the threshold does, counted exactly.
+        """What the threshold does, counted exactly; None for the share of none.
 
         Returns:
-            Dict of `threshold`; `ccr`, the share of the knowns answered rightly; `coverage`, the share of them that is
-            accepted; `fpr_negative` and `fpr_unknown`, the share of those that is accepted; None for the share of none.
-
-        Raises:
-            ValueError: no threshold was given.
+            Dict of `threshold`; `ccr`, the share of the knowns that is accepted and right; `coverage`, `fpr_negative`
+            and `fpr_unknown`, the shares of the knowns, the negatives and the unknowns that are accepted.
         """
         if self.threshold is None:
             raise ValueError(f"There is no threshold to judge. Make this `{type(self).__name__}(threshold=...)`.")
-        parts = {"ccr": ("right", "known"), "coverage": ("known", "known")}
-        parts |= {"fpr_negative": ("negative", "negative"), "fpr_unknown": ("unknown", "unknown")}
-        total = self.totals
-        shares = {name: self.accepted[a] / total[b] if total[b] else None for name, (a, b) in parts.items()}
+
+        def share(kind, of):
+            return self.accepted[kind] / self.totals[of] if self.totals[of] else None
+
+        shares = {"ccr": share("right", "known"), "coverage": share("known", "known")}
+        shares |= {f"fpr_{group}": share(group, group) for group in ("negative", "unknown")}
         return {"threshold": self.threshold.tolist(), **shares}
 
 
@@ -131,7 +112,7 @@ class ExactScores(OpenSetScores):
         return tuple(np.concatenate(part) for part in zip(*self.parts, strict=True))
 
     def counts(self, group):
-        """`counting.Counts` of a group: what every figure is made of."""
+        """`counting.Counts` of a group."""
         return counting.count(*self.arrays, group)
 
     def _trust(self, counts, fprs, group):
@@ -139,16 +120,15 @@ class ExactScores(OpenSetScores):
             return {}
         labels, predictions, scores = self.arrays
         kept = (labels >= 0) | np.isin(labels, counting.GROUPS[group])
-        names = [*counting.figures(counts, fprs)]
-
-        def values(labels, predictions, ranks):
-            return np.array([*counting.figures(counting.tally(labels, predictions, ranks, counts[0]), fprs).values()])
-
         ranks = np.searchsorted(counts.thresholds, scores[kept])
+
+        def values(*drawn):
+            return np.array([*counting.figures(counting.tally(*drawn, counts.thresholds), fprs).values()])
+
         given = labels[kept], predictions[kept], ranks
         _, low, high = bootstrap(values, *given, samples=self.samples, seed=self.seed)
-        ends = [[*plain(dict(zip(names, end, strict=True))).values()] for end in (low, high)]
-        return {"intervals": {name: [*pair] for name, *pair in zip(names, *ends, strict=True)}}
+        ends = zip(counting.figures(counts, fprs), low, high, strict=True)
+        return {"intervals": {name: [to_json(low), to_json(high)] for name, low, high in ends}}
 
 
 class BinnedScores(OpenSetScores):
@@ -177,31 +157,27 @@ class BinnedScores(OpenSetScores):
             self.histograms[kind] += np.bincount(bins[inside], minlength=BINS)
 
     def counts(self, group):
-        """`counting.Counts` of a group: what every figure is made of."""
+        """`counting.Counts` of a group."""
         counting.check_group(group)
-        members = ("negative", "unknown") if group == "both" else (group,)
-        known, right = self.histograms["known"], self.histograms["right"]
-        inside = sum(self.histograms[kind] for kind in members)
+        known, right, negative, unknown = self.histograms.values()
+        inside = {"negative": negative, "unknown": unknown, "both": negative + unknown}[group]
         kept = np.flatnonzero(known + inside)
         return counting.Counts(lower_edge(kept), known[kept], right[kept], inside[kept])
 
     def _trust(self, counts, fprs, group):
-        errors = dict.fromkeys([*counting.figures(counts, fprs)][1:])
-        return {"errors": errors | (largest_errors(counts, fprs) if counts.known.any() and counts.group.any() else {})}
-
-
-def largest_errors(counts, fprs):
-    """How far at most the figures of binned scores lie from those of the scores themselves, by name."""
-    _, known, right, group = counts
-    pairs, last = float(known.sum()) * float(group.sum()), counting.last_accepting(counts, 0.95)
-    return {
-        **{f"ccr_at_fpr_{fpr:g}": _error_of_ccr(counts, fpr) for fpr in fprs},
-        "auroc": float((known * (group / 2)).sum() / pairs),  # pairs that share a bin may all be won, or all lost
-        "aupr_known": _error_of_precision(known, group),
-        "aupr_group": _error_of_precision(group[::-1], known[::-1]),
-        "fpr95": float(group[last] / group.sum()),
-        "open_auc": float((right * (group / 2)).sum() / pairs),
-    }
+        _, known, right, members = counts
+        if not (known.any() and members.any()):
+            return {"errors": dict.fromkeys([*counting.figures(counts, fprs)][1:])}
+        pairs, last = float(known.sum()) * float(members.sum()), counting.last_accepting(counts, 0.95)
+        errors = {
+            **{f"ccr_at_fpr_{fpr:g}": _error_of_ccr(counts, fpr) for fpr in fprs},
+            "auroc": float((known * (members / 2)).sum() / pairs),  # pairs in one bin may all be won, or all lost
+            "aupr_known": _error_of_precision(known, members),
+            "aupr_group": _error_of_precision(members[::-1], known[::-1]),
+            "fpr95": float(members[last] / members.sum()),
+            "open_auc": float((right * (members / 2)).sum() / pairs),
+        }
+        return {"errors": errors}
 
 
 def _error_of_ccr(counts, fpr):
@@ -217,8 +193,7 @@ def _error_of_ccr(counts, fpr):
 
 def _error_of_precision(found, other):
     """Within a bin precision lies between that of its first sample found last, and of all found before the others."""
-    chosen = found > 0
-    true, false = counting.accumulate(found), counting.accumulate(other)
+    chosen, true, false = found > 0, counting.accumulate(found), counting.accumulate(other)
     highest = true[:-1] / np.maximum(true[:-1] + false[1:], 1)
     lowest = (true[1:] + 1) / (true[1:] + 1 + false[:-1])
     value = true[:-1] / np.maximum(true[:-1] + false[:-1], 1)
@@ -226,6 +201,6 @@ def _error_of_precision(found, other):
     return float((found * error)[chosen].sum() / found.sum())
 
 
-def plain(figures):
-    """The figures as floats, None in place of NaN."""
-    return {name: None if np.isnan(value) else float(value) for name, value in figures.items()}
+def to_json(value):
+    """A figure as a float, None for NaN."""
+    return None if np.isnan(value) else float(value)

@@ -15,21 +15,13 @@ def flush(scores):
 
 
 def to_bins(scores):
-    """The bin of each score, in ascending order of the scores; NaN has none and must not be among them.
-
-    >>> to_bins([-np.inf, -1.0, 0.0, 1.0, 1.001, 1.002]).tolist()
-    [511, 66047, 131072, 196096, 196096, 196097]
-    """
+    """The bin of each score, in ascending order of the scores; NaN has none and must not be among them."""
     bits = flush(scores).view("uint32")
     return (np.where(bits & _SIGN, ~bits, bits | _SIGN) >> _SHIFT).astype("int64")
 
 
 def lower_edge(bins):
-    """The smallest number in each bin, float32: a score is at least this if and only if its bin is at least this one.
-
-    >>> lower_edge([511, 196097])
-    array([     -inf, 1.0019531], dtype=float32)
-    """
+    """The smallest float32 number in each bin: a score is at least this if and only if its bin is at least this one."""
     ordered = np.asarray(bins).astype("uint32") << _SHIFT
     edges = np.where(ordered & _SIGN, ordered ^ _SIGN, ~ordered).view("float32")
     edges = np.where(np.isnan(edges), np.float32(-np.inf), edges)

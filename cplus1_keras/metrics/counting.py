@@ -1,7 +1,4 @@
-"""The core of all open-set figures: each is a function of how many samples have which score.
-
-The counts may come from sorted scores (`ExactScores`), from bins (`BinnedScores`) or from a metric in `fit`.
-"""
+"""The core of all open-set figures: each is a function of how many samples have which score, sorted or in bins."""
 
 from typing import NamedTuple
 
@@ -10,7 +7,7 @@ import numpy as np
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 
 GROUPS = {"negative": (NEGATIVE,), "unknown": (UNKNOWN,), "both": (NEGATIVE, UNKNOWN)}
-"""Labels of the samples that a classifier should refuse, by the name of their group."""
+"""Labels of what a classifier should refuse."""
 
 
 class OSCR(NamedTuple):
@@ -34,10 +31,7 @@ def flatten(labels, predictions=None, scores=None):
     """Flat arrays without the ignored samples, or a ValueError that says what is wrong with them."""
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
-        raise ValueError(
-            "`labels` must be integers, one class index per sample; soft or one-hot labels have no open-set figures. "
-            f"Received: dtype={labels.dtype}, shape={labels.shape}"
-        )
+        raise ValueError(f"`labels` must be integers, no soft or one-hot labels. Received: dtype={labels.dtype}")
     outside = (labels < UNKNOWN) & (labels != IGNORE)
     if outside.any():
         raise ValueError(
@@ -48,14 +42,11 @@ def flatten(labels, predictions=None, scores=None):
     predictions = _matching("predictions", predictions, labels, "iu", "integers", kept)
     scores = _matching("scores", scores, labels, "fiu", "real numbers", kept)
     if predictions is not None and (predictions < 0).any():
-        raise ValueError(
-            "`predictions` must be class indices >= 0, the argmax over the knowns before any rejection: rejecting is "
-            f"the scores' business. Received: {predictions.min()}"
-        )
+        raise ValueError(f"`predictions` must be class indices, before any rejection. Received: {predictions.min()}")
     if scores is not None and np.isnan(scores).any():
         raise ValueError(
-            f"`scores` must not be NaN, and {np.isnan(scores).sum():,} of {scores.size:,} are: look for a loss that "
-            "became NaN, or give those samples the score -inf to count them as refused."
+            f"`scores` must not be NaN, and {np.isnan(scores).sum():,} of {scores.size:,} are. Mend the model, or "
+            "give those samples the score -inf to count them as refused."
         )
     return labels[kept], predictions, scores
 
@@ -65,10 +56,8 @@ def _matching(name, values, labels, kinds, meaning, kept):
         return None
     values = np.asarray(values)
     if values.shape != labels.shape:
-        raise ValueError(
-            f"`{name}` must have one entry for each label. Received: {name} of shape {values.shape}, "
-            f"labels of shape {labels.shape}"
-        )
+        shapes = f"{name} of shape {values.shape}, labels of shape {labels.shape}"
+        raise ValueError(f"`{name}` must have one entry for each label. Received: {shapes}")
     if values.dtype.kind not in kinds:
         raise ValueError(f"`{name}` must be {meaning}. Received: dtype={values.dtype}")
     return values[kept]
@@ -115,8 +104,8 @@ def accumulate(counts):
 
 def curve(counts):
     """The OSCR curve."""
-    chosen = counts.group > 0
-    group, right = (accumulate(kind)[:-1][chosen] for kind in (counts.group, counts.right))
+    chosen = np.flatnonzero(counts.group)
+    group, right = accumulate(counts.group)[chosen], accumulate(counts.right)[chosen]
     return OSCR(counts.thresholds[chosen], group / counts.group.sum(), right / counts.known.sum())
 
 
@@ -138,8 +127,8 @@ def win_rate(counts, high):
 
 def average_precision(found, other):
     """Sum over thresholds of (gain in recall) x precision, for what high scores should find."""
-    chosen = found > 0
-    true, false = accumulate(found)[:-1][chosen], accumulate(other)[:-1][chosen]
+    chosen = np.flatnonzero(found)
+    true, false = accumulate(found)[chosen], accumulate(other)[chosen]
     return float((found[chosen] * (true / (true + false))).sum() / found.sum())
 
 
@@ -158,17 +147,12 @@ def fpr_at_tpr(counts, tpr):
 
 def figures(counts, fprs):
     """All figures by name, NaN for what the samples cannot resolve; what `open_set` says of each."""
-    knowns, members = counts.known.sum(), counts.group.sum()
+    _, known, right, group = counts
     names = [*(f"ccr_at_fpr_{fpr:g}" for fpr in fprs), "auroc", "aupr_known", "aupr_group", "fpr95", "open_auc"]
     values = [np.nan] * len(names)
-    if knowns and members:
-        values = [
-            *ccr_at_fpr(curve(counts), fprs),
-            win_rate(counts, counts.known),
-            average_precision(counts.known, counts.group),
-            average_precision(counts.group[::-1], counts.known[::-1]),
-            fpr_at_tpr(counts, 0.95),
-            win_rate(counts, counts.right),
-        ]
-    accuracy = counts.right.sum() / knowns if knowns else np.nan
+    if known.any() and group.any():
+        precisions = average_precision(known, group), average_precision(group[::-1], known[::-1])
+        values = [*ccr_at_fpr(curve(counts), fprs), win_rate(counts, known), *precisions]
+        values += [fpr_at_tpr(counts, 0.95), win_rate(counts, right)]
+    accuracy = right.sum() / known.sum() if known.any() else np.nan
     return {"accuracy": accuracy, **dict(zip(names, values, strict=True))}

@@ -16,12 +16,11 @@ class Interval(NamedTuple):
 
 
 def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **arguments):
-    """Percentile interval of a figure, by drawing the evaluation's samples again with replacement.
+    """Percentile `Interval` of a figure, by drawing the evaluation's samples again with replacement.
 
-    Knowns, negatives and unknowns are drawn apart, so that each replication has as many of each as the evaluation.
-    A replication that cannot resolve the figure (NaN) counts as below every value for the lower end and as above every
-    value for the upper one: an end that would rest on such replications is NaN. It measures the uncertainty of this
-    finite test set, not that of training again with another seed.
+    Knowns, negatives and unknowns are drawn apart, each as often as the evaluation has them. An end that would rest on
+    replications that cannot resolve the figure is NaN. It measures the uncertainty of this finite test set, not that of
+    training again with another seed.
 
     Args:
         metric: `metric(labels, *arrays, **arguments)` -> float or array.
@@ -29,14 +28,8 @@ def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **
         *arrays: What else the metric takes, each (N, ...).
         confidence: Probability that the interval should cover, in (0, 1).
         samples: Number of replications, at least 1 / (1 - confidence).
-        seed: Seed of the draws; the same seed gives the same interval.
+        seed: Seed of the draws.
         **arguments: Passed to the metric, such as `group="unknown"`.
-
-    Returns:
-        `Interval(estimate, low, high)`.
-
-    Raises:
-        ValueError: for lengths that differ, too few replications.
 
     >>> labels, scores = np.repeat([0, -2], 100), np.concatenate([np.linspace(0.3, 1, 100), np.linspace(0, 0.7, 100)])
     >>> interval = bootstrap(metrics.auroc, labels, scores, group="unknown")
@@ -47,12 +40,11 @@ def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **
     """
     if not 0 < confidence < 1 or samples * (1 - confidence) < 1 - 1e-9:
         raise ValueError(
-            "`confidence` must lie in (0, 1) and `samples` be at least 1 / (1 - confidence). "
-            f"Received: confidence={confidence}, samples={samples}"
+            f"Needs `samples` >= 1 / (1 - confidence). Received: confidence={confidence}, samples={samples}"
         )
-    labels, arrays = np.asarray(labels), [np.asarray(a) for a in arrays]
+    labels, *arrays = map(np.asarray, (labels, *arrays))
     if labels.ndim != 1 or any(a.shape[:1] != labels.shape for a in arrays):
-        shapes = ", ".join(str(a.shape) for a in [labels, *arrays])
+        shapes = ", ".join(str(a.shape) for a in (labels, *arrays))
         raise ValueError(f"`labels` must be of shape (N,) and each array of shape (N, ...). Received: {shapes}")
     estimate = metric(labels, *arrays, **arguments)
     kinds = [np.flatnonzero(kind) for kind in (labels >= 0, labels == NEGATIVE, labels == UNKNOWN)]
@@ -61,9 +53,7 @@ def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **
         index = np.concatenate([kind[generator.integers(kind.size, size=kind.size)] for kind in kinds if kind.size])
         drawn.append(metric(labels[index], *(a[index] for a in arrays), **arguments))
     low, high = _percentiles(np.asarray(drawn, "float64"), confidence)
-    if np.ndim(estimate):
-        return Interval(np.asarray(estimate), low, high)
-    return Interval(float(estimate), float(low), float(high))
+    return Interval(*(np.asarray(v) if np.ndim(estimate) else float(v) for v in (estimate, low, high)))
 
 
 def _percentiles(drawn, confidence):

@@ -1,9 +1,6 @@
-"""Open-set figures of a whole evaluation, counted exactly: ties, small samples and empty groups included.
+"""Open-set figures of a whole evaluation, counted exactly: ties and small samples included.
 
-Every figure is given for one group of samples that a classifier should refuse: `"negative"`, `"unknown"` or `"both"`.
-A sample is accepted where `score >= threshold`; higher scores mean more known; `IGNORE` counts for nothing. What `oscr`
-says of its arguments holds for all. All raise a ValueError for shapes that differ, NaN scores, labels outside the
-convention, no known, an empty group.
+What `oscr` says of its arguments and errors holds for all. A sample is accepted where `score >= threshold`.
 """
 
 import numpy as np
@@ -19,13 +16,16 @@ def oscr(labels, predictions, scores, group):
     FPR(t) = share of the group whose score is >= t; the thresholds t are the distinct scores of the group.
 
     Args:
-        labels: Integers (...): `>= 0` known, `NEGATIVE`, `UNKNOWN` or `IGNORE`.
+        labels: Integers (...): `>= 0` known, `NEGATIVE`, `UNKNOWN` or `IGNORE`, which counts for nothing.
         predictions: Integers (...), argmax over the knowns, before any rejection.
         scores: Real numbers (...), higher = more known.
-        group: `"negative"`, `"unknown"` or `"both"`.
+        group: What the classifier should refuse: `"negative"`, `"unknown"` or `"both"`.
 
     Returns:
         `OSCR(thresholds, fpr, ccr)`, three arrays of one length, thresholds ascending, rates in [0, 1].
+
+    Raises:
+        ValueError: for shapes that differ, NaN scores, labels outside the convention, no known, an empty group.
 
     >>> oscr([0, 1, 1, -2, -2], [0, 1, 0, 0, 1], [0.9, 0.6, 0.8, 0.7, 0.2], "unknown").ccr.round(3)
     array([0.667, 0.333])
@@ -38,15 +38,13 @@ def oscr(labels, predictions, scores, group):
 def ccr_at_fpr(labels, predictions, scores, fpr, group):
     """Correct classification rate at a false positive rate: the CCR at the lowest threshold with FPR <= `fpr`.
 
-    Thresholds are scores of the group. So even at `fpr=1` knowns that score below the whole group count as refused, and
-    the CCR there may be less than the closed-set accuracy.
+    Thresholds are scores of the group, so even at `fpr=1` knowns that score below the whole group count as refused.
 
     Args:
         fpr: A rate in [0, 1], or an array of them.
 
     Returns:
-        A float, or an array of the shape of `fpr`. NaN where even the highest threshold has a larger FPR: a group of 50
-        cannot say anything about an FPR of 0.01.
+        A float, or an array of the shape of `fpr`; NaN for what the group is too small to say.
 
     >>> ccr_at_fpr([0, 1, 1, -2, -2], [0, 1, 0, 0, 1], [0.9, 0.6, 0.8, 0.7, 0.2], [0.5, 0.1], "unknown").round(3)
     array([0.333,   nan])
@@ -86,10 +84,10 @@ def auroc(labels, scores, group):
 
 
 def aupr(labels, scores, group, positive="known"):
-    """Average precision, in (0, 1]: sum over the distinct scores of (gain in recall) x precision, never the trapezoid.
+    """Average precision, in (0, 1]: sum over the distinct scores of (gain in recall) x precision.
 
     Args:
-        positive: `"known"`, found by high scores, or `"group"`, found by low ones.
+        positive: `"known"`, found by high scores, or `"group"`, by low ones.
 
     >>> round(aupr([0, 1, -1, -1], [0.9, 0.7, 0.8, 0.1], "negative"), 4)
     0.8333
@@ -98,19 +96,16 @@ def aupr(labels, scores, group, positive="known"):
     """
     if positive not in ("known", "group"):
         raise ValueError(f'`positive` must be "known" or "group". Received: positive={positive!r}')
-    counts = _count(labels, scores, group)
-    if positive == "known":
-        return counting.average_precision(counts.known, counts.group)
-    return counting.average_precision(counts.group[::-1], counts.known[::-1])
+    _, known, _, others = _count(labels, scores, group)
+    found = (known, others) if positive == "known" else (others[::-1], known[::-1])
+    return counting.average_precision(*found)
 
 
 def fpr_at_tpr(labels, scores, group, tpr=0.95):
-    """False positive rate, in [0, 1], where the share `tpr` of the knowns is accepted (FPR95); lower is better.
-
-    The threshold is the highest one that accepts at least this share of the knowns.
+    """False positive rate at the highest threshold that accepts at least the share `tpr` of the knowns (FPR95).
 
     Args:
-        tpr: Share of the knowns, in (0, 1].
+        tpr: In (0, 1].
 
     >>> fpr_at_tpr([0, 1, -1, -1], [0.9, 0.7, 0.8, 0.1], "negative")
     0.5
@@ -123,11 +118,7 @@ def fpr_at_tpr(labels, scores, group, tpr=0.95):
 
 
 def closed_set_accuracy(labels, predictions):
-    """Share of the knowns whose prediction is right: the CCR of a threshold that accepts everything.
-
-    >>> closed_set_accuracy([0, 1, -1], [0, 0, 0])
-    0.5
-    """
+    """Share of the knowns whose prediction is right: the CCR of a threshold that accepts everything."""
     labels, predictions, _ = counting.flatten(labels, predictions)
     known = labels >= 0
     if not known.any():
@@ -140,8 +131,6 @@ def _count(labels, scores, group, predictions=None):
     counts = counting.count(labels, labels if predictions is None else predictions, scores, group)
     if not (counts.known.any() and counts.group.any()):
         numbers = ", ".join(f"{(labels == value).sum():,} of {value}" for value in (NEGATIVE, UNKNOWN))
-        raise ValueError(
-            f"An open-set figure needs at least one known and one member of the group {group!r}. "
-            f"Received: {(labels >= 0).sum():,} labels >= 0, {numbers}"
-        )
+        numbers = f"{(labels >= 0).sum():,} labels >= 0, {numbers}"
+        raise ValueError(f"A figure needs at least one known and one member of {group!r}. Received: {numbers}")
     return counts

@@ -8,10 +8,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.metrics.counting import average
 from cplus1_keras.metrics.streaming import argmax, flatten
-from cplus1_keras.metrics.tables import align, percent
-
-BACKGROUND_NAME = "background"
-"""The name of the background's row in tables of classes."""
+from cplus1_keras.metrics.tables import align, check_names, percent
 
 
 class ConfusionMatrix:
@@ -20,18 +17,15 @@ class ConfusionMatrix:
         IoU_k = M_kk / (sum_j M_kj + sum_j M_jk - M_kk)     Acc_k = M_kk / sum_j M_kj     aAcc = sum_k M_kk / sum M
 
     M_kj counts pixels of class k that were taken for class j. mIoU and mAcc are means over the classes for which they
-    exist: IoU for a class that occurs in truth or prediction, Acc for one that occurs in truth. The background is a
-    class, index C, if `background` says so. Pixels labelled `IGNORE` or `UNKNOWN` count for nothing, and without a
-    background nor do those labelled `NEGATIVE`; the summary tells how many they were.
+    exist: IoU for a class that occurs in truth or prediction, Acc for one that occurs in truth. `IGNORE` and
+    `UNKNOWN` pixels count for nothing, and without a background nor do `NEGATIVE` ones.
 
     Args:
         num_classes: C, the number of known classes.
-        background: Whether the background is a class, as in all tables of the C+1 paper.
+        background: Whether the background is a class, index C, as in all tables of the C+1 paper.
 
     >>> confusion = ConfusionMatrix(2)
     >>> confusion.update([[0, 1], [-1, -100]], [[0, 0], [2, 1]])
-    >>> confusion.matrix.tolist()
-    [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
     >>> confusion.summary()["miou"]
     0.5
 
@@ -39,34 +33,21 @@ class ConfusionMatrix:
     """
 
     def __init__(self, num_classes, background=True):
-        self.num_classes = num_classes
-        self.background = background
-        size = num_classes + bool(background)
-        self.matrix = np.zeros((size, size), "int64")
+        self.num_classes, self.background = num_classes, background
+        self.matrix = np.zeros((num_classes + bool(background),) * 2, "int64")
         self.left_out = dict.fromkeys(("negative", "unknown", "ignored"), 0)
 
     def update(self, labels, predictions):
-        """Count some pixels, as many and of whatever shape.
-
-        Args:
-            labels: Integers (...) in the package's convention.
-            predictions: Integers (...): the argmax over the logits, where C means background.
-
-        Raises:
-            ValueError: for shapes that differ, labels or predictions that are no class of this matrix.
-        """
-        labels, predictions, size = np.asarray(labels), np.asarray(predictions), len(self.matrix)
+        """Count some pixels: labels (...), and predictions (...), the argmax over the logits, background included."""
+        given = {"labels": np.asarray(labels), "predictions": np.asarray(predictions)}
+        (labels, predictions), size = given.values(), len(self.matrix)
         if labels.shape != predictions.shape or {labels.dtype.kind, predictions.dtype.kind} - set("iu"):
-            raise ValueError(
-                "`labels` and `predictions` must be integers of one shape. Received: labels of shape "
-                f"{labels.shape}, {labels.dtype}; predictions of shape {predictions.shape}, {predictions.dtype}"
-            )
-        truth = labels.astype("int64")
-        if self.background:
-            truth = np.where(labels == NEGATIVE, self.num_classes, truth)
+            came = (f"{name} of shape {a.shape}, {a.dtype}" for name, a in given.items())
+            raise ValueError(f"Labels and predictions must be integers of one shape. Received: {'; '.join(came)}")
         outside = (labels >= self.num_classes) | ((labels < UNKNOWN) & (labels != IGNORE))
         self._refuse("labels", labels[outside], f"0..{self.num_classes - 1}, {NEGATIVE}, {UNKNOWN} or {IGNORE}")
         self._refuse("predictions", predictions[(predictions < 0) | (predictions >= size)], f"0..{size - 1}")
+        truth = np.where(self.background & (labels == NEGATIVE), self.num_classes, labels.astype("int64"))
         counted = truth >= 0
         pairs = truth[counted] * size + predictions[counted]
         self.matrix += np.bincount(pairs.ravel(), minlength=size**2).reshape(size, size)
@@ -74,19 +55,13 @@ class ConfusionMatrix:
             self.left_out[name] += int(np.count_nonzero((labels == label) & ~counted))
 
     def summary(self, class_names=None):
-        """The figures as plain Python, ready for JSON.
-
-        Args:
-            class_names: Names of the C known classes; their numbers where None.
+        """The figures, ready for JSON; classes without names are numbered, and what no pixel tells is None.
 
         Returns:
             Dict of `miou`, `macc`, `aacc` in [0, 1]; `pixels`, counted; `left_out`, not counted, by kind; `classes`:
-            `{name: {"iou", "acc", "pixels"}}`, the background's name being "background". What no pixel tells is None.
+            `{name: {"iou", "acc", "pixels"}}`, the background's last.
         """
-        names = [str(k) for k in range(self.num_classes)] if class_names is None else [*class_names]
-        if len(names) != self.num_classes:
-            raise ValueError(f"There must be {self.num_classes} class names. Received: {names}")
-        names += [BACKGROUND_NAME] if self.background else []
+        names = check_names(class_names, self.num_classes) + ["background"] * bool(self.background)
         right, true, predicted = np.diag(self.matrix), self.matrix.sum(axis=1), self.matrix.sum(axis=0)
         iou, acc = _shares(right, true + predicted - right), _shares(right, true)
         rows = zip(names, iou, acc, true.tolist(), strict=True)
@@ -109,16 +84,13 @@ class ConfusionMatrix:
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class KnownMeanIoU(keras.metrics.MeanIoU):
-    """Keras's mean IoU for labels in the package's convention: pixels that are no class count for nothing.
-
-    0 as long as there is no pixel. Counts are float32, which replicas can sum on every backend and weights need not be
-    whole numbers for. The figures of a finished model come from `ConfusionMatrix`.
+    """Keras's mean IoU for labels in the package's convention; 0 as long as there is no pixel of a class.
 
     Args:
         num_classes: C, the number of known classes.
         background: Whether the background is a class, index C, and the prediction the argmax over all C+1 logits.
             Otherwise pixels of the background are left out, and the prediction is the argmax over the knowns.
-        name, dtype: As for every Keras metric.
+        name, dtype: As for every Keras metric; replicas can sum counts in float32 on every backend.
 
     >>> metric = KnownMeanIoU(2, background=True)
     >>> metric.update_state(np.array([[0, -1, -100]]), np.array([[[2.0, 1, 0], [0, 1, 2.0], [0, 2.0, 0]]]))
@@ -128,16 +100,13 @@ class KnownMeanIoU(keras.metrics.MeanIoU):
 
     def __init__(self, num_classes, background=False, name="mean_iou", dtype="float32"):
         super().__init__(num_classes + bool(background), name=name, dtype=dtype)
-        self.known_classes = num_classes
-        self.background = background
+        self.known_classes, self.background = num_classes, background
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         labels, logits, weights = flatten(y_true, y_pred, sample_weight, self.known_classes)
         if logits.shape[-1] < self.num_classes:
-            raise ValueError(
-                f"KnownMeanIoU(background=True) needs {self.num_classes} logits, the background's last. Received: "
-                f"{logits.shape[-1]}. Build the head with background=True, or leave `background` out here."
-            )
+            needed = f"KnownMeanIoU(background=True) needs {self.num_classes} logits, the background's last."
+            raise ValueError(f"{needed} Received: {logits.shape[-1]}. Build the head with background=True.")
         if self.background:
             labels = ops.where(labels == NEGATIVE, self.known_classes, labels)
         super().update_state(labels, argmax(logits, self.num_classes), weights)
@@ -148,20 +117,13 @@ class KnownMeanIoU(keras.metrics.MeanIoU):
 
 
 def ignore_edges(labels, width):
-    """Labels in which the pixels near an edge are `IGNORE`: what lies there is a matter of taste of who drew the mask.
+    """Labels (..., H, W) in which the pixels near an edge are `IGNORE`: those that have another label around them.
 
-    A pixel is near an edge if another label lies in the square of side 2·width + 1 around it. Ignored pixels make no
-    edge; background and unknown classes do.
+    Around is the square of side 2·width + 1. Ignored pixels make no edge; background and unknown classes do.
 
     Args:
         labels: Integers (..., H, W).
         width: Pixels on each side of an edge, an int >= 0.
-
-    Returns:
-        Array of the shape of `labels`.
-
-    Raises:
-        ValueError: for another width or fewer axes.
 
     >>> ignore_edges([[0, 0, 0, 1, 1, 1]], 1)
     array([[   0,    0, -100, -100,    1,    1]])
@@ -170,9 +132,7 @@ def ignore_edges(labels, width):
     """
     labels = np.asarray(labels)
     if labels.ndim < 2 or not isinstance(width, int | np.integer) or width < 0:
-        raise ValueError(
-            f"Needs labels (..., H, W) and a width in pixels, an int >= 0. Received: {labels.shape}, width={width!r}"
-        )
+        raise ValueError(f"Needs labels (..., H, W) and a width, an int >= 0. Received: {labels.shape}, {width!r}")
     window = (1,) * (labels.ndim - 2) + (2 * width + 1,) * 2
     limits, ignored = np.iinfo("int32"), labels == IGNORE
     highest = maximum_filter(np.where(ignored, limits.min, labels), window, mode="nearest")
@@ -181,50 +141,19 @@ def ignore_edges(labels, width):
 
 
 def iou_table(summaries):
-    """mIoU, mAcc and aAcc in percent, a row for each method: Tables 1 to 4 and 6 to 9 of the C+1 paper.
-
-    Args:
-        summaries: `{method: ConfusionMatrix.summary(...)}`.
-
-    >>> confusion = ConfusionMatrix(1)
-    >>> confusion.update([0, 0, 0, -1], [0, 0, 1, 1])
-    >>> print(iou_table({"softmax": confusion.summary()}))
-    | method  | mIoU  | mAcc  | aAcc  |
-    |---------|-------|-------|-------|
-    | softmax | 58.33 | 83.33 | 75.00 |
-    """
+    """mIoU, mAcc and aAcc in percent, a row for each of `{method: ConfusionMatrix.summary()}`."""
     rows = [[method, *(percent(s[name]) for name in ("miou", "macc", "aacc"))] for method, s in summaries.items()]
     return align([["method", "mIoU", "mAcc", "aAcc"], *rows])
 
 
 def class_table(summaries):
-    """IoU and Acc of every class in percent, two columns for each method: Table 5 of the C+1 paper.
-
-    Args:
-        summaries: `{method: ConfusionMatrix.summary(...)}`, all with the same classes.
-
-    Raises:
-        ValueError: for methods with different classes.
-
-    >>> confusion = ConfusionMatrix(1)
-    >>> confusion.update([0, 0, 0, -1], [0, 0, 1, 1])
-    >>> print(class_table({"softmax": confusion.summary(["cat"])}))
-    | category   | softmax IoU | softmax Acc |
-    |------------|-------------|-------------|
-    | cat        | 66.67       | 66.67       |
-    | background | 50.00       | 100.00      |
-    | mean       | 58.33       | 83.33       |
-    """
-    classes = [[*summary["classes"]] for summary in summaries.values()]
-    if any(names != classes[0] for names in classes):
-        raise ValueError(f"The methods must be judged on the same classes. Received: {classes}")
+    """IoU and Acc of every class in percent, two columns for each method: Table 5 of the C+1 paper."""
+    found = [{**s["classes"], "mean": {"iou": s["miou"], "acc": s["macc"]}} for s in summaries.values()]
+    if any([*classes] != [*found[0]] for classes in found):
+        raise ValueError(f"The methods must be judged on the same classes. Received: {[[*c] for c in found]}")
     head = ["category", *(f"{method} {kind}" for method in summaries for kind in ("IoU", "Acc"))]
-    rows = [
-        [name, *(percent(s["classes"][name][kind]) for s in summaries.values() for kind in ("iou", "acc"))]
-        for name in classes[0]
-    ]
-    means = ["mean", *(percent(s[kind]) for s in summaries.values() for kind in ("miou", "macc"))]
-    return align([head, *rows, means])
+    rows = [[row, *(percent(classes[row][kind]) for classes in found for kind in ("iou", "acc"))] for row in found[0]]
+    return align([head, *rows])
 
 
 def _shares(count, total):

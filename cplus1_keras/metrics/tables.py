@@ -9,12 +9,6 @@ def table(summaries, figures=None, intervals=True):
         figures: Names of the figures to show, in this order; all of them by default.
         intervals: Whether a cell with an interval reads `0.912 [0.890, 0.931]`.
 
-    Returns:
-        Text.
-
-    Raises:
-        ValueError: for a figure that the summary does not hold.
-
     >>> scores = metrics.ExactScores()
     >>> scores.update([0, 1, -2], [0, 0, 0], [0.9, 0.8, 0.7])
     >>> print(table(scores.summary(), ["accuracy", "auroc"], intervals=False))
@@ -34,13 +28,7 @@ def table(summaries, figures=None, intervals=True):
 
 
 def align(rows):
-    """Rows of texts, the first of them the head, as a Markdown table whose columns line up.
-
-    >>> print(align([["a", "b"], ["1.0", ""]]))
-    | a   | b |
-    |-----|---|
-    | 1.0 |   |
-    """
+    """Rows of texts, the first of them the head, as a Markdown table whose columns line up."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
@@ -56,6 +44,14 @@ def cell(value, interval=None):
         return f"{value:.3f}"
     low, high = ("" if end is None else f"{end:.3f}" for end in interval)
     return f"{value:.3f} [{low}, {high}]"
+
+
+def check_names(class_names, number):
+    """The names of that many classes as a list, their numbers where None."""
+    names = [str(k) for k in range(number)] if class_names is None else [*class_names]
+    if len(names) != number:
+        raise ValueError(f"There must be {number} class names. Received: {names}")
+    return names
 
 
 def percent(value):

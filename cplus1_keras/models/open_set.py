@@ -186,8 +186,8 @@ class OpenSetModel(keras.Model):
         beyond = np.unique(labels[is_known(labels) & (labels >= num_classes)])
         if beyond.size:
             raise ValueError(
-                f"Labels name the known classes 0..{num_classes - 1}, or are -1 (negative), -2 (unknown), -100 (ignored). "
-                f"Received also: {beyond[:5].tolist()}. Give the head as many classes, or relabel them."
+                f"Labels name the known classes 0..{num_classes - 1}, or are -1 (negative), -2 (unknown), "
+                f"-100 (ignored). Received also: {beyond[:5].tolist()}. Give the head as many classes, or relabel them."
             )
 
 

@@ -3,8 +3,19 @@
 Save one with `figure.savefig(path)`.
 """
 
+from cplus1_keras.plots.cams import activation_maps
 from cplus1_keras.plots.open_set import accepted_unknowns, histogram, oscr
 from cplus1_keras.plots.segmentation import coloured, panels, pixel_features
 from cplus1_keras.plots.style import canvas, to_png
 
-__all__ = ["accepted_unknowns", "canvas", "coloured", "histogram", "oscr", "panels", "pixel_features", "to_png"]
+__all__ = [
+    "accepted_unknowns",
+    "activation_maps",
+    "canvas",
+    "coloured",
+    "histogram",
+    "oscr",
+    "panels",
+    "pixel_features",
+    "to_png",
+]

@@ -3,12 +3,10 @@
 import itertools
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-from cplus1_keras.plots.style import COLOURS, INK, PALE, canvas
+from cplus1_keras.plots.style import COLOURS, INK, PALE, canvas, grid, to_pixels
 
 DASHES = ("-", "--", ":", "-.")
 
@@ -16,21 +14,12 @@ DASHES = ("-", "--", ":", "-.")
 def oscr(curves, title=None):
     """OSCR curves: correct classification rate against false positive rate, the latter on a logarithmic axis.
 
-    A curve begins at the lowest FPR that its sample resolves; left of it there is nothing to draw. It is a staircase,
-    drawn as one: its height at t is `ccr_at_fpr` of t.
+    A curve begins at the lowest FPR that its sample resolves. It is a staircase: its height at t is `ccr_at_fpr` of t.
 
     Args:
         curves: `{name: curve}`, a curve being `metrics.OSCR` or a pair (fpr, ccr) of arrays. A name may be a pair
             (method, group): methods differ by colour then, groups by dashes.
         title: Text above the axes.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
-
-    Raises:
-        ValueError: for no curve, or one whose fpr and ccr differ in length.
-
-    Example:
 
     >>> figure = oscr({("softmax", "unknown"): (np.array([1.0, 0.1]), np.array([0.95, 0.6]))})
     >>> figure.axes[0].get_xscale()
@@ -55,9 +44,8 @@ def oscr(curves, title=None):
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(True, which="major", color=PALE)
     axes.grid(True, which="minor", axis="x", color=PALE, linewidth=0.4)
-    outside = len(named) > 4
-    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if outside else {"loc": "best"}
-    axes.legend(frameon=not outside, framealpha=0.9, edgecolor=PALE, **place)
+    outside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "frameon": False} if len(named) > 4 else {}
+    axes.legend(**{"loc": "best", "framealpha": 0.9, "edgecolor": PALE, **outside})
     return figure
 
 
@@ -73,19 +61,9 @@ def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40,
         limit: How many to show at most.
         title: Text above the sheet, in place of the one that counts them.
 
-    Returns:
-        A `matplotlib.figure.Figure`; where n is 0 it says that none was accepted.
-
-    Raises:
-        ValueError: for lengths that differ or images of another shape.
-
-    Example:
-
     >>> figure = accepted_unknowns(np.zeros((2, 8, 8, 1)), ["3", "5"], ["8", "9"], [1.5, 2.5])
     >>> figure.axes[0].get_title()
     '9 → 5\\n2.50'
-
-    Reference: none; the first thing to look at when a threshold lets unknowns pass.
     """
     images, scores = np.asarray(images), np.asarray(scores, "float64")
     lengths = [len(images), len(predicted), len(true), len(scores)]
@@ -98,20 +76,17 @@ def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40,
     if not len(images):
         figure, axes = canvas(6.4, 1.6)
         axes.axis("off")
-        text = title or f"No unknown was accepted{passed}."
-        axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=12, color=INK)
+        note = title or f"No unknown was accepted{passed}."
+        axes.text(0.5, 0.5, note, ha="center", va="center", fontsize=12, color=INK)
         return figure
     order = np.argsort(-scores, kind="stable")[:limit]
     columns = min(8, len(order))
     rows = -(-len(order) // columns)
-    figure = Figure(figsize=(max(1.25 * columns, 5.0), 1.6 * rows + 0.7), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, i in itertools.zip_longest(grid, order):
+    figure, places = grid(max(1.25 * columns, 5.0), 1.6 * rows + 0.7, rows, columns)
+    for axes, i in itertools.zip_longest(places.ravel(), order):
         axes.set_axis_off()
         if i is not None:
-            pixels = np.clip(np.round(images[i]), 0, 255).astype("uint8")
-            axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
+            axes.imshow(to_pixels(images[i]))
             axes.set_title(f"{swallowed(true[i], predicted[i])}\n{scores[i]:.2f}", fontsize=8, color=INK)
     shown = f", the {len(order)} surest of them" if len(order) < len(images) else ""
     count = f"{len(images):,} unknown{'s' if len(images) > 1 else ''} accepted{passed}{shown}"
@@ -130,14 +105,6 @@ def histogram(labels, scores, threshold=None, bins=60, score_name="score", title
         score_name: Label of the axis.
         title: Text above the axes.
 
-    Returns:
-        A `matplotlib.figure.Figure`.
-
-    Raises:
-        ValueError: for shapes that differ, or no finite score at all.
-
-    Example:
-
     >>> figure = histogram([0, 1, -2], [3.0, 4.0, 1.0], threshold=2.0)
     >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     ['known: 100.0 % accepted', 'unknown: 0.0 % accepted', 'threshold 2']
@@ -154,12 +121,11 @@ def histogram(labels, scores, threshold=None, bins=60, score_name="score", title
     for (name, kind), colour in zip(kinds.items(), COLOURS, strict=False):
         if not (kind & finite).any():
             continue
-        accepted = (
-            "" if threshold is None else f": {np.mean(scores[kind] >= threshold):.1%} accepted".replace("%", " %")
-        )
+        if threshold is not None:
+            name += f": {100 * np.mean(scores[kind] >= threshold):.1f} % accepted"
         density, _ = np.histogram(scores[kind & finite], edges, density=True)
         axes.stairs(density, edges, fill=True, color=colour, alpha=0.22)
-        axes.stairs(density, edges, color=colour, linewidth=1.6, label=name + accepted)
+        axes.stairs(density, edges, color=colour, linewidth=1.6, label=name)
     if threshold is not None:
         axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.3g}")
     axes.set(xlabel=score_name, ylabel="density", title=title)
@@ -174,9 +140,7 @@ def points(name, curve):
     fpr, ccr = (curve.fpr, curve.ccr) if hasattr(curve, "fpr") else curve
     fpr, ccr = np.asarray(fpr, "float64"), np.asarray(ccr, "float64")
     if fpr.ndim != 1 or fpr.shape != ccr.shape or not (fpr > 0).any():
-        raise ValueError(
-            f"The curve {name!r} needs as many rates CCR as FPR, one FPR above 0. Received: {fpr.shape}, {ccr.shape}"
-        )
+        raise ValueError(f"{name!r} needs as many rates CCR as FPR, one above 0. Received: {fpr.shape}, {ccr.shape}")
     order = np.argsort(fpr, kind="stable")
     order = order[fpr[order] > 0]
     return fpr[order], ccr[order]
@@ -184,7 +148,6 @@ def points(name, curve):
 
 def swallowed(true, predicted, length=16):
     """Both class names, short enough to fit above a thumbnail, on two lines where they are long."""
-    true, predicted = (
-        name if len(name) <= length else name[: length - 1] + "…" for name in map(str, (true, predicted))
-    )
+    names = map(str, (true, predicted))
+    true, predicted = (name if len(name) <= length else name[: length - 1] + "…" for name in names)
     return f"{true} → {predicted}" if len(true) + len(predicted) < length else f"{true}\n→ {predicted}"

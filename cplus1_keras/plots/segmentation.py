@@ -2,48 +2,31 @@
 
 import keras
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN, nearest
 from cplus1_keras.palettes import palette
-from cplus1_keras.plots.style import INK, canvas
+from cplus1_keras.plots.style import INK, canvas, grid, to_pixels
 
-UNKNOWN_COLOUR = (255, 0, 255)
-"""Of unknown pixels in the truth, and of rejected ones in the prediction: they should coincide."""
-
+UNKNOWN_COLOUR = (255, 0, 255)  # unknown in the truth, rejected in the prediction: they should coincide
 IGNORED_COLOUR = (224, 224, 224)
-"""Of pixels that count for nothing."""
-
-LEGEND_ROWS = 8
 
 
 def panels(image, labels, answer, class_names, threshold=None, score_name="log_odds", title=None):
     """Input, truth, prediction and a map of the unknown-score, side by side.
 
-    Truth and prediction share their colours: a colour for each class, black for the background, magenta for what is
-    unknown or rejected, grey for what is ignored. The prediction shows a class where the score reaches the threshold,
-    as `class_id` does; of the rejected pixels those are black whose largest logit is the background's. The map is
-    bright where the score is low: what the model does not know.
+    Truth and prediction share their colours, those of `coloured`. The prediction shows a class where the score reaches
+    the threshold; of the rejected pixels those are black whose largest logit is the background's. The map is bright
+    where the score is low: what the model does not know.
 
     Args:
         image: (H, W, 1 or 3), pixels 0..255.
         labels: Integers (H, W) in the package's convention, or None if nobody knows.
-        answer: Dict of arrays (H, W), `argmax`, `known_argmax` and `score`, as `Segmenter.predict` gives them, without
-            the batch axis.
+        answer: Dict of arrays (H, W), `argmax`, `known_argmax` and `score`, as `Predictor.predict` gives for an image.
         class_names: Names of the known classes.
         threshold: Accept where score >= threshold, or None: the prediction is the largest logit's class then.
         score_name: Name of the score.
         title: Text above the pictures.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
-
-    Raises:
-        ValueError: for arrays that differ in size.
-
-    Example:
 
     >>> classes = np.zeros((4, 6), int)
     >>> answer = {"argmax": classes, "known_argmax": classes, "score": np.zeros((4, 6))}
@@ -51,10 +34,10 @@ def panels(image, labels, answer, class_names, threshold=None, score_name="log_o
     >>> [axes.get_title() for axes in figure.axes[:4]]
     ['input', 'truth', 'prediction', 'unknown (low log_odds)']
     """
-    image, score, segments = np.asarray(image), np.asarray(answer["score"]), np.asarray(answer["argmax"])
-    known = np.asarray(answer["known_argmax"])
-    given = {"labels": score if labels is None else np.asarray(labels), "argmax": segments, "score": score}
-    given["known_argmax"] = known
+    image = np.asarray(image)
+    given = {} if labels is None else {"labels": np.asarray(labels)}
+    given |= {name: np.asarray(answer[name]) for name in ("argmax", "score", "known_argmax")}
+    segments, score, known = (given[name] for name in ("argmax", "score", "known_argmax"))
     if image.ndim != 3 or any(value.shape != image.shape[:2] for value in given.values()):
         came = ", ".join(f"{name} {value.shape}" for name, value in given.items())
         raise ValueError(f"All must be of the image's size, {image.shape[:2]} of {image.shape}. Received: {came}")
@@ -62,14 +45,10 @@ def panels(image, labels, answer, class_names, threshold=None, score_name="log_o
     predicted = np.where(segments == number, NEGATIVE, segments)
     if threshold is not None:
         predicted = np.where(score >= threshold, known, np.where(predicted >= 0, UNKNOWN, NEGATIVE))
-    shown = {"input": _grey_as_colour(image)}
-    if labels is not None:
-        shown["truth"] = coloured(labels, number)
-    shown["prediction"] = coloured(predicted, number)
-    width, height = 3.0 * (len(shown) + 1), 3.0 * image.shape[0] / image.shape[1] + 0.9
-    figure = Figure(figsize=(width, max(height, 2.0)), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    *plain, last = figure.subplots(1, len(shown) + 1)
+    truth = {} if labels is None else {"truth": coloured(labels, number)}
+    shown = {"input": to_pixels(image), **truth, "prediction": coloured(predicted, number)}
+    columns, height = len(shown) + 1, 3.0 * image.shape[0] / image.shape[1] + 0.9
+    figure, [[*plain, last]] = grid(3.0 * columns, max(height, 2.0), 1, columns)
     for axes, (name, pixels) in zip(plain, shown.items(), strict=True):
         axes.imshow(pixels, interpolation="nearest")
         axes.set_title(name, fontsize=10, color=INK)
@@ -83,25 +62,15 @@ def panels(image, labels, answer, class_names, threshold=None, score_name="log_o
         axes.set_axis_off()
     present = set(np.unique(predicted)) | (set() if labels is None else set(np.unique(labels)))
     handles = _legend(class_names, present)
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(len(handles), LEGEND_ROWS), fontsize=8, frameon=False
-    )
+    style = {"loc": "outside lower center", "fontsize": 8, "frameon": False}
+    figure.legend(handles=handles, ncols=min(len(handles), 8), **style)
     if title:
         figure.suptitle(title, fontsize=11, color=INK)
     return figure
 
 
 def coloured(labels, num_classes):
-    """Labels as a picture.
-
-    Args:
-        labels: Integers (...) in the package's convention.
-        num_classes: C.
-
-    Returns:
-        (..., 3) uint8.
-
-    Example:
+    """Labels (...) as colours (..., 3), uint8: the background black, unknown magenta, ignored grey.
 
     >>> coloured([-1, 0, -2], 1).tolist()
     [[0, 0, 0], [128, 0, 0], [255, 0, 255]]
@@ -115,8 +84,7 @@ def coloured(labels, num_classes):
 def pixel_features(features, labels, class_names, limit=300, seed=0, title=None):
     """The features of pixels in two dimensions, coloured by label: Figure 2 of the C+1 paper.
 
-    Features of two dimensions are drawn as they are; more are projected on their two principal directions, of which the
-    axes tell the share of the variance.
+    More than two dimensions are projected on the two principal directions, whose axes tell their share of the variance.
 
     Args:
         features: (N, h, w, K), of a head; or (M, K).
@@ -126,28 +94,16 @@ def pixel_features(features, labels, class_names, limit=300, seed=0, title=None)
         seed: Of the lot.
         title: Text above the axes.
 
-    Returns:
-        A `matplotlib.figure.Figure`.
-
-    Raises:
-        ValueError: for features of one dimension, as many labels as do not fit, or no label at all.
-
-    Example:
-
     >>> figure = pixel_features(np.random.default_rng(0).normal(size=(1, 4, 4, 5)), np.zeros((1, 8, 8), int), ["cat"])
     >>> figure.axes[0].get_legend().get_texts()[0].get_text()
     'cat'
-
-    Reference: C+1 paper, Figure 2.
     """
     features, labels = np.asarray(features), np.asarray(labels)
     if features.ndim == 4 and labels.ndim == 3 and len(features) == len(labels):
         labels = np.asarray(keras.ops.convert_to_numpy(nearest(labels, features)))
     if labels.shape != features.shape[:-1] or features.shape[-1] < 2:
-        raise ValueError(
-            "Needs features (N, h, w, K) and labels (N, H, W), or (M, K) and (M,), K at least 2. "
-            f"Received: {features.shape} and {labels.shape}"
-        )
+        needed = "Needs features (N, h, w, K) and labels (N, H, W), or (M, K) and (M,), K at least 2"
+        raise ValueError(f"{needed}. Received: {features.shape} and {labels.shape}")
     features, labels = features.reshape(-1, features.shape[-1]).astype("float64"), labels.reshape(-1)
     generator = np.random.default_rng(seed)
     values = [value for value in (*range(len(class_names)), NEGATIVE, UNKNOWN) if (labels == value).any()]
@@ -168,30 +124,18 @@ def pixel_features(features, labels, class_names, limit=300, seed=0, title=None)
 
 
 def plane(features):
-    """Features (M, K) in two dimensions, K >= 2: as they are, or along the two directions of most variance (PCA).
-
-    Returns:
-        Pair of the points (M, 2) and the names of their axes.
-
-    >>> points, names = plane(np.diag([4.0, 2.0, 0.0]))
-    >>> points.shape, names
-    ((3, 2), ('principal direction 1 (86 % of the variance)', 'principal direction 2 (14 % of the variance)'))
-    """
+    """Features (M, K) as points (M, 2) and the names of their axes: as they are, or by PCA where K > 2."""
     if features.shape[-1] == 2:
         return features, ("feature 1", "feature 2")
     from sklearn.decomposition import PCA  # a second to import
 
-    analysis = PCA(min(2, *features.shape)).fit(features)
-    points, shares = analysis.transform(features), np.nan_to_num(analysis.explained_variance_ratio_)
-    if points.shape[1] < 2:
-        points, shares = np.pad(points, ((0, 0), (0, 1))), np.append(shares, 0)
+    points, shares = np.zeros((len(features), 2)), np.zeros(2)
+    if np.ptp(features, axis=0).any():
+        analysis = PCA(min(2, *features.shape)).fit(features)
+        number = analysis.n_components_
+        points[:, :number], shares[:number] = analysis.transform(features), analysis.explained_variance_ratio_
     names = tuple(f"principal direction {i} ({100 * share:.0f} % of the variance)" for i, share in enumerate(shares, 1))
     return points, names
-
-
-def _grey_as_colour(image):
-    pixels = np.clip(np.round(image), 0, 255).astype("uint8")
-    return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
 
 
 def _limits(score):
@@ -202,12 +146,8 @@ def _limits(score):
 
 
 def _legend(class_names, present):
-    named = {k: name for k, name in enumerate(class_names)} | {NEGATIVE: "background", UNKNOWN: "unknown or rejected"}
-    named[IGNORE] = "ignored"
-    colours = coloured([*named], len(class_names)) / 255
-    drawn = zip(named.items(), colours, strict=True)
-    return [
-        Patch(facecolor=colour, edgecolor=INK, linewidth=0.5, label=name)
-        for (label, name), colour in drawn
-        if label in present
-    ]
+    named = dict(enumerate(class_names))
+    named |= {NEGATIVE: "background", UNKNOWN: "unknown or rejected", IGNORE: "ignored"}
+    shown = [label for label in named if label in present]
+    colours = zip(shown, coloured(shown, len(class_names)) / 255, strict=True)
+    return [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5, label=named[label]) for label, colour in colours]

@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -10,23 +11,30 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7
 INK, PALE = "#333333", "#e4e4e4"
 
 
+def grid(width, height, rows=1, columns=1):
+    """A figure and its axes, (rows, columns)."""
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
 def canvas(width, height):
     """A figure with one axes, in this module's plain style."""
     with rc_context({"axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}):
-        figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
+        figure, [[axes]] = grid(width, height)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     return figure, axes
 
 
-def to_png(figure):
-    """A figure as the bytes of a PNG file.
+def to_pixels(image):
+    """An image 0..255 of 1 or 3 channels as uint8 colours."""
+    pixels = np.clip(np.round(image), 0, 255).astype("uint8")
+    return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
 
-    >>> to_png(canvas(1, 1)[0])[1:4]
-    b'PNG'
-    """
+
+def to_png(figure):
+    """A figure as the bytes of a PNG file."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()

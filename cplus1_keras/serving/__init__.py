@@ -1,22 +1,14 @@
 """From a trained model to answers: a SavedModel that needs none of this package, and the same answers in Python.
 
-`Predictor` answers for a model whose outputs an `ImageSpec`, `PixelSpec` or `LabelSetSpec` explains; `save` and `load`
-write and read it in a run's directory; `export` writes its SavedModel and checks it, `check` checks one that is there.
-All of it runs on Keras's TensorFlow backend.
+A spec explains a model's outputs, a `Predictor` answers; `save` and `load` keep it in a run's directory; `export` writes
+its SavedModel and checks it. All of it runs on Keras's TensorFlow backend.
 """
 
 from cplus1_keras.labels import check_names
-from cplus1_keras.serving.exporting import CLASSES_FILE, check, export, publish
+from cplus1_keras.serving.exporting import CLASSES_FILE, check, export
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.predictor import Predictor
-from cplus1_keras.serving.runs import (
-    CALIBRATION_FILE,
-    MODEL_FILE,
-    SAVED_MODEL_FOLDER,
-    load,
-    next_version,
-    save,
-)
+from cplus1_keras.serving.runs import CALIBRATION_FILE, MODEL_FILE, SAVED_MODEL_FOLDER, load, next_version, save
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
 __all__ = [
@@ -33,6 +25,5 @@ __all__ = [
     "export",
     "load",
     "next_version",
-    "publish",
     "save",
 ]

@@ -31,6 +31,7 @@ def infer(model, images):
     number, shape = tf.shape(images)[0], images.shape
     # oneDNN's convolutions fail on an empty batch, so a black image stands in for none.
     images = tf.pad(images, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+    # The static shape of a signature is not enforced when it is called, and many a model takes any size.
     outputs = model(tf.ensure_shape(images, (None, *shape[1:])), training=False)
     outputs = {name: tensor[:number] for name, tensor in outputs.items()}
     return {name: tf.cast(x, tf.float32) if x.dtype.is_floating else x for name, x in outputs.items()}
@@ -46,17 +47,17 @@ def finite(score, valid):
 
 
 def warn_of_range(images, stacklevel=2):
-    """Warns of pixels that do not look like 0..255: scaled to 0..1, of 16 bits, standardised.
-
-    >>> warn_of_range(np.array([0.0, 255.0]))
-    """
-    finite = images[np.isfinite(images)] if images.dtype.kind == "f" else images
-    if not finite.size or images.dtype == np.uint8:
+    """Warns of pixels that do not look like 0..255: scaled to 0..1, of 16 bits, standardised."""
+    if images.dtype == np.uint8 or not images.size:
         return
-    low, high = finite.min(), finite.max()
-    takes = "the model takes raw pixels, 0..255."
+    low, high = float(images.min()), float(images.max())
+    if not np.isfinite(high - low):
+        where = np.isfinite(images)
+        low, high = images.min(where=where, initial=np.inf), images.max(where=where, initial=-np.inf)
+    takes, text = "the model takes raw pixels, 0..255.", ""
     if images.dtype.kind == "f" and 0 < high <= 1:
-        warnings.warn(f"The pixels look scaled to 0..1; {takes}", stacklevel=stacklevel + 1)
+        text = f"The pixels look scaled to 0..1; {takes}"
     elif low < -1 or high > 256:
         text = f"The pixels go from {low:g} to {high:g}; {takes} Divide those of 16 bits by 257."
+    if text:
         warnings.warn(text, stacklevel=stacklevel + 1)

@@ -9,24 +9,17 @@ import keras
 import numpy as np
 
 from cplus1_keras import heads, layers, models  # noqa: F401  they register the classes that a model is made of
-from cplus1_keras.calibration import Calibration
+from cplus1_keras.calibration import Calibration, ClassCalibration
 from cplus1_keras.serving.exporting import SPECS
 from cplus1_keras.serving.predictor import Predictor
 
-MODEL_FILE = "model.keras"
-"""The model, in a run's directory."""
-
-CALIBRATION_FILE = "calibration.json"
-"""The threshold with its evidence, names of the classes, what the model answers, and which model it is."""
-
-SAVED_MODEL_FOLDER = "saved_model"
-"""Holds one SavedModel for each version number, as TF Serving wants it."""
+MODEL_FILE, CALIBRATION_FILE, SAVED_MODEL_FOLDER = "model.keras", "calibration.json", "saved_model"
+"""In a run's directory: the model; what decides, with its evidence, names of the classes, what the model answers and
+which model it is; a folder with one SavedModel for each version number, as TF Serving wants it."""
 
 
 def save(run, predictor):
     """Writes what `load` reads, a predictor's model and its threshold, into a run's directory.
-
-    Each file is written beside the one that it replaces and renamed.
 
     Args:
         run: The directory; made if absent.
@@ -45,24 +38,22 @@ def save(run, predictor):
     _check_evidence(predictor)
     run = pathlib.Path(run)
     run.mkdir(parents=True, exist_ok=True)
+    # Beside the files that they replace, and renamed when both are complete.
+    written = {name: run / f".{name}" for name in (MODEL_FILE, CALIBRATION_FILE)}
+    _save_model(predictor.model, written[MODEL_FILE])
     inherited = keras.layers.Layer().get_config()
-    decision = {key: value for key, value in predictor.reject.get_config().items() if key not in inherited}
-    written = run / f".{MODEL_FILE}"
-    predictor.model.save(written)
     record = {
         "spec": predictor.spec.to_dict(),
-        "decision": decision,
+        "decision": {name: value for name, value in predictor.reject.get_config().items() if name not in inherited},
         "class_names": predictor.class_names,
         "image_shape": predictor.image_shape,
         "background": predictor.background,
-        "model": _digest(written),
-        "calibration": predictor.calibration.to_dict() if predictor.calibration else None,
+        "model": _digest(written[MODEL_FILE]),
+        "calibration": predictor.calibration and predictor.calibration.to_dict(),
     }
-    text = json.dumps(record, indent=2) + "\n"
-    os.replace(written, run / MODEL_FILE)
-    written = run / f".{CALIBRATION_FILE}"
-    written.write_text(text, encoding="utf-8")
-    os.replace(written, run / CALIBRATION_FILE)
+    written[CALIBRATION_FILE].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    for name, file in written.items():
+        os.replace(file, run / name)
 
 
 def load(run):
@@ -91,8 +82,9 @@ def load(run):
     try:
         record = json.loads((run / CALIBRATION_FILE).read_text(encoding="utf-8"))
         spec = _read_spec(record["spec"])
-        parts = [spec.layer.from_config(record["decision"]), record["class_names"], spec]
-        parts.append(_read_calibration(record["calibration"]))
+        evidence = record["calibration"]
+        evidence = evidence and (ClassCalibration if "classes" in evidence else Calibration).from_dict(evidence)
+        parts = spec.layer.from_config(record["decision"]), record["class_names"], spec, evidence
         given = record["model"], tuple(record["image_shape"]), record["background"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{run / CALIBRATION_FILE} is damaged: {type(error).__name__}: {error}") from error
@@ -133,6 +125,18 @@ def _check_evidence(predictor):
         raise ValueError(f"The calibration is of the threshold {wanted}, the predictor's is {have}.")
 
 
+def _save_model(model, file):
+    """Without the losses of models within the model: Keras would build those again even where it compiles nothing."""
+    inner = [layer for layer in model._flatten_layers(include_self=False) if getattr(layer, "compiled", False)]
+    try:
+        for layer in inner:
+            layer.compiled = False
+        model.save(file)
+    finally:
+        for layer in inner:
+            layer.compiled = True
+
+
 def _digest(file):
     with open(file, "rb") as opened:
         return "sha256:" + hashlib.file_digest(opened, "sha256").hexdigest()
@@ -144,16 +148,6 @@ def _read_spec(values):
     if output not in SPECS:
         raise ValueError(f"There is no output {output!r}. Outputs: {', '.join(SPECS)}")
     return SPECS[output](**settings)
-
-
-def _read_calibration(values):
-    if values is None:
-        return None
-    if "thresholds" in values:
-        from cplus1_keras.calibration import ClassCalibration
-
-        return ClassCalibration.from_dict(values)
-    return Calibration.from_dict(values)
 
 
 def _load_model(file):

@@ -18,8 +18,8 @@ class Spec:
     outputs that a model must have; `axes` of the logits before the last; `background`, whether there may be a logit for
     it; `dtype` of the images in a SavedModel; `batch_size`; `max_size`, (height, width), where a model takes any size.
 
-    >>> ImageSpec().to_dict()
-    {'output': 'image'}
+    >>> LabelSetSpec().to_dict()
+    {'output': 'label_set'}
     """
 
     output: ClassVar[str]
@@ -38,10 +38,8 @@ class Spec:
         start = 3 if self.max_size else 1
         if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[start:]:
             sizes = "None, None, channels)" if self.max_size else "height, width, channels), sizes known"
-            raise ValueError(
-                f"Serving needs a functional Keras model with one input of shape (None, {sizes}. "
-                f"Received: {model!r} with input shape {shape}"
-            )
+            needs = f"Serving needs a functional Keras model with one input of shape (None, {sizes}"
+            raise ValueError(f"{needs}. Received: {model!r} with input shape {shape}")
         outputs = model.output if isinstance(model.output, dict) else {}
         if not set(self.reads) <= set(outputs):
             raise ValueError(
@@ -92,15 +90,21 @@ class Spec:
 
 @dataclasses.dataclass(frozen=True)
 class ImageSpec(Spec):
-    """One class of each image, or none. Answers:
+    """One class of each image, or of each position of it, or none. Answers:
 
     `class_id` int32 (N,), -1 where rejected; `class_name` string (N,), "unknown" there; `score` float32 (N,), higher =
     more known; `known` bool (N,); `probabilities` float32 (N, C); `valid` bool (N,), False where the image has a NaN or
-    a pixel far outside 0..255 or the model overflows: then the image is rejected, with probabilities 0.
+    a pixel far outside 0..255 or the model overflows: then the image is rejected, with probabilities 0. With positions
+    their axes follow N.
+
+    Args:
+        positions: Number of axes of logits (N, ..., C) between those of images and of classes.
 
     >>> ImageSpec().signatures["features"]
     ('features', 'valid')
     """
+
+    positions: int = 0
 
     output: ClassVar[str] = "image"
     signatures: ClassVar[dict] = {
@@ -108,9 +112,14 @@ class ImageSpec(Spec):
         "features": ("features", "valid"),
     }
 
+    @property
+    def axes(self):
+        return ", ".join("NPQRST"[: self.positions + 1])
+
     def decide(self, predictor, outputs, valid):
         answer = predictor.reject(outputs)
         probabilities, score = answer["probabilities"], answer["score"]
+        valid = tf.reshape(valid, [-1] + [1] * self.positions)
         valid &= tf.reduce_all(tf.math.is_finite(probabilities), axis=-1) & ~tf.math.is_nan(score)
         class_id = tf.where(valid, answer["class_id"], REJECTED)
         # A gather from a constant instead of a hash table: it needs no asset and no initialisation, and TFLite runs it.
@@ -120,7 +129,7 @@ class ImageSpec(Spec):
             "class_name": tf.gather(names, class_id - REJECTED),
             "score": guards.finite(score, valid),
             "known": answer["known"] & valid,
-            "probabilities": tf.where(valid[:, None], probabilities, 0.0),
+            "probabilities": tf.where(valid[..., None], probabilities, 0.0),
             "valid": valid,
         }
 

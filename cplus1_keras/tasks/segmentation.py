@@ -11,7 +11,6 @@ import tensorflow as tf
 from cplus1_keras import data, metrics, models, plots, serving
 from cplus1_keras.callbacks import Pictures, Validation
 from cplus1_keras.labels import UNKNOWN
-from cplus1_keras.layers import Reject
 from cplus1_keras.layers.resizing import size_pair
 from cplus1_keras.tasks.records import Record
 from cplus1_keras.tasks.task import Task
@@ -109,9 +108,10 @@ class Segmentation(Task):
         return [Validation(judge), pictures]
 
     def predictor(self, model, score, splits):
-        served = models.scaled(model, self.base, self.keep_ratio)
-        spec = serving.PixelSpec(max_size=self.largest, tile=self.largest if self.base is None else None)
-        return serving.Predictor(served, Reject(splits.num_classes, -np.inf, score), splits.class_names, spec)
+        return super().predictor(models.scale(model, self.base, self.keep_ratio), score, splits)
+
+    def spec(self):
+        return serving.PixelSpec(max_size=self.largest, tile=self.largest if self.base is None else None)
 
     def samples(self, predictor, split, experiment):
         return super().samples(predictor, split, experiment)[:, : self.largest, : self.largest]

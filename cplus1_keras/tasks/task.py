@@ -96,7 +96,12 @@ class Task:
 
     def predictor(self, model, score, splits):
         """A `serving.Predictor` that accepts everything."""
-        return serving.Predictor(model, Reject(splits.num_classes, -np.inf, score), splits.class_names)
+        reject = Reject(splits.num_classes, -np.inf, score)
+        return serving.Predictor(model, reject, splits.class_names, self.spec())
+
+    def spec(self):
+        """What the model's outputs say about raw images, an output spec of `serving`."""
+        return serving.ImageSpec()
 
     def with_calibration(self, predictor, found=None):
         """The predictor with the threshold of a calibration; without one it accepts everything."""

@@ -50,7 +50,7 @@ def test_head():
     with tf.GradientTape() as tape:
         before = head(features)
         head.update(labels[:, None], before)
-        after = {**before, **head.handed(before)}
+        after = {**before, **head.provide(before)}
         value = losses.CrossEntropyLoss()(labels, after)
     first = math.sqrt(2) * math.log(9)
     np.testing.assert_allclose(before["logits"], first * before["cosines"], rtol=1e-7)
@@ -96,7 +96,7 @@ def test_both_layers_survive_save_and_load(tmp_path):
     np.testing.assert_array_equal(again.predict(x, verbose=0)["logits"], model.predict(x, verbose=0)["logits"])
     again.fit(x, y, batch_size=8, epochs=2, verbose=0)
     assert int(again.layers[-1].step.numpy()) == 10  # it stops there
-    assert float(again.layers[-1].handed({})["margin_fraction"]) == 1.0
+    assert float(again.layers[-1].provide({})["margin_fraction"]) == 1.0
 
 
 def test_a_growing_margin_without_its_layer_is_named():

@@ -61,7 +61,7 @@ def test_shared_centers_work_on_it():
     head = heads.CAMHead(3)
     centers = layers.SharedCenters(head)
     outputs = centers(head(np.ones((2, 4, 4, 5), "float32")))
-    assert centers.handed(outputs)["centers"].shape == (3, 5)
+    assert centers.provide(outputs)["centers"].shape == (3, 5)
     assert outputs["embeddings"].shape == (2, 5)
 
 

@@ -33,7 +33,7 @@ def test_kernel_norms_are_handed_without_gradient():
     head = heads.CosineHead(4, 20.0, background=True)
     outputs = head(FEATURES)
     with tf.GradientTape() as tape:
-        norms = head.handed(outputs)["kernel_norms"]
+        norms = head.provide(outputs)["kernel_norms"]
     np.testing.assert_allclose(norms, np.linalg.norm(head.kernel.numpy(), axis=0), rtol=1e-6)
     assert norms.shape == (5,)
     assert tape.gradient(norms, head.kernel.value) is None

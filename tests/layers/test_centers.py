@@ -68,7 +68,7 @@ def test_golden_updates(golden):
     centers.centers.assign(case["centers"])
     centers.update(case["labels"], outputs)
     np.testing.assert_allclose(centers.centers, case["ema09_firstcopy"], rtol=1e-12)  # an absent class stays
-    np.testing.assert_array_equal(centers.handed(outputs)["centers_seen"], case["seen"])
+    np.testing.assert_array_equal(centers.provide(outputs)["centers_seen"], case["seen"])
     centers.centers.assign(case["centers"])
     centers.seen.assign(np.ones(3))
     centers.update(case["labels"], outputs)
@@ -87,7 +87,7 @@ def test_updates_by_hand():
     centers.update(np.array([2, IGNORE, 0, 1, -1, -1]), outputs)
     expected = [[0.75 * 0.3 + 0.25, 0.75 * 0.9], [0.5**0.5] * 2, [0.75 + 0.25 * 0.6, 0.25 * 0.8]]
     np.testing.assert_allclose(centers.centers, expected, rtol=1e-6)
-    np.testing.assert_array_equal(centers.handed(outputs)["centers_seen"], [True] * 3)
+    np.testing.assert_array_equal(centers.provide(outputs)["centers_seen"], [True] * 3)
 
 
 def test_dense_labels_update_as_flat_ones():
@@ -118,7 +118,7 @@ def test_moving_averages_are_constants_for_the_gradient():
         tape.watch(features)
         outputs = centers({"features": features})
         centers.update(np.array([0, 1, 2, -1]), outputs)
-        total = tf.reduce_sum(centers.handed(outputs)["centers"])
+        total = tf.reduce_sum(centers.provide(outputs)["centers"])
     assert tape.gradient(total, features) is None
     assert not centers.trainable_weights
 
@@ -131,9 +131,9 @@ def test_shared_centers_are_the_knowns_columns():
         columns = np.array(head.kernel)[:, :CLASSES].T
         if normalize:
             columns = columns / np.linalg.norm(columns, axis=-1, keepdims=True)
-        np.testing.assert_allclose(centers.handed(outputs)["centers"], columns, rtol=1e-6)
+        np.testing.assert_allclose(centers.provide(outputs)["centers"], columns, rtol=1e-6)
         with tf.GradientTape() as tape:
-            value = losses.CompactnessLoss()(np.array([0, 1]), {**outputs, **centers.handed(outputs)})
+            value = losses.CompactnessLoss()(np.array([0, 1]), {**outputs, **centers.provide(outputs)})
         gradient = tape.gradient(value, head.kernel.value)
         assert np.abs(gradient[:, :2]).min() > 0
         np.testing.assert_array_equal(gradient[:, 2:], np.zeros((FEATURES, 2)))
@@ -160,7 +160,7 @@ def test_precision(kind, dtype):
     features = tf.cast(np.ones((2, FEATURES)), dtype.removeprefix("mixed_"))
     centers = make_centers(kind, head, dtype=dtype)
     outputs = centers(head(features))
-    assert outputs["embeddings"].dtype == centers.handed(outputs)["centers"].dtype == wide
+    assert outputs["embeddings"].dtype == centers.provide(outputs)["centers"].dtype == wide
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -302,3 +302,30 @@ def test_wrong_settings_are_refused():
         layers.LearnableCenters(3)(np.ones((2, 5), "float32"))
     with pytest.raises(ValueError, match="must have a `kernel`"):
         layers.SharedCenters(heads.LinearHead(3))({"features": np.ones((2, 5), "float32")})
+
+
+def test_an_update_before_the_first_call_says_so():
+    with pytest.raises(ValueError, match="has no centres yet: call it on the outputs of a head"):
+        layers.MovingAverageCenters(3).update(np.array([0]), {"embeddings": np.ones((1, 5), "float32")})
+
+
+def test_a_class_once_seen_stays_seen():
+    centers = layers.MovingAverageCenters(3)
+    outputs = centers({"features": np.ones((2, FEATURES), "float32")})
+    for labels, seen in (([0, 0], [True, False, False]), ([2, NEGATIVE], [True, False, True])):
+        centers.update(np.array(labels), outputs)
+        np.testing.assert_array_equal(centers.provide(outputs)["centers_seen"], seen)
+
+
+def test_learnable_centers_start_about_as_long_as_normalised_embeddings():
+    keras.utils.set_random_seed(0)
+    for features in (8, 512):
+        centers = layers.LearnableCenters(200)
+        centers({"features": np.ones((1, features), "float32")})
+        lengths = np.linalg.norm(centers.centers, axis=-1)
+        assert np.sqrt(np.mean(lengths**2)) == pytest.approx(1, rel=0.05)
+
+
+def test_the_margin_on_the_background_needs_negatives():
+    assert losses.BackgroundMarginLoss(1.0).needs_negatives
+    assert not losses.CompactnessLoss().needs_negatives

@@ -10,7 +10,7 @@ from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.losses import cams as module
 
 CLASSES = 6
-LABELS = np.array([0, NEGATIVE, 5, UNKNOWN, 2, IGNORE])
+LABELS = np.array([0, NEGATIVE, 5, UNKNOWN, 2, IGNORE])  # classes
 MULTI = np.array(
     [[1, 0, 0, 1, 0, 0], [0] * 6, [1] * 6, [IGNORE] * 6, [1, IGNORE, 1, 0, 1, 1], [0, IGNORE, 0, IGNORE, 0, 1]]
 )
@@ -19,8 +19,13 @@ KINDS = {"mse": losses.HNCMSELoss, "kd": losses.HNCKDLoss}
 both = pytest.mark.parametrize("kind", KINDS)
 
 
+def named(labels):
+    """In these tests two axes are label sets; the losses go by the name alone."""
+    return {"multi_hot" if len(labels.shape) == 2 else "labels": labels}
+
+
 def evaluate(loss, labels, maps, sample_weight=None):
-    maps = tf.convert_to_tensor(maps)
+    maps, labels = tf.convert_to_tensor(maps), named(labels)
     with tf.GradientTape() as tape:
         tape.watch(maps)
         value = loss(labels, {"cams": maps}, sample_weight)
@@ -80,7 +85,7 @@ def test_golden_multilabel(golden, kind):
     if kind == "mse":
         total = losses.WeightedSigmoidLoss(case["p"]) + 0.1 * losses.HNCMSELoss(top_k=3)
         outputs = {"cams": case["cams_nhwc"], "logits": case["scores"]}
-        np.testing.assert_allclose(total(case["labels"], outputs), case["total_lambda01_mse"], rtol=1e-10)
+        np.testing.assert_allclose(total(named(case["labels"]), outputs), case["total_lambda01_mse"], rtol=1e-10)
 
 
 @both
@@ -175,10 +180,21 @@ def test_sample_weight_is_of_images():
 
 @both
 def test_config_round_trip(kind):
-    loss = KINDS[kind](7, name="flat", rename={"cams": "maps"})
+    loss = KINDS[kind](7, name="flat").of("early_")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert again.get_config() == loss.get_config()
     assert losses.HNCMSELoss.from_config(losses.HNCMSELoss(2, target=0.5).get_config()).target == 0.5
+
+
+@both
+def test_the_kind_of_label_goes_by_its_name_never_by_its_shape(kind):
+    loss = KINDS[kind](3)
+    column = LABELS[:, None]  # of two axes, yet classes
+    assert float(loss(column, {"cams": MAPS})) == float(loss(LABELS, {"cams": MAPS}))
+    with pytest.raises(ValueError, match=r"one integer label per position.*multi_hot"):
+        loss(MULTI, {"cams": MAPS})  # a plain tensor holds classes
+    both_given = {"labels": LABELS, "multi_hot": MULTI}
+    assert float(loss(both_given, {"cams": MAPS})) == float(loss({"multi_hot": MULTI}, {"cams": MAPS}))
 
 
 @both
@@ -187,7 +203,7 @@ def test_wrong_input_is_refused(kind):
     with pytest.raises(ValueError, match="needs maps of shape"):
         loss(LABELS, {"cams": MAPS[:, 0]})
     with pytest.raises(ValueError, match="1 where a class is present"):
-        loss(MULTI.astype("float32"), {"cams": MAPS})
+        loss(named(MULTI.astype("float32")), {"cams": MAPS})
     with pytest.raises(ValueError, match="one integer label per position"):
         loss(LABELS.astype("float32"), {"cams": MAPS})
     for wrong in (0, -1, 2.5, True):

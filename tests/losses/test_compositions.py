@@ -49,7 +49,7 @@ CASES = {
     "norm_os": (losses.norm_os(TARGET), None, cross_entropy(SOFT * COSINE) + SYMMETRIC),
     "cos_os": (losses.cos_os(0.3, TARGET), None, cross_entropy(with_margin(SOFT, "cos", 0.3)) + SYMMETRIC),
     "arc_os": (losses.arc_os(0.4, TARGET), None, cross_entropy(with_margin(SOFT, "arc", 0.4)) + SYMMETRIC),
-    "norm_eos": (losses.norm_eos(), SCALE, entropic(SCALE * COSINE)),
+    "norm_eos": (losses.EntropicOpenSetLoss(), SCALE, entropic(SCALE * COSINE)),
     "cos_eos": (losses.cos_eos(0.3), SCALE, entropic(with_margin(SCALE, "cos", 0.3))),
     "arc_eos": (losses.arc_eos(0.4), SCALE, entropic(with_margin(SCALE, "arc", 0.4))),
 }

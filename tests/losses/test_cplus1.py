@@ -1,6 +1,5 @@
 """The C+1 loss against golden numbers, by hand, and by the laws that every loss obeys."""
 
-import importlib
 import math
 
 import keras
@@ -10,9 +9,9 @@ import tensorflow as tf
 
 from cplus1_keras import heads, layers, losses
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-from cplus1_keras.numerics import distances
+from cplus1_keras.losses import compactness as module
+from cplus1_keras.numerics import derivatives, distances
 
-module = importlib.import_module("cplus1_keras.losses.cplus1")  # the package's attribute of that name is the function
 CLASSES, FEATURES = 3, 5
 LABELS = np.array([0, 2, NEGATIVE, 1, UNKNOWN, 2, IGNORE, NEGATIVE, 1, 0, NEGATIVE, 2])
 LOSSES = {
@@ -36,13 +35,13 @@ CENTERS = batch(1, (CLASSES,))
 KERNEL = np.random.default_rng(2).normal(size=(FEATURES, CLASSES + 1))
 
 
-def evaluate(loss, labels, features, centers=CENTERS, sample_weight=None, **handed):
+def evaluate(loss, labels, features, centers=CENTERS, sample_weight=None, **provided):
     """Value, and gradients for features and centres."""
     features, centers = tf.convert_to_tensor(features), tf.convert_to_tensor(centers)
     with tf.GradientTape() as tape:
         tape.watch([features, centers])
         logits = tf.tensordot(features, tf.cast(KERNEL, features.dtype), 1)
-        value = loss(labels, {"embeddings": features, "centers": centers, "logits": logits, **handed}, sample_weight)
+        value = loss(labels, {"embeddings": features, "centers": centers, "logits": logits, **provided}, sample_weight)
     gradients = tape.gradient(value, [features, centers], unconnected_gradients="zero")
     return [value, *map(tf.convert_to_tensor, gradients)]
 
@@ -151,7 +150,7 @@ def test_golden_cplus1_with_moving_averages(golden):
         tape.watch(features)
         outputs = centers(head(features))
         centers.update(case["labels"], outputs)
-        outputs.update(centers.handed(outputs))
+        outputs.update(centers.provide(outputs))
         value = loss(case["labels"], outputs)
     of_features, of_kernel = tape.gradient(value, [features, head.kernel.value])
     terms = [term(case["labels"], outputs) for _, term in loss.terms()]
@@ -302,16 +301,16 @@ def test_sample_weight_scales_the_numerator_only():
     np.testing.assert_allclose(weighted, np.sum(weight * values) / np.sum(LABELS >= 0), rtol=1e-12)
 
 
-def test_outputs_can_be_renamed():
-    loss = losses.CompactnessLoss(rename={"embeddings": "e", "centers": "c", "centers_seen": "s"})
-    given = {"e": batch(), "c": CENTERS, "s": np.array([True, True, False])}
-    seen = {"embeddings": batch(), "centers": CENTERS, "centers_seen": given["s"]}
-    assert float(loss(LABELS, given)) == float(losses.CompactnessLoss()(LABELS, seen))
-    # What the layer of the other centres has handed over is not of these.
-    loss = losses.CompactnessLoss(rename={"embeddings": "e", "centers": "c"})
-    stale = {**given, "squared_distances": np.zeros((12, 3)), "centers_seen": given["s"]}
-    expected = losses.CompactnessLoss()(LABELS, {"embeddings": batch(), "centers": CENTERS})
-    assert float(loss(LABELS, stale)) == float(expected)
+def test_of_another_head_everything_but_what_all_share_is_its_own():
+    loss = losses.CompactnessLoss().of("roi1_")
+    seen = np.array([True, True, False])
+    given = {"roi1_embeddings": batch(), "roi1_centers": CENTERS, "roi1_centers_seen": seen}
+    own = {"embeddings": batch(), "centers": CENTERS, "centers_seen": seen}
+    # What the layers of the first head provide is not of these.
+    first = {"embeddings": 0 * batch(), "squared_distances": np.zeros((12, 3)), "centers_seen": ~seen}
+    assert float(loss(LABELS, {**first, **given})) == float(losses.CompactnessLoss()(LABELS, own))
+    with pytest.raises(ValueError, match=r"reads \['roi1_centers'\]"):
+        loss(LABELS, {**own, "roi1_embeddings": batch()})
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -323,7 +322,7 @@ def test_distances_at_hand_give_the_same(name, normalize):
     for at_hand in (True, False):
         with tf.GradientTape() as tape:
             tape.watch([features, centers])
-            embeddings = distances.unit(features) if normalize else features
+            embeddings = derivatives.unit(features) if normalize else features
             outputs = {"embeddings": embeddings, "centers": centers, "logits": features @ KERNEL}
             if at_hand:
                 square = distances.unit_squared_distances if normalize else distances.squared_distances
@@ -350,7 +349,7 @@ def test_settings_outside_their_range_are_refused(settings, needed):
 
 
 def test_missing_centers_are_named():
-    with pytest.raises(ValueError, match=r"reads \['centers'\].*does not give"):
+    with pytest.raises(ValueError, match=r"reads \['centers'\].*does not give.*MovingAverageCenters"):
         losses.CompactnessLoss()(LABELS, {"embeddings": batch()})
 
 

@@ -15,7 +15,7 @@ import json
 import keras, numpy as np
 from keras import ops
 from cplus1_keras import OpenSetModel, anchors, heads, layers, losses
-from cplus1_keras.numerics import distances
+from cplus1_keras.numerics import derivatives
 
 backend = keras.backend.backend()
 if backend == "jax":
@@ -46,8 +46,8 @@ direction = ops.convert_to_tensor(random.normal(size=(8, 4)).astype("float32"))
 seen = np.array([True, True, False])
 
 def on_embeddings(loss):
-    handed = {"centers": centers, "centers_seen": seen}
-    return lambda f: loss(labels, {"embeddings": distances.unit(f), "logits": f @ kernel, **handed})
+    provided = {"centers": centers, "centers_seen": seen}
+    return lambda f: loss(labels, {"embeddings": derivatives.unit(f), "logits": f @ kernel, **provided})
 
 def on_centers(loss):
     return lambda c: loss(labels, {"embeddings": features, "centers": c, "logits": features @ kernel})
@@ -60,10 +60,11 @@ for kind in (heads.EuclideanAnchorHead, heads.CosineAnchorHead):
     head = kind(anchors.simplex(3, 4), scale=2.0)
     cases[kind.__name__] = (lambda f, head=head: losses.CrossEntropyLoss()(labels, head(f)), features)
 for loss in (losses.HNCMSELoss(2), losses.HNCKDLoss(2), losses.HNCKDLoss(5)):
-    for name, y in (("single", labels), ("multi", multi)):
+    for name, y in (("single", labels), ("multi", {"multi_hot": multi})):
         cases[f"{loss.name} {loss.top_k} {name}"] = (lambda m, loss=loss, y=y: loss(y, {"cams": m}), maps)
 sigmoid = losses.WeightedSigmoidLoss([0.1, 0.5, 0.9])
-cases["sigmoid"] = (lambda m: sigmoid(multi, {"logits": m[:, 0, 0]}), maps)
+for loss in (sigmoid, losses.MultiLabelCrossEntropyLoss(), losses.AsymmetricLoss(3.0, 0.5)):
+    cases[loss.name] = (lambda m, loss=loss: loss(multi, {"logits": m[:, 0, 0]}), maps)
 
 results = {}
 for name, (function, x) in cases.items():

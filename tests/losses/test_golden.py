@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from cplus1_keras import heads, losses
-from cplus1_keras.losses import magnitude, margins
+from cplus1_keras.losses import lengths, margins
 
 INDEX = pathlib.Path(__file__).parent.parent / "golden" / "index.json"
 HARD, SOFT = {"scale": 13.0}, {"scale": None}
@@ -32,7 +32,7 @@ THESIS = {
     ),
     "entropic": ("linear", losses.EntropicOpenSetLoss()),
     "objectosphere": ("linear", losses.objectosphere(13.0)),
-    "norm_eos": (HARD, losses.norm_eos()),
+    "norm_eos": (HARD, losses.EntropicOpenSetLoss()),
     "cos_eos": (HARD, losses.cos_eos(0.35)),
     "arc_eos": (HARD, losses.arc_eos(0.5)),
 }
@@ -65,8 +65,7 @@ def through_head(head, loss, arrays, kernel="W_raw"):
     with tf.GradientTape() as tape:
         tape.watch(features)
         outputs = head(features)
-        handed = head.handed(outputs) if hasattr(head, "handed") else {}
-        value = loss(arrays["labels"], {**outputs, **handed})
+        value = loss(arrays["labels"], {**outputs, **head.provide(outputs)})
     of_features, of_kernel = tape.gradient(value, [features, head.kernel.value])
     assert value.dtype == features.dtype
     return outputs["logits"].numpy(), value.numpy(), of_features.numpy(), of_kernel.numpy()
@@ -206,7 +205,7 @@ def test_c2am_training_logits(golden):
     head.build(arrays["features"].shape)
     head.kernel.assign(arrays["W_raw"])
     outputs = head(arrays["features"])
-    outputs.update(head.handed(outputs))
+    outputs.update(head.provide(outputs))
     labels = tf.constant(arrays["labels"], "int32")
     logits = losses.C2AM(0.5, clamp=False).training_logits(labels, outputs).numpy()
     known = arrays["labels"] >= 0
@@ -228,7 +227,7 @@ def test_c2am_boundary(golden):
     features = np.concatenate([arrays["features"], [[math.cos(boundary), math.sin(boundary)]]])
     outputs = head(features)
     labels = tf.zeros(len(features), "int32")
-    logits = losses.C2AM(0.5).training_logits(labels, {**outputs, **head.handed(outputs)}).numpy()
+    logits = losses.C2AM(0.5).training_logits(labels, {**outputs, **head.provide(outputs)}).numpy()
     assert logits[-1, 0] == pytest.approx(logits[-1, 1], abs=1e-12)
     # The last feature lies on the weight of class 1: 1 ulp of a cosine of 1 is an angle of 1e-8.
     np.testing.assert_allclose(logits[:-2], arrays["train_logits_label0"][:-1], **tolerance("derived_c2am_boundary"))
@@ -241,7 +240,7 @@ def test_length_terms(golden):
     features[:, 1] = arrays["norm"]  # features along one axis: the derivative for it is the one for the length
     labels = tf.constant(arrays["labels"], "int32")
     close = tolerance("derived_os_regularisers")
-    for key, term in [("os", magnitude.magnitude), ("sym", magnitude.symmetric_magnitude), ("ring", magnitude.ring)]:
+    for key, term in [("os", lengths.magnitude), ("sym", lengths.symmetric_magnitude), ("ring", lengths.ring)]:
         moving = tf.constant(features)
         with tf.GradientTape() as tape:
             tape.watch(moving)

@@ -77,7 +77,7 @@ def evaluate(loss, labels, features, scale, sample_weight=None, kernel=None, dty
     with tf.GradientTape() as tape:
         tape.watch(features)
         outputs = head(features)
-        outputs.update(head.handed(outputs), margin_fraction=tf.constant(0.7))
+        outputs.update(head.provide(outputs), margin_fraction=tf.constant(0.7))
         value = loss(labels, outputs, sample_weight)
     return [value, *tape.gradient(value, [features, head.kernel.value], unconnected_gradients="zero")]
 
@@ -105,7 +105,7 @@ def all_together(features, scale, tested):
         tape.watch(features)
         outputs = [head(features) for head in built]
         for head, given in zip(built, outputs, strict=True):
-            given.update(head.handed(given), margin_fraction=tf.constant(0.7))
+            given.update(head.provide(given), margin_fraction=tf.constant(0.7))
         values = tf.stack([loss(tf.constant(LABELS), outputs[has_background(loss)]) for loss in tested])
         value = tf.tensordot(values, tf.constant(np.sqrt(1.0 + np.arange(len(tested)))), 1)
     return [values, *tape.gradient(value, [features, *(head.kernel.value for head in built)])]
@@ -222,7 +222,7 @@ def test_one_class(name, scale):
     with tf.GradientTape() as tape:
         tape.watch(features)
         outputs = head(features)
-        outputs.update(head.handed(outputs), margin_fraction=tf.constant(0.7))
+        outputs.update(head.provide(outputs), margin_fraction=tf.constant(0.7))
         value = loss(np.minimum(LABELS, 0), outputs) if "Background" not in name else loss(np.full(12, -1), outputs)
     assert np.isfinite(value)
     assert np.isfinite(tape.gradient(value, features, unconnected_gradients="zero")).all()
@@ -246,7 +246,7 @@ def test_half_precision_is_computed_in_float32(name, dtype):
 def outputs_of(loss):
     head = usual_head(None, has_background(loss), "float32")
     outputs = head(batch("float32"))
-    return {**outputs, **head.handed(outputs), "margin_fraction": tf.constant(0.7)}
+    return {**outputs, **head.provide(outputs), "margin_fraction": tf.constant(0.7)}
 
 
 @pytest.mark.parametrize("kind", CROSS_ENTROPIES)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cplus1_keras import heads, losses
+from cplus1_keras import heads, losses, numerics
 from cplus1_keras.labels import NEGATIVE
 from cplus1_keras.losses import adaptive_margins, margins
 
@@ -55,7 +55,7 @@ def test_sphereface_by_hand():
 
 
 def outputs_of(cosines, scale=10.0, **more):
-    cosines = tf.constant(cosines, "float64")
+    cosines = tf.cast(cosines, "float64")
     return {
         "logits": scale * cosines,
         "cosines": cosines,
@@ -86,13 +86,76 @@ def test_sm_softmax_reads_a_linear_head():
 
 
 def test_c2am_margins_by_hand():
-    norms = np.array([4.0, 2.0, 1.0, 0.0])
-    angles = adaptive_margins.c2am_margins(norms, np.array([0, 2, 3]), alpha=0.5).numpy()
-    unit = 0.5 / math.pi * math.log(2)
-    huge = 0.5 / math.pi * (math.log(4) - math.log(adaptive_margins.LEAST_NORM))
-    np.testing.assert_allclose(angles[0], [0, unit, 2 * unit, huge])
-    np.testing.assert_allclose(angles[1, :3], 0)
-    np.testing.assert_array_equal(angles[2], 0)  # the shortest weight moves nobody
+    """From angles of 0.1, a weight of norm 0 included."""
+    outputs = outputs_of(np.full((3, 4), math.cos(0.1)), kernel_norms=tf.constant([4.0, 2.0, 1.0, 0.0], "float64"))
+    logits = losses.C2AM(0.1).training_logits(tf.constant([0, 2, 3]), outputs).numpy()
+    angles = np.arccos(logits / 10) - 0.1
+    unit = 0.1 / math.pi * math.log(2)
+    huge = 0.1 / math.pi * (math.log(4) - math.log(adaptive_margins.LEAST_NORM))
+    np.testing.assert_allclose(angles[0], [0, unit, 2 * unit, huge], atol=1e-12)
+    np.testing.assert_allclose(angles[1, :3], 0, atol=1e-12)
+    np.testing.assert_allclose(angles[2], 0, atol=1e-12)  # the shortest weight moves nobody
+
+
+def test_c2am_clamps_margins_above_pi():
+    """A ratio of norms of e^4 at α = π is a margin of 4 > π, at which the cosine alone would have come back up."""
+    for cosine in (0.8, -0.8):
+        outputs = outputs_of([[0.5, cosine]], kernel_norms=tf.constant([math.exp(4.0), 1.0], "float64"))
+        clamped = losses.C2AM(alpha=math.pi).training_logits(tf.constant([0]), outputs).numpy()
+        assert clamped[0, 1] == pytest.approx(-10)
+        free = losses.C2AM(alpha=math.pi, clamp=False).training_logits(tf.constant([0]), outputs).numpy()
+        assert free[0, 1] == pytest.approx(10 * math.cos(math.acos(cosine) + 4))
+
+
+@pytest.mark.parametrize("cosine", [1.0, 1 - 1e-9, -1.0])
+def test_c2ams_derivative_has_a_floor(cosine):
+    """d cos(θ + m)/d cos θ = cos m + sin m cos θ / sin θ, with sin θ at least 3.5e-4."""
+    cosines = tf.constant([[0.5, cosine]], "float64")
+    with tf.GradientTape() as tape:
+        tape.watch(cosines)
+        given = outputs_of(cosines, 1.0, kernel_norms=tf.constant([math.e, 1.0], "float64"))
+        value = losses.C2AM(alpha=math.pi / 2, clamp=False).training_logits(tf.constant([0]), given)[0, 1]
+    expected = math.cos(0.5) + math.sin(0.5) * cosine / numerics.MIN_SINE
+    np.testing.assert_allclose(tape.gradient(value, cosines), [[0, expected]], rtol=1e-9)
+
+
+@pytest.mark.parametrize("margin", [losses.ArcFace, losses.SphereFace, losses.CosFace, losses.SMSoftmax, losses.C2AM])
+def test_detach_is_the_offset_without_a_gradient_by_the_angle(margin):
+    """The same argument on all, the same value; the logits' derivative is 1 and the scale's the factor's."""
+    setting = 1.5 if margin is losses.SphereFace else 0.5
+    labels, norms = tf.constant([1, 0, NEGATIVE]), tf.constant([3.0, 9.0, 1.0], "float64")
+    cosines = tf.constant(np.random.default_rng(0).uniform(-0.9, 0.9, (3, 3)))
+    scale = tf.constant([[9.0], [10.0], [11.0]], "float64")
+    logits, values = scale * cosines, []
+    for detach in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch([logits, scale])
+            outputs = {"logits": logits, "scale": scale, "kernel_norms": norms}
+            value = margin(setting, detach=detach).training_logits(labels, outputs)
+            total = tf.reduce_sum(value)
+        values.append(value.numpy())
+        gradients = tape.gradient(total, [logits, scale], unconnected_gradients="zero")
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-12)
+    np.testing.assert_allclose(gradients[0], np.ones((3, 3)), atol=1e-9)
+    if margin is losses.SMSoftmax:
+        np.testing.assert_array_equal(gradients[1], np.zeros((3, 1)))
+    elif margin is losses.C2AM:
+        factor = np.sum((values[1] - logits) / scale, axis=-1, keepdims=True)
+        np.testing.assert_allclose(gradients[1], factor, rtol=1e-9, atol=1e-12)
+
+
+def test_margins_show_their_settings():
+    assert repr(losses.ArcFace(0.4, detach=True)) == "ArcFace(margin=0.4, detach=True)"
+    assert repr(losses.GrowingMargin(losses.C2AM(0.2))) == "GrowingMargin(C2AM(alpha=0.2, clamp=True, detach=False))"
+
+
+def test_a_growing_margin_tells_its_margin_of_the_background():
+    norms = tf.constant([1.0, 4.0, 9.0], "float64")
+    outputs = outputs_of([[0.5, 0.6, 0.1]], kernel_norms=norms, margin_fraction=tf.constant(1.0))
+    whole = losses.C2AM(0.5).training_logits(tf.constant([NEGATIVE]), outputs, background=2).numpy()
+    assert np.abs(whole - outputs["logits"]).max() > 0.1
+    growing = losses.GrowingMargin(losses.C2AM(0.5))
+    np.testing.assert_allclose(growing.training_logits(tf.constant([NEGATIVE]), outputs, background=2), whole)
 
 
 def test_c2am_moves_the_others_and_the_background_is_a_class():
@@ -170,7 +233,7 @@ def test_a_margin_of_ones_own():
     """A subclass with one method, registered, is a margin like any other."""
 
     @keras.saving.register_keras_serializable("test_margins")
-    class Halved(margins.Margin):
+    class Halved(losses.Margin):
         def target(self, cosine):
             return cosine - self.margin / 2
 

@@ -1,4 +1,6 @@
-"""The weighted sigmoid cross-entropy against golden numbers, by hand, and by the laws that every loss obeys."""
+"""The losses on label sets against golden numbers, by hand, and by the laws that every loss obeys."""
+
+import math
 
 import keras
 import numpy as np
@@ -86,7 +88,7 @@ def test_second_derivative_is_the_logistic_variance():
 
 
 def test_config_round_trip():
-    loss = losses.WeightedSigmoidLoss(np.array(RATES, "float32"), name="sce", rename={"logits": "scores"})
+    loss = losses.WeightedSigmoidLoss(np.array(RATES, "float32"), name="sce").of("early_")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert again.get_config() == loss.get_config()
 
@@ -101,3 +103,79 @@ def test_wrong_input_is_refused():
     for rates in ([0.5, 1.5], [], [[0.5]], [float("nan")]):
         with pytest.raises(ValueError, match="`positive_rates`"):
             losses.WeightedSigmoidLoss(rates)
+
+
+def asymmetric_reference(labels, logits, gamma_negative, gamma_positive, clip):
+    """Ridnik et al. (2021), Eq 4-7, entry by entry; None where nothing is annotated."""
+    values = []
+    for y, z in zip(np.ravel(labels), np.ravel(logits), strict=True):
+        p = 1 / (1 + math.exp(-z))
+        shifted = max(p - clip, 0.0)
+        if y in (0, 1):
+            present = (1 - p) ** gamma_positive * math.log(p)
+            values.append(-(present if y else shifted**gamma_negative * math.log(1 - shifted)))
+    return values
+
+
+SETTINGS = [(4.0, 0.0, 0.05), (4.0, 1.0, 0.0), (0.5, 0.5, 0.2), (0.0, 3.0, 0.3)]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_asymmetric_is_its_equations(settings):
+    loss = losses.AsymmetricLoss(*settings)
+    expected = np.mean(asymmetric_reference(LABELS, LOGITS, *settings))
+    np.testing.assert_allclose(loss(LABELS, {"logits": LOGITS}), expected, rtol=1e-12)
+    direction, step, logits = np.random.default_rng(1).normal(size=LOGITS.shape), 1e-6, tf.constant(LOGITS)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        value = loss(LABELS, {"logits": logits})
+    ahead, behind = (asymmetric_reference(LABELS, LOGITS + s * direction, *settings) for s in (step, -step))
+    difference = (np.mean(ahead) - np.mean(behind)) / (2 * step)
+    np.testing.assert_allclose(np.sum(tape.gradient(value, logits) * direction), difference, rtol=1e-6)
+
+
+def test_binary_cross_entropy_is_kerass_and_the_asymmetric_without_asymmetry():
+    annotated = np.where(LABELS == IGNORE, 0, LABELS)
+    outputs = {"logits": LOGITS}
+    expected = keras.losses.binary_crossentropy(annotated.astype("float64"), LOGITS, from_logits=True)
+    value = losses.MultiLabelCrossEntropyLoss()(annotated, outputs)
+    np.testing.assert_allclose(value, np.mean(expected), rtol=1e-6)
+    value = losses.MultiLabelCrossEntropyLoss()(LABELS, outputs)
+    np.testing.assert_allclose(losses.AsymmetricLoss(0.0, 0.0, 0.0)(LABELS, outputs), value, rtol=1e-12)
+    rates = losses.WeightedSigmoidLoss([0.5] * 3)(LABELS, outputs)  # both weights are exp(1/2)
+    np.testing.assert_allclose(rates, math.exp(0.5) * value, rtol=1e-12)
+
+
+OTHERS = [losses.MultiLabelCrossEntropyLoss(), losses.AsymmetricLoss(2.0, 0.5), losses.AsymmetricLoss(clip=0.0)]
+
+
+@pytest.mark.parametrize("loss", OTHERS, ids=["binary", "asymmetric", "unclipped"])
+def test_laws_of_label_sets(loss):
+    whole = float(loss(LABELS, {"logits": LOGITS}))
+    keep = [0, 1, 2, 4]
+    assert float(loss(LABELS[keep], {"logits": LOGITS[keep]})) == pytest.approx(whole, rel=1e-12)
+    assert float(loss({"multi_hot": LABELS}, {"logits": np.where(LABELS == IGNORE, 1e4, LOGITS)})) == whole
+    assert float(loss(np.full((2, 3), IGNORE), {"logits": LOGITS[:2]})) == 0
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert again.get_config() == loss.get_config()
+    assert float(again(LABELS, {"logits": LOGITS})) == whole
+    compiled = tf.function(loss, jit_compile=True)
+    np.testing.assert_allclose(compiled(tf.constant(LABELS), {"logits": tf.constant(LOGITS)}), whole, rtol=1e-12)
+    for dtype in ("float16", "float32"):
+        logits = tf.cast(np.sign(LOGITS) * 1e4, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = loss(LABELS, {"logits": logits})
+        assert np.isfinite(value)
+        assert np.isfinite(tf.cast(tape.gradient(value, logits), "float32")).all()
+
+
+@pytest.mark.parametrize("settings", [(-1.0, 0.0, 0.05), (4.0, float("nan"), 0.05), (4.0, 0.0, 1.0)])
+def test_what_the_asymmetric_loss_refuses(settings):
+    with pytest.raises(ValueError, match="`gamma_negative`"):
+        losses.AsymmetricLoss(*settings)
+
+
+def test_class_labels_are_no_label_sets():
+    with pytest.raises(ValueError, match="There is no `multi_hot`"):
+        losses.MultiLabelCrossEntropyLoss()({"labels": np.array([0, 1])}, {"logits": LOGITS[:2]})

@@ -107,6 +107,7 @@ def test_errors_are_reached():
     errors = figures["errors"]
     assert (figures["auroc"], errors["auroc"], figures["fpr95"], errors["fpr95"]) == (0.5, 0.5, 1, 1)
     assert (figures["aupr_known"], errors["aupr_known"]) == (0.5, 0.5)
+    assert (figures["open_auc"], errors["open_auc"]) == (0.5, 0.5)
     assert metrics.fpr_at_tpr([0, -2], np.float32([1.0012, 1.0011]), "unknown") == 0
     assert metrics.aupr([0, -2], np.float32([1.0012, 1.0011]), "unknown") == 1
 
@@ -119,6 +120,10 @@ def test_the_error_of_a_rate_counts_the_bin_below():
     figures = binned.summary([0.75])["unknown"]
     assert metrics.ccr_at_fpr(labels, [0] * 6, scores, 0.75, "unknown") == 1.0
     assert (figures["ccr_at_fpr_0.75"], figures["errors"]["ccr_at_fpr_0.75"]) == (0.5, 0.5)
+    # A rate of exactly 0.29 begins at 71: 30 knowns are there, 70 in the bin below, none above.
+    labels, scores = np.repeat([0, -2], 100), np.concatenate([np.repeat([70.0, 71.0], [70, 30]), np.arange(100.0)])
+    figures = counted(BinnedScores(), labels, np.zeros(200, int), scores).summary([0.29])["unknown"]
+    assert (figures["ccr_at_fpr_0.29"], figures["errors"]["ccr_at_fpr_0.29"]) == (0.3, 0.7)
 
 
 @pytest.mark.parametrize("repeats", [1, 30])

@@ -138,3 +138,20 @@ def test_ignore_edges(width):
 def test_width_is_a_number_of_pixels():
     with pytest.raises(ValueError, match="an int >= 0"):
         ignore_edges(np.zeros((2, 2), int), 1.5)
+
+
+def test_tables_of_segmentation():
+    confusion = ConfusionMatrix(1)
+    confusion.update([0, 0, 0, -1], [0, 0, 1, 1])
+    assert iou_table({"softmax": confusion.summary()}).splitlines() == [
+        "| method  | mIoU  | mAcc  | aAcc  |",
+        "|---------|-------|-------|-------|",
+        "| softmax | 58.33 | 83.33 | 75.00 |",
+    ]
+    assert class_table({"softmax": confusion.summary(["cat"])}).splitlines() == [
+        "| category   | softmax IoU | softmax Acc |",
+        "|------------|-------------|-------------|",
+        "| cat        | 66.67       | 66.67       |",
+        "| background | 50.00       | 100.00      |",
+        "| mean       | 58.33       | 83.33       |",
+    ]

@@ -7,11 +7,10 @@ from keras import ops
 
 from cplus1_keras import heads, layers, losses, models
 from cplus1_keras.backbones import cifar_resnet, dilated_resnet, hrnet, synchronize_batch_norm
-from cplus1_keras.grids import nearest
-from cplus1_keras.labels import IGNORE, NEGATIVE
+from cplus1_keras.labels import IGNORE, NEGATIVE, nearest
 from cplus1_keras.models import decoders
 
-AUXILIARY = 0.4 * losses.BackgroundCrossEntropyLoss(name="auxiliary", rename={"logits": "auxiliary_logits"})
+AUXILIARY = 0.4 * losses.BackgroundCrossEntropyLoss().of("auxiliary_", name="auxiliary")
 
 
 def classifier(num_classes=20):

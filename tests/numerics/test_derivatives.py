@@ -27,8 +27,8 @@ def pairs():
     """Name -> fast form, plain form (maps from one tensor to one), and where to compare them."""
     from keras import ops
 
-    from cplus1_keras.losses import adaptive_margins as am
-    from cplus1_keras.losses import cross_entropy as ce
+    from cplus1_keras.losses.adaptive_margins import c2am
+    from cplus1_keras.losses.classification import sparse_cross_entropy
     from cplus1_keras.numerics import derivatives as gradients
 
     def replaced(rows):
@@ -71,8 +71,8 @@ def pairs():
     def wide(form):
         return lambda kernel: form(ops.cast(LOGITS, kernel.dtype), kernel)
 
-    product = gradients.product_with_units, gradients.product_with_units_plain
-    entropy = ce.sparse_cross_entropy, ce.sparse_cross_entropy_plain
+    product = gradients.product_with_units, product_with_units_plain
+    entropy = sparse_cross_entropy, sparse_cross_entropy_plain
     return {
         "product, x": (*map(x_of, product), X),
         "product, kernel": (*map(kernel_of, product), KERNEL),
@@ -80,11 +80,44 @@ def pairs():
         "product, fewer classes, x": (*map(few_of, product), X),
         "cross-entropy": (*map(to_class, entropy), LOGITS),
         "cross-entropy, even": (*map(to_some, entropy), 30 * LOGITS),
-        "c2am": (c2am_of(am.c2am, True), c2am_of(am.c2am_plain, True), LOGITS.reshape(-1, 5)),
-        "c2am, unclamped": (c2am_of(am.c2am, False), c2am_of(am.c2am_plain, False), LOGITS.reshape(-1, 5)),
-        "c2am, scale": (scale_of(am.c2am), scale_of(am.c2am_plain), np.linspace(1.1, 3, 6)[:, None]),
+        "c2am": (c2am_of(c2am, True), c2am_of(c2am_plain, True), LOGITS.reshape(-1, 5)),
+        "c2am, unclamped": (c2am_of(c2am, False), c2am_of(c2am_plain, False), LOGITS.reshape(-1, 5)),
+        "c2am, scale": (scale_of(c2am), scale_of(c2am_plain), np.linspace(1.1, 3, 6)[:, None]),
         "replaced": (replaced, replaced_plain, LOGITS.reshape(-1, 5)),
     }
+
+
+def product_with_units_plain(x, kernel):
+    from keras import ops
+
+    from cplus1_keras.numerics import divide, norm
+
+    return ops.matmul(x, divide(kernel, norm(kernel, axis=0, keepdims=True)))
+
+
+def sparse_cross_entropy_plain(index, logits, even=None):
+    from keras import ops
+
+    values = ops.sparse_categorical_crossentropy(index, logits, from_logits=True)
+    if even is None:
+        return values
+    return ops.where(even, ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1), values)
+
+
+def c2am_plain(logits, scale, kernel_norms, index, moves, alpha, clamp=True):
+    """C2AM (2022), Eq 6 and 7, with the margins as one tensor."""
+    from keras import ops
+
+    from cplus1_keras.numerics import divide, sine
+
+    logarithm = ops.log(kernel_norms)
+    margins = alpha / np.pi * ops.maximum(ops.expand_dims(ops.take(logarithm, index), -1) - logarithm, 0)
+    margins = ops.minimum(margins, np.pi) if clamp else margins
+    cosines = divide(logits, scale)
+    shifted = cosines * ops.cos(margins) - sine(cosines) * ops.sin(margins)
+    if clamp:
+        shifted = ops.where(cosines > -ops.cos(margins), shifted, -1)
+    return logits + scale * ops.where((margins > 0) & ops.expand_dims(moves, -1), shifted - cosines, 0)
 
 
 def derivatives(function, x, dtype):
@@ -170,7 +203,7 @@ def test_cross_entropy_of_huge_logits(logit):
     """By hand: 0 for the class that wins by far, the difference for one that loses."""
     import tensorflow as tf
 
-    from cplus1_keras.losses.cross_entropy import sparse_cross_entropy
+    from cplus1_keras.losses.classification import sparse_cross_entropy
 
     logits = tf.constant([[logit, 0.0, 0.0]] if np.isfinite(logit) else [[0.0, -np.inf, -np.inf]])
     with tf.GradientTape() as tape:

@@ -4,26 +4,31 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cplus1_keras.numerics import distances
+from cplus1_keras.numerics import derivatives, distances, divide, norm, root
 
 RNG = np.random.default_rng(0)
 X, CENTERS, INDEX = RNG.normal(size=(7, 5)), RNG.normal(size=(3, 5)), np.array([0, 2, 1, 1, 0, 2, 2])
+
+
+def unit_plain(x):
+    return divide(x, norm(x, keepdims=True))
+
+
+def squared_distances_plain(x, centers):
+    return tf.reduce_sum(tf.square(x[:, None] - centers), axis=-1)
+
+
 PAIRS = {
-    "unit": (distances.unit, distances.unit_plain, (X,)),
-    "squared_distances": (distances.squared_distances, distances.squared_distances_plain, (X, CENTERS)),
+    "unit": (derivatives.unit, unit_plain, (X,)),
+    "squared_distances": (distances.squared_distances, squared_distances_plain, (X, CENTERS)),
     "unit_squared_distances": (
         distances.unit_squared_distances,
-        lambda x, c: distances.squared_distances_plain(distances.unit_plain(x), c),
-        (X, CENTERS),
-    ),
-    "unit_squared_distances, plain": (
-        distances.unit_squared_distances,
-        distances.unit_squared_distances_plain,
+        lambda x, c: squared_distances_plain(unit_plain(x), c),
         (X, CENTERS),
     ),
     "own_squared_distance": (
         lambda x, c: distances.own_squared_distance(x, c, INDEX),
-        lambda x, c: distances.own_squared_distance_plain(x, c, INDEX),
+        lambda x, c: tf.reduce_sum(tf.square(x - tf.gather(c, INDEX)), axis=-1),
         (X, CENTERS),
     ),
 }
@@ -112,9 +117,9 @@ def test_zero_vectors():
     x = tf.zeros((2, 3))
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
-        unit = distances.unit(x)
-        d = distances.root(distances.squared_distances(x, tf.zeros((1, 3))))
-        of_unit = distances.root(distances.unit_squared_distances(x, tf.zeros((1, 3))))
+        unit = derivatives.unit(x)
+        d = root(distances.squared_distances(x, tf.zeros((1, 3))))
+        of_unit = root(distances.unit_squared_distances(x, tf.zeros((1, 3))))
     for result in (unit, d, of_unit, tape.gradient(unit, x), tape.gradient(d, x), tape.gradient(of_unit, x)):
         np.testing.assert_array_equal(result, np.zeros(result.shape))
 
@@ -124,10 +129,18 @@ def test_unit_of_tiny_and_huge_vectors_is_finite(length):
     x = tf.constant(np.array([[3.0, 4.0]]) * length, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        first = distances.unit(x)[0, 0]
+        first = derivatives.unit(x)[0, 0]
     np.testing.assert_allclose(first, 0.6, rtol=1e-6)
     np.testing.assert_allclose(tape.gradient(first, x)[0] * length, [0.128, -0.096], rtol=1e-4)  # (4², -3 4) / 5³
 
 
 def test_float32_centers_do_not_round_float64_features():
     assert distances.squared_distances(X, CENTERS.astype("float32")).dtype == "float64"
+
+
+@pytest.mark.parametrize("length", [0.0, 1.0, 3.0])
+def test_the_unit_of_zero_is_zero_and_as_far_from_a_centre_as_that_is_long(length):
+    """Not 1 + ‖c‖², as the formula of unit vectors has it."""
+    centers = np.array([[length, 0.0], [0.0, 2.0]])
+    square = distances.unit_squared_distances(np.zeros((1, 2)), centers)
+    np.testing.assert_array_equal(square, [[length**2, 4.0]])

@@ -1,21 +1,13 @@
 """Pictures: the right colours at the right pixels, principal directions against scikit-learn, files that open."""
 
-import io
-
-import keras
 import numpy as np
 import pytest
-from matplotlib.image import imread
 from sklearn.decomposition import PCA
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cplus1_keras import heads, losses
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-from cplus1_keras.layers import Reject
-from cplus1_keras.models import segmentation_model
 from cplus1_keras.palettes import palette
-from cplus1_keras.serving import Predictor
-from cplus1_keras.tasks.segmentation.pictures import SegmentationPictures, panels, pixel_features, planar
+from cplus1_keras.plots import panels, pixel_features
+from cplus1_keras.plots.segmentation import plane
 
 NAMES = ["road", "car", "tree"]
 
@@ -55,13 +47,13 @@ def test_the_map_is_bright_where_the_score_is_low():
 
 def test_principal_directions():
     features = np.random.default_rng(0).normal(size=(50, 6)) * [1, 5, 1, 3, 1, 1] + 7
-    points, names = planar(features)
+    points, names = plane(features)
     reference = PCA(2).fit(features)
     np.testing.assert_allclose(np.abs(points), np.abs(reference.transform(features)), atol=1e-9)
     share = reference.explained_variance_ratio_[0]
     assert names[0] == f"principal direction 1 ({100 * share:.0f} % of the variance)"
-    np.testing.assert_array_equal(planar(features[:, :2])[0], features[:, :2])
-    assert planar(features[:1])[0].tolist() == [[0, 0]]
+    np.testing.assert_array_equal(plane(features[:, :2])[0], features[:, :2])
+    assert plane(features[:1])[0].tolist() == [[0, 0]]
 
 
 def test_features_take_the_labels_of_their_cells():
@@ -75,25 +67,6 @@ def test_features_take_the_labels_of_their_cells():
     assert (background.get_label(), background.get_offsets().tolist()) == ("background", [[5, 5], [5, 5]])
     many = pixel_features(np.random.default_rng(0).normal(size=(500, 7)), np.repeat([0, UNKNOWN], 250), NAMES, limit=20)
     assert [len(part.get_offsets()) for part in many.axes[0].collections] == [20, 20]
-
-
-def test_tensorboard(tmp_path):
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((None, None, 3))
-    x = keras.layers.Conv2D(4, 3, padding="same")(keras.layers.Rescaling(1 / 255)(inputs))
-    model = segmentation_model(inputs, x, heads.LinearHead(3, background=True))
-    model.compile("sgd", losses.BackgroundCrossEntropyLoss())
-    images, labels = np.random.default_rng(0).uniform(0, 255, (2, 12, 16, 3)), np.zeros((2, 12, 16), "int32")
-    watch = SegmentationPictures(Predictor(model, Reject(3, 0.0)), [(images, labels)], NAMES, tmp_path, every=2)
-    model.fit(images, labels, epochs=4, verbose=0, callbacks=[watch])
-    events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
-    assert events.Tags()["tensors"] == ["segmentation/0", "segmentation/1"]
-    steps = events.Tensors("segmentation/0")
-    assert [event.step for event in steps] == [1, 3]
-    width, height, png = steps[0].tensor_proto.string_val
-    assert imread(io.BytesIO(png)).shape[:2] == (int(height), int(width))
-    with pytest.raises(ValueError, match="no image"):
-        SegmentationPictures(watch.segmenter, [], NAMES, tmp_path)
 
 
 def test_errors():

@@ -107,6 +107,16 @@ def test_another_decision_is_caught_and_a_close_one_is_not(small):
     others({"class_id": np.array([1, -1]), "score": np.array([2.0, 1.0])}, tied, predictor)
 
 
+def test_a_number_that_is_none_is_caught(small):
+    predictor = Predictor(small.build(), Reject(3, 1.0, "max_logit"), small.NAMES)
+    logits = np.array([[2.0, 0.0, 0.0], [0.5, 0.0, 0.0]], "float32")
+    for served, expected in ((np.nan, 2.0), (2.0, np.nan)):
+        logits[0, 0] = expected
+        answer = {"class_id": np.array([0, -1]), "score": np.array([served, 0.5])}
+        with pytest.raises(ValueError, match="`score` is off by up to nan"):
+            others(answer, logits, predictor)
+
+
 def test_another_decision_on_label_sets_is_caught(small):
     predictor = Predictor(small.build(), Presence(3, [0.0, 1.0, 5.0]), small.NAMES, serving.LabelSetSpec())
     logits = np.array([[2.0, 0.5, 0.0], [0.5, 2.0, 0.0]], "float32")

@@ -72,6 +72,14 @@ def test_bad_rows_and_no_rows(small, predictor, path):
     assert (empty["present"].shape, empty["none"].shape) == ((0, 3), (0,))
 
 
+def test_a_bad_row_shows_nothing_whatever_the_thresholds(small, predictor):
+    images = small.pixels(2)
+    images[1, 0, 0, 0] = np.nan
+    answer = Predictor(predictor.model, Presence(3, -1e9), spec=LabelSetSpec()).predict(images)
+    assert answer["present"].tolist() == [[True] * 3, [False] * 3]
+    assert answer["none"].tolist() == [False, True]
+
+
 def test_a_class_that_overflows_makes_the_row_no_answer():
     images = keras.Input((2, 2, 1))
     outputs = heads.LinearHead(2)(keras.layers.Flatten()(images))
@@ -93,31 +101,21 @@ def test_thresholds_and_names_go_with_the_saved_model(small, path):
     assert answer["present"].numpy().tolist() == [[True, False, False]] * 2
 
 
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """Stands in for a calibration of label sets: what a run asks of it."""
-
-    thresholds: tuple
-    score: str = "logit"
-
-    def to_dict(self):
-        return {"thresholds": list(self.thresholds), "score": self.score}
-
-    @classmethod
-    def from_dict(cls, values):
-        return cls(tuple(values["thresholds"]), values["score"])
+def evidence(thresholds):
+    one = calibration.threshold_at_fpr(np.linspace(-1, 1, 200), 0.1)
+    classes = tuple(dataclasses.replace(one, threshold=float(value)) for value in thresholds)
+    return calibration.ClassCalibration(0.1, 0.9, classes, score="logit")
 
 
-def test_a_run_keeps_thresholds_and_evidence(small, predictor, tmp_path, monkeypatch):
-    monkeypatch.setattr(calibration, "ClassCalibration", Evidence, raising=False)
-    found = Evidence(tuple(predictor.reject.thresholds.numpy().tolist()))
+def test_a_run_keeps_thresholds_and_evidence(small, predictor, tmp_path):
+    found = evidence(predictor.reject.thresholds.numpy())
     serving.save(tmp_path, Predictor(predictor.model, predictor.reject, small.NAMES, LabelSetSpec(), found))
     loaded = serving.load(tmp_path)
     assert (loaded.calibration, loaded.spec) == (found, LabelSetSpec())
     wanted = predictor.predict(small.pixels(5))
     for name, value in loaded.predict(small.pixels(5)).items():
         np.testing.assert_array_equal(value, wanted[name])
-    other = Evidence((0.0, 0.0, 0.0))
+    other = evidence([0.0, 0.0, 0.0])
     with pytest.raises(ValueError, match="calibration is of the threshold"):
         serving.save(tmp_path, Predictor(predictor.model, predictor.reject, small.NAMES, LabelSetSpec(), other))
 

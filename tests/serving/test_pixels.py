@@ -15,7 +15,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("serving runs on Keras's TensorFlow backend", allow_module_level=True)
 
 from cplus1_keras import calibration, heads, palettes, scores, serving  # noqa: E402  needs TensorFlow
-from cplus1_keras.backbones.dilated import dilated_resnet  # noqa: E402
+from cplus1_keras.backbones import dilated_resnet  # noqa: E402
 from cplus1_keras.layers import Reject  # noqa: E402
 from cplus1_keras.models import deeplab_v3_plus, segmentation_model  # noqa: E402
 from cplus1_keras.serving import PixelSpec, Predictor  # noqa: E402

@@ -20,6 +20,7 @@ import cplus1_keras  # noqa: E402
 from cplus1_keras import calibration, heads, scores, serving  # noqa: E402  needs TensorFlow
 from cplus1_keras.layers import Reject  # noqa: E402
 from cplus1_keras.losses import CrossEntropyLoss  # noqa: E402
+from cplus1_keras.models import OpenSetModel  # noqa: E402
 from cplus1_keras.serving import Predictor  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -73,12 +74,32 @@ def test_a_run_without_evidence_keeps_its_threshold(small, predictor, tmp_path):
     assert loaded.reject.score is scores.max_logit
 
 
-def test_a_loaded_model_is_not_compiled(small, tmp_path):
-    """So the module of its loss is not needed."""
-    model = small.build()
-    model.compile("sgd", CrossEntropyLoss())
+class Stranger(CrossEntropyLoss):
+    """A loss that nobody registered."""
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_loaded_model_is_not_compiled(small, tmp_path, nested):
+    """So the module of its loss is not needed; nor is that of a model within the model."""
+    inner = small.build()
+    inner = OpenSetModel(inner.input, inner.output)
+    inner.compile("sgd", Stranger())
+    model = keras.Model(inner.input, inner(inner.input)) if nested else inner
     serving.save(tmp_path, Predictor(model, Reject(3, 0.0), small.NAMES))
-    assert not serving.load(tmp_path).model.compiled
+    assert inner.compiled
+    loaded = serving.load(tmp_path).model
+    assert not any(getattr(layer, "compiled", False) for layer in loaded._flatten_layers())
+
+
+@keras.saving.register_keras_serializable("test_runs")
+def second_logit(outputs, num_classes):
+    return outputs["logits"][..., 1]
+
+
+def test_a_score_of_ones_own(small, predictor, tmp_path):
+    found = evidence(0.25, "second_logit")
+    serving.save(tmp_path, Predictor(predictor.model, Reject(3, 0.25, second_logit), small.NAMES, calibration=found))
+    assert serving.load(tmp_path).reject.score is second_logit
 
 
 def test_a_missing_or_damaged_run_is_explained(run, tmp_path):

@@ -1,4 +1,4 @@
-"""A run of classification by what it leaves: all recomputed from the stored model and the splits, every setting another."""
+"""A run of classification by what it leaves: recomputed from the stored model and the splits, every setting another."""
 
 import csv
 import dataclasses
@@ -12,7 +12,7 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 import cplus1_keras
-from cplus1_keras import calibration, configs, data, heads, layers, losses, models, scores
+from cplus1_keras import calibration, data, heads, losses, models, scores
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.run import build, fit
 from cplus1_keras.tasks import Classification

@@ -1,4 +1,4 @@
-"""A run of segmentation by what it leaves: all recomputed from the stored model and the splits, every setting another."""
+"""A run of segmentation by what it leaves: recomputed from the stored model and the splits, every setting another."""
 
 import dataclasses
 import functools
@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import cplus1_keras
 from cplus1_keras import data, heads, layers, losses, metrics, models, optimizers, scores
 from cplus1_keras.experiment import Experiment
+from cplus1_keras.labels import NEGATIVE, UNKNOWN
 from cplus1_keras.run import build, fit
-from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.tasks import Segmentation
 from cplus1_keras.tasks import segmentation as module
 
@@ -190,7 +190,7 @@ def test_what_fit_gets_and_logs(experiment, tmp_path):
     batches = experiment.task.training(model, parts.train, experiment)
     change = data.augment.standard((32, 48), (0.75, 1.5), mirror=tuple(range(8)), base=(48, 40))
     weights = data.class_weights(data.pixel_counts(parts.train))
-    settings = {"image_size": (32, 48), "channels": 3, "augment": change, "class_weights": weights, "seed": 5}
+    settings = {"channels": 3, "augment": change, "class_weights": weights, "seed": 5}
     for got, wanted, _ in zip(batches, data.training(parts.train, 2, **settings), range(3), strict=False):
         for one, other in zip(got, wanted, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -261,8 +261,8 @@ def test_mistakes_in_the_settings_are_told(changes, told):
 
 
 def test_edges_are_left_out_of_records():
-    record = module.Record(np.array([[0, 0, 1, 1]]), np.zeros((1, 4), int), np.arange(4.0)[None], "a")
+    labels = np.array([[0, 0, 0, UNKNOWN, UNKNOWN, UNKNOWN]])
     figures = module.WithoutEdges(1)
-    figures.update(record)
-    assert figures.scores.summary()["unknown"]["knowns"] == 2
-    assert IGNORE < 0
+    figures.update(module.Record(labels, np.zeros((1, 6), int), np.arange(6.0)[None], "a"))
+    found = figures.result()
+    assert (found["unknown"]["knowns"], found["unknown"]["members"], found["edge_width"]) == (2, 2, 1)

@@ -1,11 +1,22 @@
+"""The label convention, label sets, and labels on grids of another size."""
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from cplus1_keras import losses
-from cplus1_keras.grids import nearest
-from cplus1_keras.labels import IGNORE
+from cplus1_keras.labels import (
+    IGNORE,
+    NEGATIVE,
+    UNKNOWN,
+    check_classes,
+    is_absent,
+    is_annotated,
+    is_present,
+    nearest,
+    to_multi_hot,
+)
 
 
 @pytest.mark.parametrize(("fine", "coarse"), [((8, 8), (2, 4)), ((9, 13), (3, 4)), ((7, 5), (7, 2)), ((5, 6), (5, 6))])
@@ -53,3 +64,17 @@ def test_a_loss_reads_fine_labels_and_weights_at_its_coarse_output():
     assert float(loss(labels[..., None], outputs)) == pytest.approx(float(loss(by_hand[0], outputs)))
     per_image = np.array([0.5, 2.0], "float32")
     assert float(loss(labels, outputs, per_image)) == pytest.approx(float(loss(by_hand[0], outputs, per_image)))
+
+
+def test_class_labels_as_label_sets():
+    sets = np.array(to_multi_hot(np.array([[2, NEGATIVE], [UNKNOWN, IGNORE]]), 3))
+    assert sets.tolist() == [[[0, 0, 1], [0, 0, 0]], [[IGNORE] * 3] * 2]
+    assert is_present(sets).sum() == 1
+    assert is_absent(sets).sum() == 5  # a negative lacks every class
+    assert is_annotated(sets).tolist() == [[[True] * 3] * 2, [[False] * 3] * 2]
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, True])
+def test_numbers_of_classes(wrong):
+    with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1"):
+        check_classes(wrong)
