@@ -42,25 +42,7 @@ SETS = {
 
 
 def splits(seed, data_set, root=None, calibration_fraction=None):
-    """A data set of `SETS`: its training list trains and calibrates, its other one tests.
-
-    Args:
-        seed: Of the calibration split.
-        data_set: A key of `SETS`.
-        root: Its folder.
-        calibration_fraction: Part of the training images; None takes that of `SETS`.
-
-    Returns:
-        `data.Splits`.
-
-    Raises:
-        ValueError: No `root` is given.
-
-    >>> splits(0, "lip")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ...
-    ValueError: The data are not part of this package. --set root=FOLDER: Look into Person ...
-    """
+    """A data set of `SETS`: its training list trains and calibrates, its other one tests."""
     found, folder = SETS[data_set], path_to(data_set, root)
     train, test = (getattr(data.sources, data_set)(folder, part) for part in found.parts)
     fraction = found.calibration_fraction if calibration_fraction is None else calibration_fraction
