@@ -14,7 +14,7 @@ def pixel_loss(compactness=0.0, background=0.0, auxiliary=False, margin=1.0, cla
 
         L = L_separability + α L_compact + β L_background + 0.4 L_auxiliary
 
-    α is `compactness`, β `background`; an `auxiliary` classifier learns from a cross-entropy of its own. The paper gives
+    α is `compactness`, β `background`; an `auxiliary` classifier learns from a cross-entropy of its own. The paper has
     no margin; 1 here. Reference: C+1 loss (2022), Eq 1.
 
     >>> [(weight, term.name) for weight, term in pixel_loss(0.1, auxiliary=True).terms()]

@@ -15,7 +15,7 @@ NAMES[tuple] = "a tuple like (480,640)"
 
 
 def apply(function, name, settings):
-    """The experiment that a config's function returns, with settings as in `configs.resolve`; `name` is for messages."""
+    """The experiment of a config's function, with settings as in `configs.resolve`; `name` is for messages."""
     values = dict(_parse(text) for text in settings)
     parameters = inspect.signature(function).parameters
     named = {key: p for key, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
