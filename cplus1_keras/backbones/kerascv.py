@@ -7,8 +7,7 @@ by the parametrised classes. keras-cv runs on Keras's TensorFlow backend.
 import os
 import threading
 
-HUB_TIMEOUT = 30
-"""Seconds until the model hub must have answered the first, small request; its own client would wait forever."""
+HUB_TIMEOUT = 30  # seconds to answer a first, small request; the hub's own client would wait forever
 
 
 def build(class_name, name, arguments, shape, weights=None):

@@ -3,7 +3,6 @@
 import keras
 
 TOO_SMALL = "It reduces them 32-fold; for smaller ones take cifar_resnet or lenet_plus_plus, or enlarge them."
-"""What nets of stride 32 say of small images, which would end as a single cell."""
 
 
 def check_choice(name, value, choices):
