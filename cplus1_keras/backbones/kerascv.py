@@ -14,9 +14,6 @@ def build(class_name, name, arguments, shape, weights=None):
     """keras-cv's model of that class, from images, 0..255, to the last map; its presets begin with `name`.
 
     `arguments` make up the net; `weights` are None, the name of a preset, or the folder of a saved one.
-
-    >>> build("DenseNetBackbone", "tiny", {"stackwise_num_repeats": [1, 1, 1, 1]}, (64, 64, 3)).output_shape
-    (None, 2, 2, 68)
     """
     try:
         import keras_cv

@@ -18,11 +18,7 @@ CENTERS = {
 
 
 def background_head(num_classes, centers=None, use_bias=False):
-    """A linear classifier over C + 1 classes, and class centres, by a key of `CENTERS`, on its outputs.
-
-    >>> sorted(background_head(3, "moving_average")(np.ones((1, 5), "float32")))
-    ['embeddings', 'features', 'logits']
-    """
+    """A linear classifier over C + 1 classes, and class centres, by a key of `CENTERS`, on its outputs."""
     head = heads.LinearHead(num_classes, use_bias=use_bias, background=True)
     if centers is None:
         return head

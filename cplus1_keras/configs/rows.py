@@ -12,11 +12,7 @@ import functools
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row of a table.
-
-    >>> ROWS["voc_table1_compactness"].summary
-    'VOC, DeepLabV3+ ResNet-50. Table 1, + 0.1 L_compact: 76.25 / 86.1 / 94.61'
-    """
+    """A row of a table."""
 
     paper: str  # table, row and figures
     compactness: float = 0.0  # α
@@ -28,7 +24,6 @@ class Row:
 
     @property
     def summary(self):
-        """What it trains and the paper's figures, in a line."""
         return f"{DATA_SETS[self.data_set]}, {self.network}. {self.paper}"
 
 
@@ -38,7 +33,7 @@ NETWORKS = {
     "DeepLabV3+ ResNet-50": ("deeplab", {}),
     "DeepLabV3+ ResNet-101": ("deeplab", {"depth": 101, "weights": None}),
     "HRNetV2-W48": ("hrnet", {}),
-    "OCRNet, HRNetV2-W48": ("ocrnet", {}),
+    "OCRNet, HRNetV2-W48": ("hrnet", {}),
 }
 """The function of `tables` that makes the experiment, and its settings. Weights in Keras's format are there for
 ResNet-50 only."""

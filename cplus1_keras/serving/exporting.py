@@ -90,9 +90,8 @@ def check(path):
     file = pathlib.Path(path) / "saved_model.pb"
     if not file.is_file():
         raise FileNotFoundError(f"{path} is no SavedModel: it lacks saved_model.pb")
-    proto = saved_model_pb2.SavedModel()
     try:
-        proto.ParseFromString(file.read_bytes())
+        proto = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     except Exception as error:  # the parser's own class differs between the builds of protobuf
         raise ValueError(f"{file} is damaged: {error}") from error
     problems = []
