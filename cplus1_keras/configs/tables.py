@@ -1,9 +1,9 @@
 """Experiments of the C+1 paper's segmentation tables: a function for ResNets and one for HRNets, on a row of `ROWS`.
 
-`root` is the folder of the data set; `weights` what the backbone starts with (the name of a keras-cv preset for ResNets,
-a file of saved weights for HRNets; None starts at random, far from the paper's figures); `calibration_fraction` the
-part of the training images that chooses the threshold instead, which the paper does not have. It does not state the
-weights of Tables 7 to 9.
+`root` is the folder of the data set; `weights` what the backbone starts with (the name of a keras-cv preset for
+ResNets, a file of saved weights for HRNets; None starts at random, far from the paper's figures);
+`calibration_fraction` the part of the training images that chooses the threshold instead, which the paper does not
+have. It does not state the weights of Tables 7 to 9.
 """
 
 import functools
