@@ -8,9 +8,6 @@ def convolution(x, filters, kernel_size, name, strides=1, activation=True):
 
     With a stride the zeros around are still the same on all sides, so that maps of different strides stay aligned:
     "same" would pad only behind.
-
-    >>> convolution(keras.Input((8, 8, 3)), 4, 3, "stem", strides=2).shape
-    (None, 4, 4, 4)
     """
     padding = "same"
     if strides > 1 and kernel_size > 1:
@@ -25,9 +22,6 @@ def separable_convolution(x, filters, name, rate=1):
     """A 3x3 depthwise convolution, dilated by `rate` cells, and a 1x1 one, each with normalisation and ReLU.
 
     Reference: L.-C. Chen et al., "Encoder-decoder with atrous separable convolution", ECCV 2018.
-
-    >>> separable_convolution(keras.Input((8, 8, 3)), 4, "context", rate=2).shape
-    (None, 8, 8, 4)
     """
     start = {"use_bias": False, "depthwise_initializer": "he_normal"}
     x = layers.DepthwiseConv2D(3, padding="same", dilation_rate=rate, **start, name=f"{name}_depthwise_conv")(x)

@@ -7,11 +7,7 @@ from cplus1_keras.backbones.convolutions import add, basic_block, convolution
 from cplus1_keras.backbones.outputs import TOO_SMALL, check_image_shape
 from cplus1_keras.layers.resizing import ResizeLike
 
-MODULES = (1, 4, 3)
-"""Modules of the stages 2, 3 and 4, which have 2, 3 and 4 branches."""
-
-BLOCKS = 4
-"""Residual blocks of each branch of a module, and of stage 1."""
+BLOCKS = 4  # of each branch of a module, and of stage 1
 
 
 def hrnet(width=48, input_shape=(None, None, 3)):
@@ -48,7 +44,7 @@ def hrnet(width=48, input_shape=(None, None, 3)):
     for block in range(1, BLOCKS + 1):
         x = _bottleneck(x, 64, f"stage1_block{block}")
     branches = [x]
-    for stage, modules in enumerate(MODULES, start=2):
+    for stage, modules in ((2, 1), (3, 4), (4, 3)):
         branches = _transition(branches, [width * 2**i for i in range(stage)], f"transition{stage - 1}")
         for module in range(1, modules + 1):
             branches = _module(branches, f"stage{stage}_module{module}")

@@ -7,17 +7,13 @@ by the parametrised classes. keras-cv runs on Keras's TensorFlow backend.
 import os
 import threading
 
-HUB_TIMEOUT = 30
-"""Seconds until the model hub must have answered the first, small request; its own client would wait forever."""
+HUB_TIMEOUT = 30  # seconds to answer a first, small request; the hub's own client would wait forever
 
 
 def build(class_name, name, arguments, shape, weights=None):
     """keras-cv's model of that class, from images, 0..255, to the last map; its presets begin with `name`.
 
     `arguments` make up the net; `weights` are None, the name of a preset, or the folder of a saved one.
-
-    >>> build("DenseNetBackbone", "tiny", {"stackwise_num_repeats": [1, 1, 1, 1]}, (64, 64, 3)).output_shape
-    (None, 2, 2, 68)
     """
     try:
         import keras_cv

@@ -3,7 +3,6 @@
 import keras
 
 TOO_SMALL = "It reduces them 32-fold; for smaller ones take cifar_resnet or lenet_plus_plus, or enlarge them."
-"""What nets of stride 32 say of small images, which would end as a single cell."""
 
 
 def check_choice(name, value, choices):
@@ -47,16 +46,13 @@ def finish(name, inputs, feature_map, features, pool, flatten=False):
 
 
 def synchronize_batch_norm(model):
-    """Lets each BatchNormalization of a model take its statistics over all replicas instead of over its own.
+    """Lets each BatchNormalization take its statistics over all replicas instead of over its own; returns the model.
 
     Otherwise what is saved and served under `MirroredStrategy` differs from what `predict` gave. Call it before the
     first `fit`. keras-cv's own model classes (`pool=False`) forget the setting when saved: call it again after loading.
 
     Args:
         model: A `keras.Model`; layers of models nested in it count too. Changed in place.
-
-    Returns:
-        The same model.
 
     >>> model = synchronize_batch_norm(backbones.lenet_plus_plus())
     >>> sum(getattr(layer, "synchronized", False) for layer in model.layers)

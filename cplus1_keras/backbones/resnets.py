@@ -145,9 +145,6 @@ class PadAsStrided(layers.Layer):
 
     A stride of 2 pads an odd side by one cell on both ends, and an even one by one cell at its end only. `dilation` is
     the number of cells of the map to one of the strided net's.
-
-    >>> PadAsStrided(1)(np.ones((1, 4, 5, 3), "float32")).shape.as_list()
-    [1, 6, 7, 3]
     """
 
     def __init__(self, dilation, **kwargs):

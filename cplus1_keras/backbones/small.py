@@ -111,6 +111,6 @@ def cifar_resnet(depth=20, input_shape=(32, 32, 3), features=None, pool=True):
 
 
 def _subsample(x, filters, name):
-    x = layers.MaxPooling2D(1, 2, name=f"{name}_subsample")(x)
     more = (filters - x.shape[-1]) // 2
+    x = layers.MaxPooling2D(1, 2, name=f"{name}_subsample")(x)
     return ops.pad(x, [[0, 0], [0, 0], [0, 0], [more, more]])

@@ -17,10 +17,6 @@ def deeplab_features(maps, rates, channels=512, low_level_channels=48, dropout=0
 
     Reference: L.-C. Chen et al., "Encoder-decoder with atrous separable convolution", ECCV 2018; widths as in the
     `DepthwiseSeparableASPPHead` of mmsegmentation.
-
-    >>> maps = [keras.Input((16, 16, 8)), keras.Input((4, 4, 32))]
-    >>> deeplab_features(maps, rates=(1, 2), channels=24, low_level_channels=4).shape
-    (None, 16, 16, 24)
     """
     fine, coarse = maps[0], maps[-1]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="context_mean")(coarse)
@@ -42,9 +38,6 @@ def fcn_features(x, channels, convolutions=2, kernel_size=3, concatenate=True, d
 
     Reference: J. Long et al., "Fully convolutional networks for semantic segmentation", CVPR 2015; as in the `FCNHead`
     of mmsegmentation.
-
-    >>> fcn_features(keras.Input((4, 4, 32)), 24).shape
-    (None, 4, 4, 24)
     """
     y = x
     for step in range(1, convolutions + 1):
@@ -56,11 +49,7 @@ def fcn_features(x, channels, convolutions=2, kernel_size=3, concatenate=True, d
 
 
 def join_maps(maps):
-    """All maps, resized to the first and concatenated: the representation of HRNetV2.
-
-    >>> join_maps([keras.Input((16, 16, 18)), keras.Input((8, 8, 36))]).shape
-    (None, 16, 16, 54)
-    """
+    """All maps, resized to the first and concatenated: the representation of HRNetV2."""
     resized = [ResizeLike(name=f"joined_{i}_resize")([x, maps[0]]) for i, x in enumerate(maps[1:], start=2)]
     return layers.Concatenate(name="joined")([maps[0], *resized])
 
@@ -72,9 +61,6 @@ def ocr_features(x, region_logits, channels=512, key_channels=256):
     of its features. Each cell then attends to these means, in `key_channels`, and is merged with what it found.
 
     Reference: Y. Yuan et al., "Object-contextual representations for semantic segmentation", ECCV 2020, Eq 8-11.
-
-    >>> ocr_features(keras.Input((8, 8, 54)), keras.Input((8, 8, 21)), 32, 16).shape
-    (None, 8, 8, 32)
     """
     cells = convolution(x, channels, 3, "cells")
     regions = RegionMeans(name="regions")([cells, region_logits])
@@ -87,11 +73,7 @@ def ocr_features(x, region_logits, channels=512, key_channels=256):
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class RegionMeans(layers.Layer):
-    """Mean features of each class, weighted by the softmax of its logits over the cells.
-
-    >>> RegionMeans()([np.ones((1, 2, 2, 5), "float32"), np.zeros((1, 2, 2, 3), "float32")]).shape.as_list()
-    [1, 3, 1, 5]
-    """
+    """Mean features (N, C, 1, K) of each class, weighted by the softmax of its logits over the cells."""
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # half precision would round the logits before their softmax
@@ -109,12 +91,7 @@ class RegionMeans(layers.Layer):
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class RegionAttention(layers.Layer):
-    """Each cell's mean of the regions' values, weighted by softmax(query · key / sqrt(K)) over the regions.
-
-    >>> query, regions = np.ones((1, 2, 2, 5), "float32"), np.ones((1, 3, 1, 5), "float32")
-    >>> RegionAttention()([query, regions, regions]).shape.as_list()
-    [1, 2, 2, 5]
-    """
+    """Each cell's mean of the regions' values, weighted by softmax(query · key / sqrt(K)) over the regions."""
 
     def call(self, inputs):
         query, key, value = inputs

@@ -6,11 +6,9 @@ from cplus1_keras.layers.resizing import ResizeLike, ScaleWithin
 from cplus1_keras.models import decoders
 from cplus1_keras.models.open_set import OpenSetModel
 
-PER_CLASS = ("logits", "cosines", "scale", "distances")
-"""The outputs of a head that are resized to the image: few channels, and read together by scores and margins."""
-
-AUXILIARY_WEIGHT = 0.4
-"""The weight of an auxiliary classifier's loss, as in mmsegmentation's and OCRNet's published settings."""
+# The outputs that are resized to the image: few channels, and read together by scores and margins.
+PER_CLASS = ("logits", "cosines", "scale", "distances", "auxiliary_logits")
+AUXILIARY_WEIGHT = 0.4  # of an auxiliary classifier's loss, as in mmsegmentation's and OCRNet's published settings
 
 
 def segmentation_model(images, features, head, auxiliary_logits=None, name="segmentation_model"):
@@ -24,8 +22,7 @@ def segmentation_model(images, features, head, auxiliary_logits=None, name="segm
         images: Symbolic images (N, H, W, channels), pixels 0..255.
         features: Symbolic map (N, h, w, K).
         head: A head, or any function from features to named outputs, such as a head followed by centres.
-        auxiliary_logits: Symbolic logits (N, h', w', classes) of a classifier that only training needs, or None. They
-            become the output `auxiliary_logits`, at the image's size.
+        auxiliary_logits: Symbolic logits (N, h', w', classes) of a classifier that only training needs, or None.
         name: The model's name.
 
     Returns:
@@ -41,7 +38,7 @@ def segmentation_model(images, features, head, auxiliary_logits=None, name="segm
     outputs = dict(head(features))
     if auxiliary_logits is not None:
         outputs["auxiliary_logits"] = auxiliary_logits
-    for output in (*PER_CLASS, "auxiliary_logits"):
+    for output in PER_CLASS:
         if output in outputs:
             outputs[output] = ResizeLike(name=f"{output}_at_image_size")([outputs[output], images])
     return OpenSetModel(images, outputs, name=name)
@@ -190,14 +187,9 @@ def _auxiliary(maps, head, dropout):
 
 
 def scale(model, base, keep_ratio=True):
-    """A trained model behind `ScaleWithin`, with logits at the size of the images it was given.
+    """A trained segmentation model behind `ScaleWithin`, with logits at the size of the images it was given.
 
-    Args:
-        model: `keras.Model`, images (N, H, W, channels) -> dict with `features` and `logits` (N, H, W, ...).
-        base, keep_ratio: As `ScaleWithin` has them; a base of None gives `model` itself.
-
-    Returns:
-        `keras.Model`: images of any size -> dict of `features`, at the size that the model gives, and `logits`.
+    `base` and `keep_ratio` are those of `ScaleWithin`; a base of None gives `model` itself.
 
     >>> images = keras.Input((None, None, 3))
     >>> logits = keras.layers.Conv2D(2, 1)(images)

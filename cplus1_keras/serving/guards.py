@@ -5,29 +5,19 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+# Pixels are 0..255. Resizing may overshoot a little; what lies a whole range outside is no such image, but 16 bits.
 LOWEST, HIGHEST = -255.0, 510.0
-"""Pixels are 0..255. Resizing may overshoot a little; what lies a whole range outside is no such image, but 16 bits."""
 
 
 def only_valid(images):
-    """Images (N, H, W, channels) with black ones for those that have a NaN or a pixel far outside 0..255; which not.
-
-    >>> only_valid(tf.constant([1.0, np.nan, 60000.0], shape=(3, 1, 1, 1)))[1].numpy()
-    array([ True, False, False])
-    """
+    """Images (N, H, W, channels) with black ones for those that have a NaN or a pixel far outside 0..255; which not."""
     inside = (images >= LOWEST) & (images <= HIGHEST)  # False for NaN
     valid = tf.reduce_all(inside, axis=(1, 2, 3))
     return tf.where(valid[:, None, None, None], images, 0.0), valid
 
 
 def infer(model, images):
-    """A model's outputs in inference mode, whatever its layers default to, in float32 where they are floating.
-
-    >>> images = keras.Input((2, 2, 3))
-    >>> model = keras.Model(images, {"sum": ops.sum(images, (1, 2))})
-    >>> infer(model, tf.ones((1, 2, 2, 3)))["sum"].numpy(), infer(model, tf.ones((0, 2, 2, 3)))["sum"].shape
-    (array([[4., 4., 4.]], dtype=float32), TensorShape([0, 3]))
-    """
+    """A model's outputs in inference mode, whatever its layers default to, in float32 where they are floating."""
     number, shape = tf.shape(images)[0], images.shape
     # oneDNN's convolutions fail on an empty batch, so a black image stands in for none.
     images = tf.pad(images, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
@@ -38,11 +28,7 @@ def infer(model, images):
 
 
 def finite(score, valid):
-    """Scores as replies carry them, which travel as JSON too: no infinity, and the lowest number where not valid.
-
-    >>> finite(tf.constant([np.inf, np.nan]), tf.constant([True, False])).numpy()
-    array([ 3.4028235e+38, -3.4028235e+38], dtype=float32)
-    """
+    """Scores as replies carry them, which travel as JSON too: no infinity, and the lowest number where not valid."""
     return tf.where(valid, tf.clip_by_value(score, score.dtype.min, score.dtype.max), score.dtype.min)
 
 

@@ -1,6 +1,7 @@
 """Answers for each pixel: tiles for large images, the flip test, pictures of the answers."""
 
 import dataclasses
+import itertools
 from typing import ClassVar
 
 import keras
@@ -125,9 +126,7 @@ class PixelSpec(Spec):
 
     def limit(self, images):
         shape, (height, width) = tf.shape(images), self.max_size
-        text = (
-            f"This model takes images of 1 to {height} x {width} pixels (height x width). Resize or tile larger ones."
-        )
+        text = f"This model takes images of 1 to {height} x {width} pixels (height x width). Resize or cut larger ones."
         fits = tf.reduce_all((shape[1:3] >= 1) & (shape[1:3] <= self.max_size))
         with tf.control_dependencies([tf.debugging.Assert(fits, [f"{text} Received images of shape:", shape])]):
             return tf.identity(images)
@@ -148,17 +147,15 @@ class PixelSpec(Spec):
             return run(images)["logits"]
         size = images.shape[1:3]
         rows, columns = (_starts(have, most, self.overlap) for have, most in zip(size, self.tile, strict=True))
-        total, times = 0.0, np.zeros((*size, 1), "float32")
-        for top in rows:
-            for left in columns:
-                place = slice(top, top + self.tile[0]), slice(left, left + self.tile[1])
-                tile = images[:, *place]
-                logits = run(tile)["logits"].numpy()
-                _check_size(tile, logits)
-                if not times.any():
-                    total = np.zeros((len(logits), *size, logits.shape[-1]), "float32")
-                total[:, *place] += logits
-                times[place] += 1
+        total, times = None, np.zeros((*size, 1), "float32")
+        for top, left in itertools.product(rows, columns):
+            place = slice(top, top + self.tile[0]), slice(left, left + self.tile[1])
+            logits = run(images[:, *place])["logits"].numpy()
+            _check_size(images[:, *place], logits)
+            if total is None:
+                total = np.zeros((len(logits), *size, logits.shape[-1]), "float32")
+            total[:, *place] += logits
+            times[place] += 1
         return tf.constant(total / times)
 
 

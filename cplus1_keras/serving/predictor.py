@@ -42,7 +42,9 @@ class Predictor:
         if keras.backend.backend() != "tensorflow":
             needs = "Serving needs Keras's TensorFlow backend: set KERAS_BACKEND=tensorflow before Keras is imported"
             raise RuntimeError(f"{needs}. It is {keras.backend.backend()!r}.")
-        self.spec = _guess(model) if spec is None else spec
+        outputs = getattr(model, "output", None)
+        pixels = isinstance(outputs, dict) and "logits" in outputs and len(outputs["logits"].shape) == 4
+        self.spec = spec or (PixelSpec() if pixels else ImageSpec())
         if not isinstance(reject, self.spec.layer):
             raise ValueError(f"{type(self.spec).__name__} needs a `{self.spec.layer.__name__}`. Received: {reject!r}")
         self.model, self.reject, self.calibration = model, reject, calibration
@@ -126,9 +128,3 @@ class Predictor:
 
     def _fits(self, shape):
         return len(shape) == 3 and all(w in (None, have) for have, w in zip(shape, self.image_shape, strict=True))
-
-
-def _guess(model):
-    outputs = getattr(model, "output", None)
-    pixels = isinstance(outputs, dict) and "logits" in outputs and len(outputs["logits"].shape) == 4
-    return PixelSpec() if pixels else ImageSpec()

@@ -57,14 +57,11 @@ def save(run, predictor):
 
 
 def load(run):
-    """The predictor of a finished run, which answers as the run was judged.
+    """The `Predictor` of a finished run, which answers as the run was judged.
 
     Args:
         run: A run's directory, as `save` and `train.py` write it. Models are programs: load only what you trust. If
             the model has classes of your own, import the module that registers them first.
-
-    Returns:
-        A `Predictor`.
 
     Raises:
         FileNotFoundError: There is no such directory, or it holds no finished run.
@@ -154,7 +151,5 @@ def _load_model(file):
     try:
         return keras.saving.load_model(file, compile=False)
     except Exception as error:  # whatever Keras raises on a damaged file or a class that it does not know
-        raise ValueError(
-            f"Keras cannot read {file}. If the model has classes of your own, import the module that registers them "
-            f"before. Keras said: {error}"
-        ) from error
+        hint = "If the model has classes of your own, import the module that registers them before."
+        raise ValueError(f"Keras cannot read {file}. {hint} Keras said: {error}") from error

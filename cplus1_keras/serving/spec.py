@@ -17,9 +17,6 @@ class Spec:
     `output`, its name in files; `layer`, what decides; `signatures`, outputs of a SavedModel by signature; `reads`, the
     outputs that a model must have; `axes` of the logits before the last; `background`, whether there may be a logit for
     it; `dtype` of the images in a SavedModel; `batch_size`; `max_size`, (height, width), where a model takes any size.
-
-    >>> LabelSetSpec().to_dict()
-    {'output': 'label_set'}
     """
 
     output: ClassVar[str]
