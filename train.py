@@ -1,71 +1,10 @@
-"""Train an open-set classifier, judge it on unknown classes, calibrate its threshold and export it for serving.
-
-    python train.py                                   handwritten digits that ship with scikit-learn, under 2 minutes
-    python train.py --list                            the configs that ship
-    python train.py --config digits --set epochs=3    another run, with a shorter training
-    python train.py --config my_module.my_function    your own: a function that returns a complete Experiment
-    python train.py --resume runs/digits              go on with a run that was stopped
-
-Each run gets a directory of its own under --workdir: model.keras, saved_model/, calibration.json, metrics.json,
-oscr.png, config.json and TensorBoard logs; of images also predictions.csv and accepted_unknowns.png, of pixels
-pictures/.
-"""
+"""Train an open-set classifier: `python train.py --help`. The program is `cplus1_keras.train`."""
 
 import os
-import signal
-import sys
 
-from absl import app, flags, logging
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow tells of each GPU that is not there
 
-CONFIG = flags.DEFINE_string("config", "digits", "Short name of a config that ships (--list), or a dotted name.")
-WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder of runs. A run never overwrites another.")
-SET = flags.DEFINE_multi_string(
-    "set", [], "name=value: an argument of the config, or a field of its Experiment. May be repeated."
-)
-RESUME = flags.DEFINE_string("resume", None, "Directory of a run that was stopped, to go on with.")
-DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Check everything, train a few steps, say what the run will take; and stop."
-)
-DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "Equal runs to the bit on one machine; may cost time.")
-LIST = flags.DEFINE_bool("list", False, "List the configs that ship, with what each needs, and stop.")
-
-
-def main(argv):
-    """Run what the flags say."""
-    if len(argv) > 1:
-        raise app.UsageError(f"train.py takes flags only. Received: {' '.join(argv[1:])}. Did you mean --config?")
-    logging.set_verbosity(logging.WARNING)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if LIST.value:
-        from cplus1_keras.configs import listing
-
-        print(listing())
-        return
-    import tensorflow as tf  # after the flags are read, so that --help does not wait for TensorFlow
-
-    from cplus1_keras import configs, dry_run, run
-
-    sys.path.insert(0, os.getcwd())  # where a config of one's own lies
-    if DETERMINISTIC.value:
-        tf.config.experimental.enable_op_determinism()
-    try:
-        if RESUME.value:
-            run.resume(RESUME.value)
-            return
-        found = configs.resolve(CONFIG.value, SET.value)
-        if DRY_RUN.value:
-            print(dry_run.dry_run(found))
-            return
-        run.tell_stopped(WORKDIR.value, found.name)
-        found.run(WORKDIR.value, command={"config": CONFIG.value, "set": SET.value})
-    except KeyboardInterrupt as stop:
-        sys.exit("\n".join(["train.py: stopped.", *getattr(stop, "__notes__", [])]))
-    except (ValueError, OSError, RuntimeError, FloatingPointError, tf.errors.OpError) as error:
-        # What a user can mend is told in a sentence; the rest keeps its traceback.
-        text = getattr(error, "message", None) or str(error)
-        sys.exit("\n".join([f"train.py: {text}", *getattr(error, "__notes__", [])]))
-
+from cplus1_keras.train import main
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow tells of each GPU that is not there
-    app.run(main)
+    main()

@@ -75,11 +75,11 @@ def with_background(classes):
 
 
 def with_centers(kind):
-    def layers(classes):
+    def build(classes):
         head = heads.LinearHead(classes - 1, background=True)
         return [head, layers.SharedCenters(head) if kind is layers.SharedCenters else kind(classes - 1)]
 
-    return layers
+    return build
 
 
 def maps(classes):

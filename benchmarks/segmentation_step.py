@@ -26,12 +26,13 @@ import numpy as np
 from cplus1_keras.configs import segmentation as parts
 from cplus1_keras.labels import IGNORE
 from cplus1_keras.metrics import align
+from cplus1_keras.optimizers import SGDWithL2
 from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 CLASSES = 20
 VARIANTS = {
     "cross-entropy": (None, parts.pixel_loss(auxiliary=True)),
-    "C+1": (parts.moving_average, parts.pixel_loss(0.1, 1e-4, auxiliary=True)),
+    "C+1": ("moving_average", parts.pixel_loss(0.1, 1e-4, auxiliary=True)),
 }
 TARGETS = {"time": 1.05, "memory": 1.05}
 
@@ -41,7 +42,7 @@ def trainer(variant, arguments):
     keras.utils.set_random_seed(0)
     centers, loss = VARIANTS[variant]
     model = parts.deeplab(CLASSES, centers, arguments.depth, arguments.stride)
-    model.compile(parts.sgd()(0.01), loss)
+    model.compile(SGDWithL2(0.01, momentum=0.9, l2=5e-4), loss)
     generator, shape = np.random.default_rng(0), (arguments.batch, arguments.size, arguments.size)
     images = generator.uniform(0, 255, (*shape, 3)).astype("float32")
     # Patches, a third of them background, one class in twenty ignored.

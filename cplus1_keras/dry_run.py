@@ -36,7 +36,7 @@ def dry_run(experiment, steps=5):
         model = build(experiment, splits)
     size = checks.check_model(model)
     checks.check_disk(tempfile.gettempdir(), size)
-    batches = iter(experiment.task.training(model, splits.train, experiment))
+    batches = experiment.task.training(model, splits.train, experiment)
     model.fit(batches, steps_per_epoch=1, epochs=1, verbose=0)
     start = time.monotonic()
     model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)

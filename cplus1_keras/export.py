@@ -18,6 +18,7 @@ and the second signature of images and label sets gives `features`.
 """
 
 import argparse
+import sys
 
 from absl import logging
 
@@ -25,20 +26,18 @@ from cplus1_keras import serving
 
 
 def main(arguments=None):
-    """Exports the run that the command line names."""
-    parser = argparse.ArgumentParser(
-        prog="export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Export the run that the command line names; also `cplus1-export`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="directory that train.py wrote")
-    parser.add_argument("--output", help="folder to write; it must not exist yet (default: RUN/saved_model/VERSION)")
-    arguments = parser.parse_args(arguments)
+    parser.add_argument("--output", help="folder to write, which must not exist yet (default: RUN/saved_model/VERSION)")
+    given = parser.parse_args(arguments)
     logging.set_verbosity(logging.WARNING)
-    path = arguments.output or serving.next_version(arguments.run)
+    path = given.output or serving.next_version(given.run)
     try:
-        predictor = serving.load(arguments.run)
+        predictor = serving.load(given.run)
         predictor.export(path)
     except (OSError, ValueError) as error:
-        raise SystemExit(f"Not exported. {error}") from error
+        sys.exit(f"Not exported. {error}")
     shape = ", ".join("any" if size is None else str(size) for size in predictor.image_shape)
     print(f"Wrote {path}: images (N, {shape}), pixels 0..255 -> {', '.join(predictor.class_names)} or unknown.")
     print(f"Look at it with: saved_model_cli show --dir {path} --all")

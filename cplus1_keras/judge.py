@@ -9,23 +9,23 @@ Writes `metrics.json`, tables and pictures to RUN/judge, RUN/judge-2 and so on. 
 calibration.json and exports a SavedModel with the new threshold, as its next version.
 """
 
+import argparse
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 import time
 
-from absl import app, flags, logging
+from absl import logging
+
+from cplus1_keras import configs, serving
+from cplus1_keras.directory import new_directory
+from cplus1_keras.provenance import write_json
+from cplus1_keras.report import describe, epilogue
 
 RATES = ("fpr", "coverage", "confidence")
 """Settings that ask for a new calibration."""
-
-SET = flags.DEFINE_multi_string(
-    "set", [], f"name=value: {', '.join(RATES)}, or a setting of the task. May be repeated."
-)
-DATA = flags.DEFINE_string("data", None, "Dotted name of a function from a seed to data.Splits; default: the run's.")
-CONFIG = flags.DEFINE_string("config", None, "Config of the run, where its config.json does not tell.")
-ADOPT = flags.DEFINE_bool("adopt", False, "Keep the new threshold in the run, and export it.")
 
 
 def judge(run, settings=(), data=None, config=None, adopt=False):
@@ -48,11 +48,6 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     >>> judge("runs/digits", ["fpr=0.2"]).name  # doctest: +SKIP
     'judge'
     """
-    from cplus1_keras import configs, serving
-    from cplus1_keras.directory import new_directory
-    from cplus1_keras.provenance import write_json
-    from cplus1_keras.report import describe, epilogue
-
     start, run = time.monotonic(), pathlib.Path(run)
     predictor = serving.load(run)
     experiment = configs.resolve(*_command(run, config, settings))
@@ -96,16 +91,23 @@ def _command(run, config, settings):
     return (config, settings) if config else (told["config"], [*told["set"], *settings])
 
 
-def main(argv):
-    """Do what the command line says."""
-    if len(argv) != 2:
-        raise app.UsageError("Name one run: python -m cplus1_keras.judge RUN [--set fpr=0.05] [--data function]")
+def main(arguments=None):
+    """Do what the command line says; also `cplus1-judge`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", help="directory that train.py wrote")
+    told = f"{', '.join(RATES)}, or a setting of the task; may be repeated"
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=told)
+    parser.add_argument("--data", help="dotted name of a function from a seed to data.Splits (default: the run's own)")
+    parser.add_argument("--config", help="config of the run, where its config.json does not tell")
+    parser.add_argument("--adopt", action="store_true", help="keep the new threshold in the run, and export it")
+    given = parser.parse_args(arguments)
     logging.set_verbosity(logging.WARNING)
+    sys.path.insert(0, os.getcwd())  # where data of one's own may lie
     try:
-        judge(argv[1], SET.value, DATA.value, CONFIG.value, ADOPT.value)
+        judge(given.run, given.set, given.data, given.config, given.adopt)
     except (OSError, ValueError) as error:
         sys.exit(f"Not judged. {error}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

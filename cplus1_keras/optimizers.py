@@ -17,13 +17,11 @@ def poly(rate, steps, power=0.9, end=1e-4):
     Returns:
         Keras's `PolynomialDecay`, from a step to a rate: `schedule=poly` of an `Experiment`.
 
-    Example:
+    Reference: C+1 loss (2022), section 4.2.1; Liu et al., "ParseNet", 2015.
 
     >>> schedule = poly(0.01, steps=100)
     >>> round(float(schedule(0)), 6), round(float(schedule(100)), 6)
     (0.01, 0.0001)
-
-    Reference: C+1 loss (2022), section 4.2.1; Liu et al., "ParseNet", 2015.
     """
     return keras.optimizers.schedules.PolynomialDecay(rate, steps, min(end, rate), power)
 
@@ -46,27 +44,22 @@ class SGDWithL2(keras.optimizers.SGD):
     Raises:
         ValueError: For a negative `l2`, or the other kind of weight decay beside it.
 
-    Example:
+    Reference: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, for the difference.
 
     >>> weight = keras.Variable([1.0])
     >>> SGDWithL2(0.1, l2=0.5).apply([np.array([0.0], "float32")], [weight])
     >>> round(float(weight[0]), 6)
     0.95
-
-    Reference: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, for the difference.
     """
 
     def __init__(self, learning_rate=0.01, momentum=0.9, l2=5e-4, name="sgd_with_l2", **kwargs):
         super().__init__(learning_rate, momentum, name=name, **kwargs)
         if not l2 >= 0 or kwargs.get("weight_decay"):
-            raise ValueError(
-                f"`l2` is a weight decay >= 0, in place of `weight_decay`. Received: l2={l2}, "
-                f"weight_decay={kwargs.get('weight_decay')}"
-            )
+            received = f"l2={l2}, weight_decay={kwargs.get('weight_decay')}"
+            raise ValueError(f"`l2` is a weight decay >= 0, in place of `weight_decay`. Received: {received}")
         self.l2 = float(l2)
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable."""
         value = keras.ops.convert_to_tensor(variable)
         return super().update_step(gradient + keras.ops.cast(self.l2 * value, gradient.dtype), variable, learning_rate)
 

@@ -9,32 +9,20 @@ from keras import ops
 
 
 def count():
-    """Number of replicas that train in step.
-
-    >>> count()
-    1
-    """
+    """Number of replicas that train in step."""
     context = _context()
     return 1 if context is None else context.num_replicas_in_sync
 
 
 def total(value):
-    """Sum of a tensor over the replicas, the same on each; no gradient flows through it.
-
-    >>> float(total(2.0))
-    2.0
-    """
+    """Sum of a tensor over the replicas, the same on each; no gradient flows through it."""
     value = ops.stop_gradient(ops.convert_to_tensor(value))
     context = _context()
     return value if context is None else context.all_reduce("SUM", value)
 
 
 def gather(values):
-    """The values (batch, ...) of all replicas, one after another; the same on each. No gradient flows through it.
-
-    >>> np.asarray(gather(np.array([1.0, 2.0]))).tolist()
-    [1.0, 2.0]
-    """
+    """The values (batch, ...) of all replicas, one after another; the same on each. No gradient flows through it."""
     values = ops.stop_gradient(ops.convert_to_tensor(values))
     context = _context()
     return values if context is None else context.all_gather(values, axis=0)

@@ -76,15 +76,11 @@ def largest_margin(num_classes, dim, kind):
 
 def _bound(num_classes, probability, margin, simplex):
     if num_classes < 2 or not 0 < probability < 1:
-        raise ValueError(
-            "A bound needs `num_classes` >= 2 and `probability` in (0, 1). "
-            f"Received: num_classes={num_classes}, probability={probability}"
-        )
+        received = f"num_classes={num_classes}, probability={probability}"
+        raise ValueError(f"A bound needs `num_classes` >= 2 and `probability` in (0, 1). Received: {received}")
     if margin is not None and not callable(getattr(margin, "target", None)):
-        raise ValueError(
-            "`margin` must act on the true class's cosine, like `losses.CosFace(0.35)` or `losses.ArcFace(0.5)`. "
-            f"Received: margin={margin!r}"
-        )
+        needed = "`margin` must act on the true class's cosine, like `losses.CosFace(0.35)`"
+        raise ValueError(f"{needed}. Received: margin={margin!r}")
     log_odds = math.log((num_classes - 1) * probability / (1 - probability))
     own, others = 1.0, -1 / (num_classes - 1) if simplex else 0.0
     if margin is not None:

@@ -92,10 +92,8 @@ def one_minus_background(outputs, num_classes):
     """
     logits = read_logits(outputs, num_classes)
     if logits.shape[-1] == num_classes:
-        raise ValueError(
-            f"one_minus_background needs a background logit: {num_classes + 1} logits for num_classes={num_classes}. "
-            f"Received: {num_classes} logits. Build the head with background=True, or take log_odds."
-        )
+        needed = f"one_minus_background needs {num_classes + 1} logits for num_classes={num_classes}"
+        raise ValueError(f"{needed}. Received: {num_classes}. Build the head with background=True, or take log_odds.")
     return poison(ops.sigmoid(ops.logsumexp(logits[..., :num_classes], axis=-1) - logits[..., num_classes]), logits)
 
 
@@ -146,10 +144,8 @@ def read_logits(outputs, num_classes):
     """The logits, after a look at their number."""
     logits = read(outputs, "logits")
     if logits.shape[-1] not in (num_classes, num_classes + 1):
-        raise ValueError(
-            f"num_classes={num_classes} needs {num_classes} logits, or {num_classes + 1} with a background class. "
-            f"Received: logits of shape {tuple(logits.shape)}"
-        )
+        needed = f"num_classes={num_classes} needs {num_classes} logits, or {num_classes + 1} with a background class"
+        raise ValueError(f"{needed}. Received: logits of shape {tuple(logits.shape)}")
     return logits
 
 

@@ -5,6 +5,7 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -38,6 +39,13 @@ def test_stops_at_the_step_and_keeps_the_checkpoint(tmp_path):
         model().fit(np.ones((6, 4)), np.arange(6) % 3, batch_size=2, epochs=5, callbacks=watchers, verbose=0)
     kept = keras.models.load_model(checkpoint)
     assert all(np.isfinite(weight).all() for weight in kept.get_weights())
+
+
+def test_a_label_that_is_no_class_of_the_head_stops_training():
+    """In a data set; of an array `fit` names it before."""
+    data = tf.data.Dataset.from_tensors((np.ones((4, 4)), np.array([0, 1, 2, 3])))
+    with pytest.raises(FloatingPointError, match="epoch 1 at batch 1"):
+        model().fit(data, shuffle=False, callbacks=[StopOnNaN()], verbose=0)
 
 
 def test_a_label_that_is_no_class_of_the_head_is_named():

@@ -35,7 +35,7 @@ def test_a_run_ends_with_the_table_the_threshold_and_the_next_commands(tmp_path)
     [
         (["--config", "digit"], "train.py: No config is named 'digit'. Did you mean 'digits'?"),
         (["--set", "epoch=3"], "Did you mean 'epochs'"),
-        (["digits"], "takes flags only"),
+        (["digits"], "takes options only"),
     ],
 )
 def test_mistakes_end_with_a_sentence_instead_of_a_traceback(arguments, told):
@@ -46,7 +46,7 @@ def test_mistakes_end_with_a_sentence_instead_of_a_traceback(arguments, told):
 
 
 def test_a_dry_run_says_what_the_run_will_take_and_writes_nothing(tmp_path):
-    result = command("train.py", "--workdir", str(tmp_path), "--dry_run")
+    result = command("train.py", "--workdir", str(tmp_path), "--dry-run")
     assert result.returncode == 0, result.stderr
     assert "25 epochs of 20 steps" in result.stdout
     assert "of training" in result.stdout

@@ -1,13 +1,9 @@
 """Backbones: images in, features out, by one call each and without a network.
 
 Each function returns a `keras.Model` that takes float images (N, H, W, channels) with pixels 0..255 (it rescales them
-itself) and gives features: a vector (N, K), or with `pool=False` the map (N, h, w, K) that CAMs and segmentation need.
-
-`dilated_resnet` and `hrnet` are for pixels: they give a list of four maps, fine to coarse.
-
-`lenet_plus_plus`, `cifar_resnet` and `small_cnn` are for small images. `resnet_v2`, `efficientnet_v2`, `mobilenet_v3`,
-`densenet`, `mit` and all pretrained weights come from keras-cv, which is imported when it is needed, so that
-`import cplus1_keras.backbones` is light and needs no TensorFlow.
+itself) and gives features: a vector (N, K), or with `pool=False` the map (N, h, w, K). `dilated_resnet` and `hrnet` are
+for pixels: they give a list of four maps, fine to coarse. Pretrained weights come from keras-cv, as do `resnet_v2`,
+`efficientnet_v2`, `mobilenet_v3`, `densenet` and `mit`; it is imported, with TensorFlow, when it is needed.
 """
 
 from cplus1_keras.backbones.hrnet import hrnet

@@ -4,68 +4,27 @@ from keras import layers
 
 
 def convolution(x, filters, kernel_size, name, strides=1, activation=True):
-    """A convolution without bias, batch normalisation and, if asked for, ReLU.
+    """A convolution without bias, batch normalisation and, if asked for, ReLU: (N, h, w, K) -> (N, ..., filters).
 
-    The zeros around are the same on all sides also with a stride, so that maps of different strides stay aligned:
+    With a stride the zeros around are still the same on all sides, so that maps of different strides stay aligned:
     "same" would pad only behind.
-
-    Args:
-        x: Map (N, h, w, K).
-        filters: Channels that it gives.
-        kernel_size: Odd number.
-        name: Prefix of the layers' names.
-        strides: 1 or 2.
-        activation: Whether a ReLU follows.
-
-    Returns:
-        Map (N, ceil(h / strides), ceil(w / strides), filters).
-
-    Example:
-        >>> convolution(keras.Input((8, 8, 3)), 4, 3, "stem", strides=2).shape
-        (None, 4, 4, 4)
     """
     padding = "same"
     if strides > 1 and kernel_size > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
         padding = "valid"
-    x = layers.Conv2D(
-        filters,
-        kernel_size,
-        strides,
-        padding,
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
+    start = {"use_bias": False, "kernel_initializer": "he_normal"}
+    x = layers.Conv2D(filters, kernel_size, strides, padding, **start, name=f"{name}_conv")(x)
     return _normalize(x, name, activation)
 
 
 def separable_convolution(x, filters, name, rate=1):
-    """A 3x3 depthwise and a 1x1 convolution, each with batch normalisation and ReLU.
-
-    Args:
-        x: Map (N, h, w, K).
-        filters: Channels that it gives.
-        name: Prefix of the layers' names.
-        rate: Dilation of the depthwise convolution, in cells.
-
-    Returns:
-        Map (N, h, w, filters).
-
-    Example:
-        >>> separable_convolution(keras.Input((8, 8, 3)), 4, "context", rate=2).shape
-        (None, 8, 8, 4)
+    """A 3x3 depthwise convolution, dilated by `rate` cells, and a 1x1 one, each with normalisation and ReLU.
 
     Reference: L.-C. Chen et al., "Encoder-decoder with atrous separable convolution", ECCV 2018.
     """
-    x = layers.DepthwiseConv2D(
-        3,
-        padding="same",
-        dilation_rate=rate,
-        use_bias=False,
-        depthwise_initializer="he_normal",
-        name=f"{name}_depthwise_conv",
-    )(x)
+    start = {"use_bias": False, "depthwise_initializer": "he_normal"}
+    x = layers.DepthwiseConv2D(3, padding="same", dilation_rate=rate, **start, name=f"{name}_depthwise_conv")(x)
     return convolution(_normalize(x, f"{name}_depthwise", True), filters, 1, f"{name}_pointwise")
 
 
@@ -73,8 +32,12 @@ def basic_block(x, filters, name, strides=1, shortcut=None):
     """Two 3x3 convolutions beside a shortcut, which is `x` itself where none is given; the sum goes through ReLU."""
     y = convolution(x, filters, 3, f"{name}_1", strides)
     y = convolution(y, filters, 3, f"{name}_2", activation=False)
-    y = layers.Add(name=f"{name}_add")([x if shortcut is None else shortcut, y])
-    return layers.ReLU(name=f"{name}_relu")(y)
+    return add(x if shortcut is None else shortcut, y, name)
+
+
+def add(shortcut, y, name):
+    """The end of a residual block: the sum goes through ReLU."""
+    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([shortcut, y]))
 
 
 def _normalize(x, name, activation):

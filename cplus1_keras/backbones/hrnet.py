@@ -3,26 +3,20 @@
 import keras
 from keras import layers
 
-from cplus1_keras.backbones.convolutions import basic_block, convolution
+from cplus1_keras.backbones.convolutions import add, basic_block, convolution
 from cplus1_keras.backbones.outputs import TOO_SMALL, check_image_shape
 from cplus1_keras.layers.resizing import ResizeLike
 
-MODULES = (1, 4, 3)
-"""Modules of the stages 2, 3 and 4, which have 2, 3 and 4 branches."""
-
-BLOCKS = 4
-"""Residual blocks of each branch of a module, and of stage 1."""
+BLOCKS = 4  # of each branch of a module, and of stage 1
 
 
 def hrnet(width=48, input_shape=(None, None, 3)):
     """HRNetV2: branches of `width`, 2, 4 and 8 times `width` channels at strides 4, 8, 16 and 32.
 
-    Two 3x3 convolutions of stride 2 and 64 channels, a stage of 4 bottlenecks, then stages with 2, 3 and 4 branches of
-    1, 4 and 3 modules. A module has 4 basic blocks for each branch; then each branch gets the sum of all, brought to
-    its size by 3x3 convolutions of stride 2, or by a 1x1 convolution and bilinear resizing.
-
-    Trainable parameters: 9,562,260 with width 18 and 65,325,120 with width 48, as published. There are no pretrained
-    weights in Keras's format; weights that you saved are read by `load_weights`.
+    Two 3x3 convolutions of stride 2, a stage of 4 bottlenecks, then stages with 2, 3 and 4 branches of 1, 4 and 3
+    modules. A module has 4 basic blocks for each branch; then each branch gets the sum of all, brought to its size by
+    3x3 convolutions of stride 2, or by a 1x1 convolution and bilinear resizing. Trainable parameters: 9,562,260 with
+    width 18 and 65,325,120 with width 48, as published. There are no pretrained weights in Keras's format.
 
     Args:
         width: Channels of the finest branch: 18, 32 and 48 are published.
@@ -32,28 +26,25 @@ def hrnet(width=48, input_shape=(None, None, 3)):
         A `keras.Model`: images (N, height, width, channels), pixels 0..255 -> a list of four maps, fine to coarse.
 
     Raises:
-        ValueError: a width below 1, a shape that is no image shape or too small.
+        ValueError: A width below 1, a shape that is no image shape or too small.
 
-    Example:
-        >>> [shape[1:] for shape in hrnet(18).compute_output_shape((1, 64, 96, 3))]
-        [(16, 24, 18), (8, 12, 36), (4, 6, 72), (2, 3, 144)]
+    Reference: J. Wang et al., "Deep high-resolution representation learning for visual recognition", TPAMI 2020; K. Sun
+    et al., "High-resolution representations for labeling pixels and regions", 2019.
 
-    Reference:
-        J. Wang et al., "Deep high-resolution representation learning for visual recognition", TPAMI 2020; K. Sun et
-        al., "High-resolution representations for labeling pixels and regions", 2019.
+    >>> [shape[1:] for shape in hrnet(18).compute_output_shape((1, 64, 96, 3))]
+    [(16, 24, 18), (8, 12, 36), (4, 6, 72), (2, 3, 144)]
     """
     if isinstance(width, bool) or int(width) != width or width < 1:
         raise ValueError(f"`width` must be a number of channels >= 1, like 18, 32 or 48. Received: width={width}")
     name = f"hrnet_w{width}"
     shape = check_image_shape(name, input_shape, 32, TOO_SMALL)
     images = keras.Input(shape, name="images")
-    x = layers.Rescaling(1 / 127.5, -1, name="rescaling")(images)
-    x = convolution(x, 64, 3, "stem1", strides=2)
+    x = convolution(layers.Rescaling(1 / 127.5, -1, name="rescaling")(images), 64, 3, "stem1", strides=2)
     x = convolution(x, 64, 3, "stem2", strides=2)
     for block in range(1, BLOCKS + 1):
         x = _bottleneck(x, 64, f"stage1_block{block}")
     branches = [x]
-    for stage, modules in enumerate(MODULES, start=2):
+    for stage, modules in ((2, 1), (3, 4), (4, 3)):
         branches = _transition(branches, [width * 2**i for i in range(stage)], f"transition{stage - 1}")
         for module in range(1, modules + 1):
             branches = _module(branches, f"stage{stage}_module{module}")
@@ -67,19 +58,17 @@ def _bottleneck(x, filters, name):
     y = convolution(x, filters, 1, f"{name}_1")
     y = convolution(y, filters, 3, f"{name}_2")
     y = convolution(y, 4 * filters, 1, f"{name}_3", activation=False)
-    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([shortcut, y]))
+    return add(shortcut, y, name)
 
 
 def _transition(branches, widths, name):
     """The branches with the channels of the next stage, and a new one at half the resolution of the last."""
-    maps = []
+    maps = list(branches)
     for i, width in enumerate(widths):
-        if i >= len(branches):
+        if i == len(branches):
             maps.append(convolution(branches[-1], width, 3, f"{name}_{i + 1}", strides=2))
         elif branches[i].shape[-1] != width:
-            maps.append(convolution(branches[i], width, 3, f"{name}_{i + 1}"))
-        else:
-            maps.append(branches[i])
+            maps[i] = convolution(branches[i], width, 3, f"{name}_{i + 1}")
     return maps
 
 

@@ -7,36 +7,19 @@ by the parametrised classes. keras-cv runs on Keras's TensorFlow backend.
 import os
 import threading
 
-HUB_TIMEOUT = 30
-"""Seconds until the model hub must have answered the first, small request; its own client would wait forever."""
+HUB_TIMEOUT = 30  # seconds to answer a first, small request; the hub's own client would wait forever
 
 
 def build(class_name, name, arguments, shape, weights=None):
-    """A backbone of keras-cv.
+    """keras-cv's model of that class, from images, 0..255, to the last map; its presets begin with `name`.
 
-    Args:
-        class_name: Name of the parametrised class, like "ResNetV2Backbone".
-        name: Its name, which its presets begin with, like "resnet50_v2".
-        arguments: Dict of the class's arguments that make up the net.
-        shape: (height, width, channels).
-        weights: None, the name of a preset, or the folder of a saved one.
-
-    Returns:
-        keras-cv's model from images, 0..255, to the last map.
-
-    Raises:
-        ValueError: The preset is unknown, or of another net.
-        ConnectionError: The model hub did not answer.
-
-    >>> build("DenseNetBackbone", "tiny", {"stackwise_num_repeats": [1, 1, 1, 1]}, (64, 64, 3)).output_shape
-    (None, 2, 2, 68)
+    `arguments` make up the net; `weights` are None, the name of a preset, or the folder of a saved one.
     """
     try:
         import keras_cv
     except ImportError as error:
-        raise ImportError(
-            f"This backbone comes from keras-cv: `pip install keras-cv==0.9.0 tensorflow`. The import said: {error}"
-        ) from error
+        text = "This backbone comes from keras-cv: `pip install keras-cv==0.9.0 tensorflow`. The import said: "
+        raise ImportError(f"{text}{error}") from error
     backbone_class = getattr(keras_cv.models, class_name)
     common = {"include_rescaling": True, "input_shape": shape, "name": name}
     if weights is None:

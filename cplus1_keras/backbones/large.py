@@ -1,17 +1,7 @@
 """keras-cv's backbones by one call each, with the shapes that their papers print: keras-cv asks a hub for its own.
 
-All reduce images 32-fold and take the same arguments beside their size:
-
-- `input_shape`: (height, width, channels), pixels, at least 64 x 64; height and width may be None, save for `mit`.
-- `features`: length of the feature vector by a linear map without bias; None leaves the pooled channels.
-- `pool`: True gives a vector (N, K). False gives keras-cv's own backbone, images -> map (N, h, w, K), whose
-  `pyramid_level_inputs` name the layers to tap for segmentation and detection.
-- `weights`: None starts at random; the name of a keras-cv preset ("resnet50_v2_imagenet") downloads it; a folder is
-  read as a preset saved on this machine.
-
-Each returns a `keras.Model` from images (N, height, width, channels), 0..255, to features, and raises ValueError for an
-unknown size or unknown weights and for images that are too small, and ConnectionError when `weights` were asked for and
-the model hub did not answer.
+All reduce images 32-fold and take, return and raise what `resnet` does; with `pool=False` they give keras-cv's own
+model, whose `pyramid_level_inputs` name the layers to tap for segmentation and detection.
 """
 
 import keras
@@ -30,11 +20,9 @@ _STAGES = {
 }
 """Repeats, and channels from the stem on: Tan and Le, table 4, and their code. The first three stages are fused."""
 
-EFFICIENTNET_V2 = {
-    **{"b0": ("b", 1.0, 1.0), "b1": ("b", 1.0, 1.1), "b2": ("b", 1.1, 1.2), "b3": ("b", 1.2, 1.4)},
-    **{"s": ("s", 1.0, 1.0), "m": ("m", 1.0, 1.0), "l": ("l", 1.0, 1.0)},
-}
-"""Stages, factor of the width, factor of the depth."""
+EFFICIENTNET_V2 = {"b0": (1.0, 1.0), "b1": (1.0, 1.1), "b2": (1.1, 1.2), "b3": (1.2, 1.4)}
+EFFICIENTNET_V2 |= dict.fromkeys("sml", (1.0, 1.0))
+"""Factors of the width and of the depth."""
 
 MOBILENET_V3 = {
     "small": {
@@ -56,10 +44,8 @@ MOBILENET_V3 = {
 }
 """Howard et al., tables 2 and 1: each block's own."""
 
-MIT = {
-    **{"b0": [2, 2, 2, 2], "b1": [2, 2, 2, 2], "b2": [3, 4, 6, 3]},
-    **{"b3": [3, 4, 18, 3], "b4": [3, 8, 27, 3], "b5": [3, 6, 40, 3]},
-}
+MIT = {"b0": [2, 2, 2, 2], "b1": [2, 2, 2, 2], "b2": [3, 4, 6, 3]}
+MIT |= {"b3": [3, 4, 18, 3], "b4": [3, 8, 27, 3], "b5": [3, 6, 40, 3]}
 """Depths of the stages, Xie et al., table 6."""
 
 
@@ -68,13 +54,12 @@ def resnet_v2(depth=50, input_shape=(224, 224, 3), features=None, pool=True, wei
 
     Args:
         depth: 18, 34, 50, 101 or 152: 512 features up to depth 34, then 2048.
-        input_shape, features, pool, weights: See the module.
-
-    Example:
-        >>> resnet_v2(18, (64, 64, 3), features=10).output_shape
-        (None, 10)
+        input_shape, features, pool, weights: As `resnet`.
 
     Reference: K. He et al., "Identity mappings in deep residual networks", ECCV 2016.
+
+    >>> resnet_v2(18, (64, 64, 3), features=10).output_shape
+    (None, 10)
     """
     check_choice("depth", depth, resnets.BLOCKS)
     form = resnets.keras_cv_form(depth)
@@ -86,17 +71,16 @@ def efficientnet_v2(variant="b0", input_shape=(224, 224, 3), features=None, pool
 
     Args:
         variant: "b0", "b1", "b2", "b3", "s", "m" or "l": 1280 features (b2: 1408, b3: 1536).
-        input_shape, features, pool, weights: See the module.
-
-    Example:
-        >>> efficientnet_v2("b0", (64, 64, 3)).output_shape
-        (None, 1280)
+        input_shape, features, pool, weights: As `resnet`.
 
     Reference: M. Tan and Q. V. Le, "EfficientNetV2: smaller models and faster training", ICML 2021.
+
+    >>> efficientnet_v2("b0", (64, 64, 3)).output_shape
+    (None, 1280)
     """
     check_choice("variant", variant, EFFICIENTNET_V2)
-    stages, width, depth = EFFICIENTNET_V2[variant]
-    repeats, channels = _STAGES[stages]
+    width, depth = EFFICIENTNET_V2[variant]
+    repeats, channels = _STAGES[variant[0]]
     more = len(repeats) - 6
     form = {
         "width_coefficient": width,
@@ -110,8 +94,7 @@ def efficientnet_v2(variant="b0", input_shape=(224, 224, 3), features=None, pool
         "stackwise_strides": [1, 2, 2, 2, 1, 2] + [1] * more,
         "stackwise_conv_types": ["fused"] * 3 + ["unfused"] * (3 + more),
     }
-    name = f"efficientnetv2_{variant}"
-    return _backbone("EfficientNetV2Backbone", name, form, input_shape, features, pool, weights)
+    return _backbone("EfficientNetV2Backbone", f"efficientnetv2_{variant}", form, input_shape, features, pool, weights)
 
 
 def mobilenet_v3(variant="large", input_shape=(224, 224, 3), features=None, pool=True, weights=None):
@@ -119,17 +102,16 @@ def mobilenet_v3(variant="large", input_shape=(224, 224, 3), features=None, pool
 
     Args:
         variant: "small" or "large": 576 or 960 features.
-        input_shape, features, pool, weights: See the module.
-
-    Example:
-        >>> mobilenet_v3("small", (64, 64, 3)).output_shape
-        (None, 576)
+        input_shape, features, pool, weights: As `resnet`.
 
     Reference: A. Howard et al., "Searching for MobileNetV3", ICCV 2019.
+
+    >>> mobilenet_v3("small", (64, 64, 3)).output_shape
+    (None, 576)
     """
     check_choice("variant", variant, MOBILENET_V3)
-    name, form = f"mobilenet_v3_{variant}", MOBILENET_V3[variant]
-    return _backbone("MobileNetV3Backbone", name, form, input_shape, features, pool, weights)
+    form = MOBILENET_V3[variant]
+    return _backbone("MobileNetV3Backbone", f"mobilenet_v3_{variant}", form, input_shape, features, pool, weights)
 
 
 def densenet(depth=121, input_shape=(224, 224, 3), features=None, pool=True, weights=None):
@@ -137,13 +119,12 @@ def densenet(depth=121, input_shape=(224, 224, 3), features=None, pool=True, wei
 
     Args:
         depth: 121, 169 or 201: 1024, 1664 or 1920 features.
-        input_shape, features, pool, weights: See the module.
-
-    Example:
-        >>> densenet(121, (64, 64, 3)).output_shape
-        (None, 1024)
+        input_shape, features, pool, weights: As `resnet`.
 
     Reference: G. Huang et al., "Densely connected convolutional networks", CVPR 2017.
+
+    >>> densenet(121, (64, 64, 3)).output_shape
+    (None, 1024)
     """
     check_choice("depth", depth, DENSENET)
     form = {"stackwise_num_repeats": DENSENET[depth]}
@@ -155,14 +136,13 @@ def mit(variant="b0", input_shape=(224, 224, 3), features=None, pool=True, weigh
 
     Args:
         variant: "b0" to "b5": 256 features (b0) or 512.
-        input_shape, features, pool, weights: See the module; height and width must be known multiples of 32.
-
-    Example:
-        >>> mit("b0", (64, 64, 3)).output_shape
-        (None, 256)
+        input_shape, features, pool, weights: As `resnet`; height and width must be known multiples of 32.
 
     Reference: E. Xie et al., "SegFormer: simple and efficient design for semantic segmentation with transformers",
-        NeurIPS 2021.
+    NeurIPS 2021.
+
+    >>> mit("b0", (64, 64, 3)).output_shape
+    (None, 256)
     """
     check_choice("variant", variant, MIT)
     height, width, _ = check_image_shape(f"mit_{variant}", input_shape, 64, TOO_SMALL, fixed=True)

@@ -3,31 +3,18 @@
 import keras
 
 TOO_SMALL = "It reduces them 32-fold; for smaller ones take cifar_resnet or lenet_plus_plus, or enlarge them."
-"""What nets of stride 32 say of small images, which would end as a single cell."""
 
 
 def check_choice(name, value, choices):
     """Raises ValueError if `value` is none of `choices`, naming them."""
     if value not in choices:
-        listed = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"`{name}` must be one of {listed}. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
 
 
 def check_image_shape(name, input_shape, smallest, advice, fixed=False):
-    """The shape as (height, width, channels), or a ValueError that says what `name` needs.
+    """The shape as (height, width, channels), or a ValueError that says what the backbone `name` needs.
 
-    Args:
-        name: The backbone's name, for the message.
-        input_shape: (height, width, channels) in pixels; height and width may be None unless `fixed`.
-        smallest: Least height and width, pixels.
-        advice: What to do with smaller images, a sentence.
-        fixed: Whether height and width must be known.
-
-    Raises:
-        ValueError: The shape has not three positive integers, lacks a known entry, has its channels first, or is too
-            small.
-
-    Example:
+    Height and width may be None unless `fixed`; `advice` says what to do with images smaller than `smallest` pixels.
 
     >>> check_image_shape("my_net", [32, 32, 3], smallest=8, advice="It halves them three times.")
     (32, 32, 3)
@@ -50,32 +37,26 @@ def finish(name, inputs, feature_map, features, pool, flatten=False):
     """The model from `inputs` to a map or, with `pool`, to its mean or all its values, mapped to `features` values."""
     if features is not None and not pool:
         raise ValueError(f"{name}: `features` is the length of the pooled vector; leave it out with `pool=False`.")
-    outputs = feature_map
     if pool:
         pooling = keras.layers.Flatten() if flatten else keras.layers.GlobalAveragePooling2D(name="pool")
-        outputs = pooling(outputs)
+        feature_map = pooling(feature_map)
     if features is not None:
-        outputs = keras.layers.Dense(features, use_bias=False, name="features")(outputs)
-    return keras.Model(inputs, outputs, name=name)
+        feature_map = keras.layers.Dense(features, use_bias=False, name="features")(feature_map)
+    return keras.Model(inputs, feature_map, name=name)
 
 
 def synchronize_batch_norm(model):
-    """Lets each BatchNormalization of a model take its statistics over all replicas instead of over its own.
+    """Lets each BatchNormalization take its statistics over all replicas instead of over its own; returns the model.
 
-    Under `MirroredStrategy` each replica otherwise keeps moving statistics of its own, and what is saved and served
-    then differs from what `predict` gave. Call it before the first `fit`. keras-cv's own model classes
-    (`pool=False`) forget the setting when they are saved: call it again after loading one.
+    Otherwise what is saved and served under `MirroredStrategy` differs from what `predict` gave. Call it before the
+    first `fit`. keras-cv's own model classes (`pool=False`) forget the setting when saved: call it again after loading.
 
     Args:
         model: A `keras.Model`; layers of models nested in it count too. Changed in place.
 
-    Returns:
-        The same model.
-
-    Example:
-        >>> model = synchronize_batch_norm(backbones.lenet_plus_plus())
-        >>> sum(getattr(layer, "synchronized", False) for layer in model.layers)
-        3
+    >>> model = synchronize_batch_norm(backbones.lenet_plus_plus())
+    >>> sum(getattr(layer, "synchronized", False) for layer in model.layers)
+    3
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):

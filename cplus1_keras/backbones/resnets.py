@@ -8,6 +8,7 @@ import keras
 from keras import layers, ops
 
 from cplus1_keras.backbones import kerascv
+from cplus1_keras.backbones.convolutions import add
 from cplus1_keras.backbones.outputs import TOO_SMALL, check_choice, check_image_shape, finish
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -23,7 +24,7 @@ def resnet(depth=50, input_shape=(224, 224, 3), features=None, pool=True, weight
         depth: 18, 34, 50, 101 or 152.
         input_shape: (height, width, channels), pixels, at least 64 x 64; height and width may be None.
         features: Length of the feature vector by a linear map without bias; None leaves the pooled channels.
-        pool: True gives a vector (N, K), False the last map (N, h, w, K); `dilated_resnet` gives all four.
+        pool: True gives a vector (N, K), False the last map (N, h, w, K).
         weights: None starts at random; the name of a keras-cv preset ("resnet50_imagenet") downloads it; a folder is
             read as a preset saved on this machine.
 
@@ -34,11 +35,10 @@ def resnet(depth=50, input_shape=(224, 224, 3), features=None, pool=True, weight
         ValueError: Unknown depth or weights, or images below 64 pixels.
         ConnectionError: `weights` were asked for and the model hub did not answer.
 
-    Example:
-        >>> resnet(18, (64, 64, 3)).output_shape
-        (None, 512)
-
     Reference: K. He et al., "Deep residual learning for image recognition", CVPR 2016.
+
+    >>> resnet(18, (64, 64, 3)).output_shape
+    (None, 512)
     """
     images, maps = _trunk(depth, input_shape, WIDTHS, 32, True, weights)
     return finish(f"resnet{depth}", images, maps[-1], features, pool)
@@ -49,34 +49,27 @@ def dilated_resnet(
 ):
     """ResNet whose stages beyond `output_stride` keep the resolution: stride 1, and 3x3 convolutions dilated instead.
 
-    A stage that would have reduced dilates by 2 more than the one before: at stride 8 stage 3 by 2 and stage 4 by 4, at
-    stride 16 stage 4 by 2. With `contract_dilation` the first block of such a stage still has the dilation of the
-    stage before: (1, 2, 2, ...) and (2, 4, 4) at stride 8.
-
-    The V1c stem of mmsegmentation's models (three 3x3 convolutions) has 19,232 parameters more.
+    A stage that would have reduced dilates twice as much as the one before: at stride 8 stage 3 by 2 and stage 4 by 4.
 
     Args:
         depth, input_shape, weights: As for `resnet`; height and width may be None.
         output_stride: 8, 16 or 32 pixels to a cell of the last map.
         widths: Channels of the four stages, (64, 128, 256, 512) if None; from depth 50 a stage gives 4 times as many.
-        contract_dilation: Whether the first block of a dilated stage has half of its dilation. False gives what the
-            strided net computes, at more positions.
+        contract_dilation: Whether the first block of a dilated stage has half of its dilation, (1, 2, 2, ...) and
+            (2, 4, 4) at stride 8. False gives what the strided net computes, at more positions.
 
     Returns:
         A `keras.Model`: images (N, height, width, channels), pixels 0..255 -> a list of the four stages' maps, at
         strides 4, 8, 16 and 32, none of them above `output_stride`.
 
     Raises:
-        ValueError: Unknown depth, output stride or weights, wrong widths, or images below 64 pixels.
-        ConnectionError: `weights` were asked for and the model hub did not answer.
+        ValueError, ConnectionError: As `resnet`; an unknown output stride or wrong widths.
 
-    Example:
-        >>> [shape[1:3] for shape in dilated_resnet(18, 8).compute_output_shape((1, 64, 96, 3))]
-        [(16, 24), (8, 12), (8, 12), (8, 12)]
+    Reference: L.-C. Chen et al., "Rethinking atrous convolution for semantic image segmentation", 2017;
+    `contract_dilation` as in the `ResNetV1c` of mmsegmentation, whose stem has 19,232 parameters more.
 
-    Reference:
-        L.-C. Chen et al., "Rethinking atrous convolution for semantic image segmentation", 2017; `contract_dilation`
-        as in the `ResNetV1c` of mmsegmentation.
+    >>> [shape[1:3] for shape in dilated_resnet(18, 8).compute_output_shape((1, 64, 96, 3))]
+    [(16, 24), (8, 12), (8, 12), (8, 12)]
     """
     check_choice("output_stride", output_stride, (8, 16, 32))
     widths = WIDTHS if widths is None else tuple(int(width) for width in widths)
@@ -89,11 +82,7 @@ def dilated_resnet(
 
 
 def keras_cv_form(depth):
-    """The arguments of keras-cv's parametrised ResNet classes.
-
-    >>> keras_cv_form(18)["stackwise_blocks"]
-    [2, 2, 2, 2]
-    """
+    """The arguments of keras-cv's parametrised ResNet classes."""
     return {
         "stackwise_filters": list(WIDTHS),
         "stackwise_blocks": list(BLOCKS[depth]),
@@ -121,8 +110,7 @@ def _trunk(depth, input_shape, widths, output_stride, contract_dilation, weights
             x = block(x, width, f"stage{stage}_block{number}", (dilation, dilation))
         maps.append(x)
     if weights is not None:
-        shape = images.shape[1:]
-        donor = kerascv.build("ResNetBackbone", name, keras_cv_form(depth), shape, weights)
+        donor = kerascv.build("ResNetBackbone", name, keras_cv_form(depth), images.shape[1:], weights)
         keras.Model(images, maps).set_weights(donor.get_weights())
     return images, maps
 
@@ -131,8 +119,7 @@ def _bottleneck(x, width, name, dilations, step=1, project=False):
     shortcut = _convolution(x, 4 * width, 1, f"{name}_0", step, relu=False) if project else x
     y = _convolution(x, width, 1, f"{name}_1", step)
     y = _convolution(y, width, 3, f"{name}_2", dilation=dilations[1])
-    y = _convolution(y, 4 * width, 1, f"{name}_3", relu=False)
-    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([shortcut, y]))
+    return add(shortcut, _convolution(y, 4 * width, 1, f"{name}_3", relu=False), name)
 
 
 def _basic_block(x, width, name, dilations, step=1, project=False):
@@ -141,8 +128,7 @@ def _basic_block(x, width, name, dilations, step=1, project=False):
     if first < second:  # in the strided net the first convolution has the stride, and pads as strides do
         x = PadAsStrided(first, name=f"{name}_pad")(x)
     y = _convolution(x, width, 3, f"{name}_1", step, first, "valid" if first < second else "same")
-    y = _convolution(y, width, 3, f"{name}_2", dilation=second, relu=False)
-    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([shortcut, y]))
+    return add(shortcut, _convolution(y, width, 3, f"{name}_2", dilation=second, relu=False), name)
 
 
 def _convolution(x, filters, size, name, strides=1, dilation=1, padding="same", relu=True):
@@ -157,14 +143,8 @@ def _convolution(x, filters, size, name, strides=1, dilation=1, padding="same", 
 class PadAsStrided(layers.Layer):
     """Zeros around a map so that a dilated 3x3 convolution reads what one of stride 2 and "same" padding would read.
 
-    A stride of 2 pads an odd side by one cell on both ends, and an even one by one cell at its end only.
-
-    Args:
-        dilation: Cells of the map to one of the strided net's.
-        **kwargs: Keras's `name`, `dtype`.
-
-    >>> PadAsStrided(1)(np.ones((1, 4, 5, 3), "float32")).shape.as_list()
-    [1, 6, 7, 3]
+    A stride of 2 pads an odd side by one cell on both ends, and an even one by one cell at its end only. `dilation` is
+    the number of cells of the map to one of the strided net's.
     """
 
     def __init__(self, dilation, **kwargs):

@@ -6,16 +6,14 @@ from keras import layers, ops
 from cplus1_keras.backbones.convolutions import basic_block, convolution
 from cplus1_keras.backbones.outputs import check_choice, check_image_shape, finish
 
-CIFAR_DEPTHS = (20, 32, 44, 56, 110)
-
 
 def lenet_plus_plus(input_shape=(28, 28, 1), features=10):
     """LeNet++ as the open-set losses' thesis runs it: purely linear convolutions, without activation functions.
 
-    Three blocks of two 5x5 convolutions (32, 64, 128 channels, zero padding, with bias), batch normalisation and 2x2
-    max pooling, then one linear map without bias to the features. Max pooling is its only nonlinearity: the
-    published code has neither ReLU nor PReLU, unlike the LeNet++ of the centre loss.
-    Kernels start as in that code, uniform within 1 / sqrt(fan in); biases start at 0.
+    Three blocks of two 5x5 convolutions (32, 64, 128 channels, with bias), batch normalisation and 2x2 max pooling,
+    then one linear map without bias to the features. Max pooling is the only nonlinearity: the published code has
+    neither ReLU nor PReLU, unlike the LeNet++ of the centre loss. Kernels start as there, uniform within
+    1 / sqrt(fan in).
 
     Args:
         input_shape: (height, width, channels), pixels, at least 8 x 8.
@@ -25,16 +23,13 @@ def lenet_plus_plus(input_shape=(28, 28, 1), features=10):
         A `keras.Model`: images (N, height, width, channels), 0..255 -> features (N, K).
 
     Raises:
-        ValueError: the shape is no image shape or too small.
+        ValueError: The shape is no image shape or too small.
 
-    Example:
-        >>> lenet_plus_plus(features=2).output_shape
-        (None, 2)
+    Reference: Y. Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016; as in
+    `LeNetBottleneck` of TwoDigitsOneNumber/openset-imagenet-comparison and the thesis's section 5.3.
 
-    Reference:
-        Y. Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016;
-        A. R. Dhamija et al., "Reducing network agnostophobia", NeurIPS 2018; as in `LeNetBottleneck` of the
-        repository TwoDigitsOneNumber/openset-imagenet-comparison, and the thesis's section 5.3 (no bias on features).
+    >>> lenet_plus_plus(features=2).output_shape
+    (None, 2)
     """
     shape = check_image_shape("lenet_plus_plus", input_shape, 8, "It halves them three times.", fixed=True)
     start = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # a variance of 1 / (3 fan in)
@@ -57,19 +52,17 @@ def small_cnn(input_shape=(28, 28, 1), features=None, filters=(32, 64, 64), stri
     Args:
         input_shape: (height, width, channels), pixels, at least 8 x 8.
         features: K, length of the features, a linear map of the flattened last map; None flattens it only.
-        filters: Channels of each convolution.
-        strides: Stride of each convolution.
+        filters, strides: Channels and stride of each convolution.
         pool: False gives the last map (N, h, w, filters[-1]) instead of a vector.
 
     Returns:
         A `keras.Model`: images (N, height, width, channels), 0..255 -> features (N, K) or the map.
 
     Raises:
-        ValueError: the shape is no image shape, too small, or unknown; or `features` for a map.
+        ValueError: The shape is no image shape, too small, or unknown; or `features` for a map.
 
-    Example:
-        >>> small_cnn((8, 8, 1), features=32, filters=(32, 64), strides=(1, 2)).output_shape
-        (None, 32)
+    >>> small_cnn((8, 8, 1), features=32, filters=(32, 64), strides=(1, 2)).output_shape
+    (None, 32)
     """
     shape = check_image_shape("small_cnn", input_shape, 8, "It keeps little of smaller ones.", fixed=pool)
     inputs = keras.Input(shape, name="images")
@@ -84,34 +77,30 @@ def small_cnn(input_shape=(28, 28, 1), features=None, filters=(32, 64, 64), stri
 def cifar_resnet(depth=20, input_shape=(32, 32, 3), features=None, pool=True):
     """The ResNet for 32-pixel images: three stages of 16, 32 and 64 channels, reducing 4-fold instead of 32-fold.
 
-    A 3x3 convolution, then 2n 3x3 convolutions for each stage, depth = 6n + 2 with the classifier. Shortcuts have no
-    parameters: where a stage halves the map they take each second pixel and pad the new channels with zeros
-    (option A of the paper).
+    A 3x3 convolution, then 2n for each stage, depth = 6n + 2 with the classifier. Shortcuts have no parameters: where a
+    stage halves the map they take each second pixel and pad the new channels with zeros (option A of the paper).
 
     Args:
         depth: 20, 32, 44, 56 or 110.
         input_shape: (height, width, channels), pixels; height and width may be None.
-        features: length of the feature vector by a linear map without bias; None leaves the 64 channels.
+        features: Length of the feature vector by a linear map without bias; None leaves the 64 channels.
         pool: True gives the vector (N, 64 or `features`), False the map (N, height / 4, width / 4, 64).
 
     Returns:
         A `keras.Model`: images (N, height, width, channels), 0..255 -> features.
 
     Raises:
-        ValueError: unknown depth, a shape that is no image shape or too small, `features` with `pool=False`.
+        ValueError: Unknown depth, a shape that is no image shape or too small, `features` with `pool=False`.
 
-    Example:
-        >>> cifar_resnet(20).output_shape
-        (None, 64)
+    Reference: K. He et al., "Deep residual learning for image recognition", CVPR 2016, section 4.2 and table 6.
 
-    Reference:
-        K. He et al., "Deep residual learning for image recognition", CVPR 2016, section 4.2 and table 6.
+    >>> cifar_resnet(20).output_shape
+    (None, 64)
     """
-    check_choice("depth", depth, CIFAR_DEPTHS)
+    check_choice("depth", depth, (20, 32, 44, 56, 110))
     shape = check_image_shape(f"cifar_resnet{depth}", input_shape, 8, "It halves them twice.")
     inputs = keras.Input(shape, name="images")
-    x = layers.Rescaling(1 / 255)(inputs)
-    x = convolution(x, 16, 3, "stem")
+    x = convolution(layers.Rescaling(1 / 255)(inputs), 16, 3, "stem")
     for stage, filters in enumerate((16, 32, 64), start=1):
         for block in range(1, (depth - 2) // 6 + 1):
             name = f"stage{stage}_block{block}"
@@ -122,6 +111,6 @@ def cifar_resnet(depth=20, input_shape=(32, 32, 3), features=None, pool=True):
 
 
 def _subsample(x, filters, name):
-    x = layers.MaxPooling2D(1, 2, name=f"{name}_subsample")(x)
     more = (filters - x.shape[-1]) // 2
+    x = layers.MaxPooling2D(1, 2, name=f"{name}_subsample")(x)
     return ops.pad(x, [[0, 0], [0, 0], [0, 0], [more, more]])

@@ -22,9 +22,7 @@ def clopper_pearson_upper(k, n, confidence):
     """
     k, n = np.broadcast_arrays(k, n)
     if (k < 0).any() or (k > n).any() or (n < 1).any() or not 0 < confidence < 1:
-        raise ValueError(
-            f"Needs k in 0..n, n >= 1, confidence in (0, 1). Received: k={k}, n={n}, confidence={confidence}"
-        )
+        raise ValueError(f"Needs 0 <= k <= n >= 1, confidence in (0, 1). Received: k={k}, n={n}, {confidence=}")
     return np.where(k == n, 1.0, betaincinv(k + 1.0, np.maximum(n - k, 1), confidence))
 
 
@@ -51,10 +49,7 @@ def mean_upper_bound(values, confidence):
     """
     values = np.asarray(values, "float64")
     if values.ndim != 1 or not values.size or not ((values >= 0) & (values <= 1)).all() or not 0 < confidence < 1:
-        raise ValueError(
-            "Needs draws (n,) in [0, 1], n at least 1, and a confidence in (0, 1). "
-            f"Received: shape {values.shape}, confidence={confidence}"
-        )
+        raise ValueError(f"Needs draws (n,) in [0, 1], confidence in (0, 1). Received: {values.shape}, {confidence=}")
     # No bet wins against the mean of the draws and those below: the product is at most 1 there.
     low, high = float(values.mean()), 1.0
     for _ in range(60):

@@ -21,7 +21,7 @@ class ClassCalibration:
         score: Name of the score that the thresholds belong to, if it was given.
         class_names: Names of the classes, if they were given.
 
-    >>> ClassCalibration(0.1, 0.9, (threshold_at_fpr(np.arange(100.0), 0.1, 0.95),) * 2).thresholds
+    >>> ClassCalibration(0.1, 0.9, (threshold_at_fpr(np.arange(100.0), 0.1, 0.95),) * 2).thresholds.round(3)
     array([95., 95.], dtype=float32)
     """
 
@@ -94,4 +94,5 @@ def calibrate_classes(records, fpr, confidence=0.95, score=None, class_names=Non
         except ValueError as error:
             name = c if class_names is None else repr(class_names[c])
             raise ValueError(f"Class {name}: {error}") from error
-    return ClassCalibration(float(fpr), confidence, tuple(found), score, class_names and tuple(class_names))
+    names = None if class_names is None else tuple(class_names)
+    return ClassCalibration(float(fpr), confidence, tuple(found), score, names)

@@ -162,14 +162,11 @@ def _calibrate(groups, rule, target, confidence, score, unit="image"):
     single = not any(isinstance(group, Histogram) for group in groups) and (len(groups) or unit == "image")
     needed = bounds.images_needed(rate, confidence, single)
     if len(groups) < needed:
-        start = f"{what} {target:g} at {100 * confidence:g} % confidence needs at least {needed:,} "
-        if single:
-            raise ValueError(f"{start}{kind}s; there are {len(groups):,}. Calibrate on more of them, or ask for less.")
         whole = group_name(unit)[1]
-        raise ValueError(
-            f"{start}{whole}s with {kind} {unit}s; there are {len(groups):,}. What belongs to one {whole} is not "
-            f"independent and counts once. Calibrate on more {whole}s, or ask for less."
-        )
+        units = f"{kind}s" if single else f"{whole}s with {kind} {unit}s"
+        hint = "" if single else f"What belongs to one {whole} is not independent and counts once. "
+        start = f"{what} {target:g} at {100 * confidence:g} % confidence needs at least {needed:,} {units}"
+        raise ValueError(f"{start}; there are {len(groups):,}. {hint}Calibrate on more, or ask for less.")
     search = _of_singles if single else _of_groups
     threshold, accepted, share, bound, decisions = search(groups, rule, rate, confidence)
     bound, found = float(bound if rule == "fpr" else 1 - bound), (len(groups), accepted, share)

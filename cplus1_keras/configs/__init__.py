@@ -93,11 +93,7 @@ SHIPPED = {
 
 
 def listing():
-    """The configs that ship as text: a line each, under what they need and which settings they take.
-
-    >>> print(listing().splitlines()[0])
-    Configs (python train.py --config NAME --set SETTING=VALUE):
-    """
+    """The configs that ship as text: a line each, under what they need and which settings they take."""
     lines, width = ["Configs (python train.py --config NAME --set SETTING=VALUE):"], max(map(len, SHIPPED))
     for needs, group in itertools.groupby(SHIPPED.items(), lambda item: item[1].needs):
         lines += ["", *textwrap.wrap(NEEDS[needs], 118, break_on_hyphens=False)]
@@ -114,17 +110,9 @@ def _settings(function):
 
 
 def find(name):
-    """The function of that name.
+    """The function of that name: of a config that ships, or like `my_package.my_module.my_function`.
 
-    Args:
-        name: Short name of a config that ships, or a dotted name like `my_package.my_module.my_function`, looked for
-            in the current folder first.
-
-    Returns:
-        Function.
-
-    Raises:
-        ValueError: Nothing has that name, or it is no function.
+    A dotted name is looked for in the current folder first. ValueError where nothing has that name, or no function.
 
     >>> find("digits")().name
     'digits'
@@ -139,9 +127,8 @@ def find(name):
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(
-            f"{name!r} names no function: {error}. Looked in {os.getcwd()} and where Python finds packages."
-        ) from error
+        places = f"Looked in {os.getcwd()} and where Python finds packages."
+        raise ValueError(f"{name!r} names no function: {error}. {places}") from error
     if not callable(found):
         raise ValueError(f"{name!r} names no function. Received: {type(found).__name__}")
     return found
@@ -155,12 +142,8 @@ def resolve(name, settings=()):
         settings: Strings `name=value`, each an argument of the function, or a field of the `Experiment` that it returns
             or of its task. Values are numbers, True, False, None, tuples or text; `score` is a name of `scores`.
 
-    Returns:
-        `Experiment`.
-
     Raises:
-        ValueError: For an unknown config or setting, a value of another type, or a function that returns something
-            else.
+        ValueError: An unknown config or setting, a value of another type, or a function that returns something else.
 
     >>> resolve("digits", ["epochs=3", "negative_fraction=0.3"]).task.negative_fraction
     0.3

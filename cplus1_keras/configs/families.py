@@ -18,19 +18,7 @@ CENTERS = {
 
 
 def background_head(num_classes, centers=None, use_bias=False):
-    """A linear classifier over C + 1 classes, and class centres on its outputs.
-
-    Args:
-        num_classes: C.
-        centers: A key of `CENTERS`, or None for none.
-        use_bias: As in `heads.LinearHead`.
-
-    Returns:
-        Function from features to named outputs.
-
-    >>> sorted(background_head(3, "moving_average")(np.ones((1, 5), "float32")))
-    ['embeddings', 'features', 'logits']
-    """
+    """A linear classifier over C + 1 classes, and class centres, by a key of `CENTERS`, on its outputs."""
     head = heads.LinearHead(num_classes, use_bias=use_bias, background=True)
     if centers is None:
         return head
@@ -40,34 +28,18 @@ def background_head(num_classes, centers=None, use_bias=False):
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A head and a loss that belong together.
+    """A head and a loss that belong together."""
 
-    Args:
-        head: Function from the number of known classes to a function from features to named outputs.
-        loss: The loss.
-        maps: Whether the head takes feature maps instead of pooled features.
-        score: The score that the family is judged by.
-
-    >>> family = Family(heads.LinearHead, losses.CrossEntropyLoss())
-    >>> family.head(10)(keras.Input((8,)))["logits"].shape
-    (None, 10)
-    """
-
-    head: Callable[[int], Callable]
+    head: Callable[[int], Callable]  # from the number of known classes to a function from features to named outputs
     loss: OpenSetLoss
-    maps: bool = False
-    score: Callable = scores.log_odds
+    maps: bool = False  # whether the head takes feature maps instead of pooled features
+    score: Callable = scores.log_odds  # that the family is judged by
 
 
 def families(num_classes, features):
-    """All families for a problem, by name, with the margins, scale and weights of the thesis's Table 5.2.
+    """All families for C classes, by name, with the margins, scale and weights of the thesis's Table 5.2.
 
-    Args:
-        num_classes: C, the number of known classes.
-        features: K >= C, the length of the features: anchors need their own axis each.
-
-    Returns:
-        Dict from name to `Family`; new objects in each call.
+    `features` is K >= C, the length of the features: anchors need their own axis each.
 
     >>> families(10, 10)["cosface"].loss.margin.margin
     0.35

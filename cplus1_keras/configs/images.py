@@ -17,7 +17,6 @@ from cplus1_keras.experiment import Experiment
 from cplus1_keras.tasks import Classification
 
 FEATURES = 10  # the thesis takes as many features as classes; anchors need at least that
-NEGATIVE_FRACTION = 0.468  # 42,240 of 90,240 training images, Table 5.1 of the thesis
 
 PROTOCOLS = {
     "fashion_mnist": data.protocols.fashion_mnist,
@@ -30,31 +29,13 @@ TRAINING = {
     "lenet": {"learning_rate": 1e-3, "epochs": 15, "batch_size": 128},
     "small": {"learning_rate": 2e-3, "epochs": 6, "batch_size": 64},
 }
-"""By the net: LeNet++, or three convolutions."""
 
 
 def toy_splits(seed, data_dir=None, download=False, letters=None, knowns="train"):
     """Digits of MNIST and letters of NIST by the toy protocol.
 
-    The unknown letters of both NIST splits are test. A fifth of the other training images watches, another fifth
-    calibrates.
-
-    Args:
-        seed: Of the splits.
-        data_dir, download, knowns: See the module.
-        letters: npz file with x_train, y_train, x_test, y_test; labels 1..26 = a..z.
-
-    Returns:
-        `data.Splits`.
-
-    Raises:
-        ValueError: No `letters` are given.
-        FileNotFoundError: The files are not there.
-
-    >>> toy_splits(0)  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ...
-    ValueError: The data are not part of this package. MNIST of TFDS ...
+    The unknown letters of both NIST splits are test. A tenth of the other training images watches, a fifth calibrates.
+    `letters` is an npz file with x_train, y_train, x_test, y_test; labels 1..26 = a..z.
     """
     names, letters = dict(enumerate("abcdefghijklmnopqrstuvwxyz", 1)), path_to("letters", letters, "letters")
 
@@ -67,11 +48,7 @@ def toy_splits(seed, data_dir=None, download=False, letters=None, knowns="train"
 
 
 def one_set_splits(seed, data_set, data_dir=None, download=False, knowns="train"):
-    """Knowns, negatives and unknowns from one set of TFDS by its protocol of `PROTOCOLS`.
-
-    >>> one_set_splits(0, "mnist").num_classes  # doctest: +SKIP
-    6
-    """
+    """Knowns, negatives and unknowns from one set of TFDS by its protocol of `PROTOCOLS`."""
     parts = (data.sources.tfds(data_set, part, data_dir=data_dir, download=download) for part in (knowns, "test"))
     field = data_set != "fashion_mnist"
     return data.split(PROTOCOLS[data_set](), *parts, unknown_from_test_only=field, seed=seed)
@@ -88,13 +65,13 @@ def toy(
 ):
     """The toy protocol; negatives are sampled, with repetition, to 46.8 % of a training batch."""
     splits = functools.partial(toy_splits, data_dir=data_dir, download=download, letters=letters, knowns=knowns)
-    return _experiment(name, net, method, splits, 10, (28, 28, 1), NEGATIVE_FRACTION)
+    # 42,240 of 90,240 training images, Table 5.1 of the thesis
+    return _experiment(name, net, method, splits, 10, (28, 28, 1), negative_fraction=0.468)
 
 
 def one_set(name, net, data_set, method="objectosphere", data_dir: str | None = None, download=False, knowns="train"):
     """Knowns, negatives and unknowns from one data set."""
-    options = {"data_dir": data_dir, "download": download, "knowns": knowns}
-    splits = functools.partial(one_set_splits, data_set=data_set, **options)
+    splits = functools.partial(one_set_splits, data_set=data_set, data_dir=data_dir, download=download, knowns=knowns)
     return _experiment(name, net, method, splits, 6, (32, 32, 3) if data_set == "cifar10" else (28, 28, 1))
 
 
@@ -104,13 +81,12 @@ def _experiment(name, net, method, splits, num_classes, shape, negative_fraction
     family = table[method]
     form = {"pool": False} if family.maps and net == "small" else {"features": FEATURES}
     backbone = {"lenet": backbones.lenet_plus_plus, "small": backbones.small_cnn}[net]
+    backbone = functools.partial(backbone, shape, **form)
     return Experiment(
         name=f"{name}_{method}",
         task=Classification(negative_fraction=negative_fraction),
         data=splits,
-        model=functools.partial(
-            models.classifier, backbone=functools.partial(backbone, shape, **form), head=family.head
-        ),
+        model=functools.partial(models.classifier, backbone=backbone, head=family.head),
         loss=family.loss,
         optimizer=keras.optimizers.Adam,
         score=family.score,

@@ -18,43 +18,19 @@ METHODS = ("bce", "asymmetric", "weighted", "hnc_mse", "hnc_kd", "ac", "ac_hnc_m
 
 
 def mini_splits(seed, root=None, unknown="animal"):
-    """COCO mini, of whose training images a tenth watches and three tenths calibrate; the others and the rest test.
+    """COCO mini, of whose training images a tenth watches and three tenths calibrate; its others test.
 
-    All images that show the unknown class are tests.
-
-    Args:
-        seed: Of the splits.
-        root: Folder, or zip file, with `annotations`, `train` and `val`.
-        unknown: One of the merged classes person, vehicle, animal, tableware, furniture.
-
-    Returns:
-        `data.Splits`.
-
-    >>> mini_splits(0, "coco_mini").class_names  # doctest: +SKIP
-    ('person', 'vehicle', 'tableware', 'furniture')
+    All images that show the unknown class, one of person, vehicle, animal, tableware and furniture, are tests.
     """
     protocol = data.Protocol(data.protocols.lists()["coco_mini"], others="ignored", name="coco_mini_labels")
-    train, test = (
-        data.sources.coco_mini(path_to("coco_mini", root), part, kind="classes") for part in ("train", "val")
-    )
+    folder = path_to("coco_mini", root)
+    train, test = (data.sources.coco_mini(folder, part, kind="classes") for part in ("train", "val"))
     fractions = {"validation_fraction": 0.1, "calibration_fraction": 0.3}
     return data.split(protocol.hold_out(unknown), train, test, **fractions, seed=seed)
 
 
 def coco_splits(seed, root=None, calibration_fraction=0.03):
-    """COCO 2014: 40,504 images test; of 82,783 others one in a hundred watches and some calibrate.
-
-    Args:
-        seed: Of the splits.
-        root: Folder with `annotations`, `train2014` and `val2014`.
-        calibration_fraction: Part of the training images.
-
-    Returns:
-        `data.Splits`.
-
-    >>> coco_splits(0, "coco").num_classes  # doctest: +SKIP
-    80
-    """
+    """COCO 2014: 40,504 images test; of 82,783 others one in a hundred watches and some calibrate."""
     folder = path_to("coco", root)
     train, test = (
         data.sources.coco_labels(folder / f"annotations/instances_{part}2014.json", folder / f"{part}2014")
@@ -67,17 +43,7 @@ def coco_splits(seed, root=None, calibration_fraction=0.03):
 def coco_mini_labels(method="hnc_mse", hnc=0.01, ac=0.1, root: str | None = None, unknown="animal", width=96):
     """COCO mini; 60 passes take one to two minutes on two quiet CPU cores.
 
-    Args:
-        method: See the module.
-        hnc, ac: Weights of the terms.
-        root, unknown: As in `mini_splits`.
-        width: Pixels of a side of the images.
-
-    Returns:
-        `Experiment`.
-
-    Raises:
-        ValueError: For another method.
+    `hnc` and `ac` are weights of the terms, `root` and `unknown` go to `mini_splits`; images are `width` pixels a side.
 
     >>> coco_mini_labels(width=64).model(4).input_shape
     (None, 64, 64, 3)
@@ -108,16 +74,7 @@ def coco_labels(
 ):
     """Rows of Table 4. docs/multilabel.md has the paper's figures, and says what the paper leaves open.
 
-    Args:
-        method: See the module.
-        root, calibration_fraction: As in `coco_splits`.
-        weights: As in `backbones.resnet`.
-
-    Returns:
-        `Experiment`.
-
-    Raises:
-        ValueError: For another method.
+    `root` and `calibration_fraction` go to `coco_splits`, `weights` to `backbones.resnet`.
 
     >>> coco_labels("ac").batch_size
     24
@@ -144,23 +101,10 @@ def coco_labels(
 
 
 def set_loss(splits, method, terms, factor=1.0):
-    """The loss of a method for label sets.
+    """The loss of a method for label sets; presence and absence weigh by how frequent classes are in training.
 
-    Args:
-        splits: `data.Splits`; presence and absence weigh by how frequent classes are in training.
-        method: See the module.
-        terms: Dict of a loss by the part of `method` that asks for it.
-        factor: Of the cross-entropy, which is the mean of those of the image and of each of its views.
-
-    Returns:
-        A loss.
-
-    >>> parts = data.Source(["cat"], [[1], [0]], kind="classes", name="cats", arrays={"image": np.zeros((2, 4, 4, 3))})
-    >>> train = data.Split("train", parts, data.Protocol(["cat"]))
-    >>> terms = {"ac": 0.5 * losses.AttentionConsistencyLoss()}
-    >>> loss = set_loss(data.Splits(train, train, train, train, train.protocol), "ac", terms)
-    >>> [(weight, term.name) for weight, term in loss.terms()]
-    [(0.5, 'weighted_sigmoid'), (0.5, 'mirrored_weighted_sigmoid'), (0.5, 'mirrored_attention')]
+    `terms` has a loss for each part of `method` that asks for one; `factor` is that of the cross-entropy, which is the
+    mean of those of the image and of each of its views.
     """
     known = splits.train.multi_hot
     rates = (known == 1).sum(axis=0) / (known >= 0).sum(axis=0).clip(1)
@@ -181,11 +125,6 @@ def cam_model(num_classes, net, width, views=False, smaller=None):
 
 
 def drop_twice(rate, steps):
-    """A tenth of the rate after 6 of 10 epochs, and again after 8.
-
-    >>> schedule = drop_twice(1.0, steps=100)
-    >>> [round(float(schedule(step)), 4) for step in (59, 61, 81)]
-    [1.0, 0.1, 0.01]
-    """
+    """A tenth of the rate after 6 of 10 epochs, and again after 8."""
     ends = [round(share * steps) for share in (0.6, 0.8)]
     return keras.optimizers.schedules.PiecewiseConstantDecay(ends, [rate, rate / 10, rate / 100])

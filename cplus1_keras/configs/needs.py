@@ -27,24 +27,9 @@ NEEDS = {
 
 
 def path_to(data_set, path, setting="root"):
-    """The path that a setting gives for a data set.
+    """The `pathlib.Path` that a setting gives for a key of `NEEDS`; a zip file is unpacked once, into the user's cache.
 
-    Args:
-        data_set: A key of `NEEDS`.
-        path: File, folder or zip file of a folder, which is unpacked once, into the user's cache; or None.
-        setting: Name of the setting.
-
-    Returns:
-        `pathlib.Path` of the file or folder.
-
-    Raises:
-        ValueError: `path` is None; says what is needed and where it comes from.
-        FileNotFoundError: There is nothing at `path`.
-
-    >>> path_to("camvid", None)  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ...
-    ValueError: The data are not part of this package. --set root=FOLDER: CamVid ...
+    ValueError, which says what is needed and where it comes from, for None; FileNotFoundError where nothing is there.
     """
     if path is None:
         raise ValueError(f"The data are not part of this package. {NEEDS[data_set]}")

@@ -12,31 +12,18 @@ import functools
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row of a table.
+    """A row of a table."""
 
-    Args:
-        paper: Table, row and figures.
-        compactness, background: The weights α and β; 0 leaves a term out.
-        centers: A key of `families.CENTERS`; without both terms there are none.
-        data_set: A key of `tables.SETS`.
-        network: A key of `NETWORKS`.
-        steps: Training batches.
-
-    >>> ROWS["voc_table1_compactness"].summary
-    'VOC, DeepLabV3+ ResNet-50. Table 1, + 0.1 L_compact: 76.25 / 86.1 / 94.61'
-    """
-
-    paper: str
-    compactness: float = 0.0
-    background: float = 0.0
-    centers: str = "moving_average"
-    data_set: str = "voc"
-    network: str = "DeepLabV3+ ResNet-50"
-    steps: int = 20_000
+    paper: str  # table, row and figures
+    compactness: float = 0.0  # α
+    background: float = 0.0  # β; a weight of 0 leaves the term out
+    centers: str = "moving_average"  # key of `families.CENTERS`; without both terms there are none
+    data_set: str = "voc"  # key of `tables.SETS`
+    network: str = "DeepLabV3+ ResNet-50"  # key of `NETWORKS`
+    steps: int = 20_000  # training batches
 
     @property
     def summary(self):
-        """What it trains and the paper's figures, in a line."""
         return f"{DATA_SETS[self.data_set]}, {self.network}. {self.paper}"
 
 
@@ -46,7 +33,7 @@ NETWORKS = {
     "DeepLabV3+ ResNet-50": ("deeplab", {}),
     "DeepLabV3+ ResNet-101": ("deeplab", {"depth": 101, "weights": None}),
     "HRNetV2-W48": ("hrnet", {}),
-    "OCRNet, HRNetV2-W48": ("ocrnet", {}),
+    "OCRNet, HRNetV2-W48": ("hrnet", {}),
 }
 """The function of `tables` that makes the experiment, and its settings. Weights in Keras's format are there for
 ResNet-50 only."""

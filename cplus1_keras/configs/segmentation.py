@@ -5,11 +5,7 @@ from cplus1_keras.configs.families import background_head
 
 
 def pixel_head(num_classes, centers=None):
-    """A linear classifier of pixels with a bias, as mmsegmentation's, and centres on its outputs.
-
-    >>> pixel_head(20, "moving_average")(np.ones((1, 4, 4, 8), "float32"))["logits"].shape.as_list()
-    [1, 4, 4, 21]
-    """
+    """A linear classifier of pixels with a bias, as mmsegmentation's, and centres on its outputs."""
     return background_head(num_classes, centers, use_bias=True)
 
 
@@ -18,19 +14,11 @@ def pixel_loss(compactness=0.0, background=0.0, auxiliary=False, margin=1.0, cla
 
         L = L_separability + α L_compact + β L_background + 0.4 L_auxiliary
 
-    Args:
-        compactness: α >= 0.
-        background: β >= 0.
-        auxiliary: Whether the model has an auxiliary classifier, which learns from a cross-entropy of its own.
-        margin, class_reduction: As in `losses.BackgroundMarginLoss`. The paper gives no margin; 1 here.
-
-    Returns:
-        A loss.
+    α is `compactness`, β `background`; an `auxiliary` classifier learns from a cross-entropy of its own. The paper has
+    no margin; 1 here. Reference: C+1 loss (2022), Eq 1.
 
     >>> [(weight, term.name) for weight, term in pixel_loss(0.1, auxiliary=True).terms()]
     [(1.0, 'background_cross_entropy'), (0.1, 'compactness'), (0.4, 'auxiliary')]
-
-    Reference: C+1 loss (2022), Eq 1.
     """
     loss = losses.BackgroundCrossEntropyLoss()
     if compactness:
@@ -60,11 +48,7 @@ def ocrnet(num_classes, centers=None, width=48, weights=None):
 
 
 def small_deeplab(num_classes, centers=None):
-    """DeepLabV3+ for a CPU: ResNet-18 with thin last stages at stride 16, 96 channels, no auxiliary classifier.
-
-    >>> small_deeplab(8).count_params() < 2_000_000
-    True
-    """
+    """DeepLabV3+ for a CPU: ResNet-18 with thin last stages at stride 16, 96 channels, no auxiliary classifier."""
     backbone = backbones.dilated_resnet(18, 16, widths=(64, 64, 96, 128))
     return models.deeplab_v3_plus(backbone, pixel_head(num_classes, centers), channels=96)
 

@@ -9,39 +9,17 @@ import typing
 
 from cplus1_keras import scores
 
-NAMES = {
-    bool: "True or False",
-    int: "type int",
-    float: "type number",
-    str: "text",
-    tuple: "a tuple like (480,640)",
-    types.NoneType: "None",
-}
+NAMES = {bool: "True or False", int: "type int", float: "type number", str: "text", types.NoneType: "None"}
+NAMES[tuple] = "a tuple like (480,640)"
 """What can be written on a command line."""
 
 
 def apply(function, name, settings):
-    """The experiment that a config's function returns, with settings.
-
-    Args:
-        function: Of a config.
-        name: Its name, for messages.
-        settings: Strings `name=value`.
-
-    Returns:
-        An `Experiment`.
-
-    Raises:
-        ValueError: As for `configs.resolve`.
-
-    >>> apply(configs.find("digits"), "digits", ["epochs=2"]).epochs
-    2
-    """
+    """The experiment of a config's function, with settings as in `configs.resolve`; `name` is for messages."""
     values = dict(_parse(text) for text in settings)
     parameters = inspect.signature(function).parameters
-    kinds = {
-        key: _kinds_of_argument(p) for key, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-    }
+    named = {key: p for key, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    kinds = {key: _kinds_of_argument(p) for key, p in named.items()}
     arguments = {key: _read(key, values[key], kinds[key]) for key in values if key in kinds}
     lacking = [key for key in kinds if parameters[key].default is inspect.Parameter.empty and key not in arguments]
     if lacking:
@@ -81,11 +59,7 @@ def settable(experiment):
 
 
 def guess(name, known):
-    """What somebody may have meant by a name, and what there is.
-
-    >>> guess("digit", ["digits", "toy"])
-    "Did you mean 'digits'? There are: digits, toy"
-    """
+    """What somebody may have meant by a name, and what there is."""
     known = list(dict.fromkeys(known))
     close = [f"Did you mean {other!r}? " for other in difflib.get_close_matches(name, known, n=1)]
     return "".join(close) + "There are: " + ", ".join(known)

@@ -19,18 +19,7 @@ def camvid_splits(seed, root=None, unknown_in_training="ignored"):
 
     The 101 are every second frame of seven seconds of one drive, parts of which train; of the test 171 frames are
     another drive and 62 go on where training stops. So calibration images are far from independent, and what the
-    threshold promises for images like them says little for the test's.
-
-    Args:
-        seed: Has no effect; the lists are fixed.
-        root: Folder, or zip file, with `train`, `trainannot`, `val`, ...
-        unknown_in_training: "ignored" or "negative": what pixels of unknown classes are in training.
-
-    Returns:
-        `data.Splits`.
-
-    >>> camvid_splits(0, "CamVid").class_names[0]  # doctest: +SKIP
-    'sky'
+    threshold promises for images like them says little for the test's. The seed has no effect.
     """
     folder = path_to("camvid", root)
     train, calibration, test = (data.sources.camvid(folder, part) for part in ("train", "val", "test"))
@@ -38,27 +27,15 @@ def camvid_splits(seed, root=None, unknown_in_training="ignored"):
     return data.split(protocol, train, test, calibration=calibration, seed=seed)
 
 
-def coco_mini_splits(seed, root=None, unknown_in_training="ignored", calibration_fraction=0.25):
+def coco_mini_splits(seed, root=None, unknown_in_training="ignored"):
     """Crops around objects that are large enough, 636 in 172 of the 201 training images, 172 in 54 of the 66 others.
 
-    Three quarters of the images train and one calibrates, the others test. Crops of one image overlap, so that figures
-    count some pixels more than once.
-
-    Args:
-        seed: Of the calibration split.
-        root: Folder, or zip file, with `annotations`, `train` and `val`.
-        unknown_in_training: "ignored" or "negative": what pixels of furniture are in training.
-        calibration_fraction: Part of the training images.
-
-    Returns:
-        `data.Splits`; crops of one image stay together.
-
-    >>> coco_mini_splits(0, "coco_mini").class_names  # doctest: +SKIP
-    ('person', 'vehicle', 'animal', 'tableware')
+    Three quarters of the images train and one calibrates, the others test. Crops of one image stay together; they
+    overlap, so that figures count some pixels more than once.
     """
     folder, protocol = path_to("coco_mini", root), data.protocols.coco_mini(unknown_in_training)
     train, test = (data.sources.coco_mini(folder, part, kind="objects") for part in ("train", "val"))
-    return data.split(protocol, train, test, calibration_fraction=calibration_fraction, seed=seed)
+    return data.split(protocol, train, test, calibration_fraction=0.25, seed=seed)
 
 
 def camvid(
@@ -78,22 +55,16 @@ def camvid(
             are left out.
         centers: A key of `families.CENTERS`, the rows of Table 2.
         compactness, background, margin: As in `segmentation.pixel_loss`.
-        root, unknown_in_training: As in `camvid_splits`.
+        root: Folder, or zip file.
+        unknown_in_training: "ignored" or "negative": what pixels of unknown classes are in training.
         width: Pixels that images are scaled to, with 3/4 as height.
-
-    Returns:
-        `Experiment`.
-
-    Raises:
-        ValueError: For another method or other centres.
 
     >>> camvid(width=64).task.crop_size
     (48, 64)
     """
     size = (round(0.75 * width), width)
     splits = functools.partial(camvid_splits, root=root, unknown_in_training=unknown_in_training)
-    task = Segmentation(crop_size=size, base=size)
-    weights = (compactness, background)
+    task, weights = Segmentation(crop_size=size, base=size), (compactness, background)
     return _experiment("camvid", method, centers, weights, margin, task, splits, steps=1000, batch_size=4)
 
 

@@ -1,9 +1,9 @@
-"""Experiments of the C+1 paper's segmentation tables: a function a network, on a row of `rows.ROWS`.
+"""Experiments of the C+1 paper's segmentation tables: a function for ResNets and one for HRNets, on a row of `ROWS`.
 
-All take `root`, the folder of the data set; `weights`, what the backbone starts with (the name of a keras-cv preset for
-ResNets, a file of saved weights for HRNets; None starts at random, far from the paper's figures); and
-`calibration_fraction`, the part of the training images that chooses the threshold instead of training, which the paper
-does not have. Weights of Tables 7 to 9 are not stated there.
+`root` is the folder of the data set; `weights` what the backbone starts with (the name of a keras-cv preset for
+ResNets, a file of saved weights for HRNets; None starts at random, far from the paper's figures);
+`calibration_fraction` the part of the training images that chooses the threshold instead, which the paper does not
+have. It does not state the weights of Tables 7 to 9.
 """
 
 import functools
@@ -27,40 +27,18 @@ class Set(typing.NamedTuple):
     task: Segmentation
 
 
+# Stretched, as the paper says ("all images are resized"); that training then scales by 0.5 to 2 is our guess.
+_STRETCHED = Segmentation(crop_size=473, base=(473, 473), keep_ratio=False, flip_test=True)
+
 SETS = {
     "voc": Set(("trainaug", "val"), 0.04, 0.01, 5e-4, Segmentation(crop_size=512, base=(2048, 512))),
     "context": Set(("train", "val"), 0.04, 0.004, 1e-4, Segmentation(crop_size=480, base=(520, 520))),
-    "lip": Set(
-        ("train", "val"),
-        0.02,
-        0.0028,
-        5e-4,
-        # Stretched, as the paper says ("all images are resized"); that training then scales by 0.5 to 2 is our guess.
-        Segmentation(crop_size=473, base=(473, 473), keep_ratio=False, flip_test=True),
-    ),
+    "lip": Set(("train", "val"), 0.02, 0.0028, 5e-4, _STRETCHED),
 }
 
 
 def splits(seed, data_set, root=None, calibration_fraction=None):
-    """A data set of `SETS`: its training list trains and calibrates, its other one tests.
-
-    Args:
-        seed: Of the calibration split.
-        data_set: A key of `SETS`.
-        root: Its folder.
-        calibration_fraction: Part of the training images; None takes that of `SETS`.
-
-    Returns:
-        `data.Splits`.
-
-    Raises:
-        ValueError: No `root` is given.
-
-    >>> splits(0, "lip")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ...
-    ValueError: The data are not part of this package. --set root=FOLDER: Look into Person ...
-    """
+    """A data set of `SETS`: its training list trains and calibrates, its other one tests."""
     found, folder = SETS[data_set], path_to(data_set, root)
     train, test = (getattr(data.sources, data_set)(folder, part) for part in found.parts)
     fraction = found.calibration_fraction if calibration_fraction is None else calibration_fraction
@@ -85,17 +63,10 @@ def deeplab(
 def hrnet(
     name, row, root: str | None = None, width=48, weights: str | None = None, calibration_fraction: float | None = None
 ):
-    """HRNetV2 with its own classifier, and no auxiliary one."""
-    network = functools.partial(segmentation.hrnet, width=width, weights=weights)
-    return _experiment(name, row, network, root, calibration_fraction, auxiliary=False)
-
-
-def ocrnet(
-    name, row, root: str | None = None, width=48, weights: str | None = None, calibration_fraction: float | None = None
-):
-    """OCRNet on HRNetV2."""
-    network = functools.partial(segmentation.ocrnet, width=width, weights=weights)
-    return _experiment(name, row, network, root, calibration_fraction)
+    """HRNetV2 with its own classifier, or OCRNet on it, which has an auxiliary one too."""
+    ocr = row.network.startswith("OCRNet")
+    network = functools.partial(segmentation.ocrnet if ocr else segmentation.hrnet, width=width, weights=weights)
+    return _experiment(name, row, network, root, calibration_fraction, auxiliary=ocr)
 
 
 def _experiment(name, row, network, root, calibration_fraction, auxiliary=True):

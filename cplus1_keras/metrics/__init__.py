@@ -4,15 +4,7 @@ from cplus1_keras.metrics.accumulators import BinnedScores, ExactScores
 from cplus1_keras.metrics.counting import OSCR
 from cplus1_keras.metrics.intervals import Interval, bootstrap
 from cplus1_keras.metrics.multilabel import MultiLabelScores
-from cplus1_keras.metrics.open_set import (
-    aupr,
-    auroc,
-    ccr_at_fpr,
-    closed_set_accuracy,
-    fpr_at_tpr,
-    open_auc,
-    oscr,
-)
+from cplus1_keras.metrics.open_set import aupr, auroc, ccr_at_fpr, closed_set_accuracy, fpr_at_tpr, open_auc, oscr
 from cplus1_keras.metrics.presence import PresenceAUC
 from cplus1_keras.metrics.segmentation import ConfusionMatrix, KnownMeanIoU, ignore_edges
 from cplus1_keras.metrics.streaming import BinnedAUROC, BinnedOSCR, KnownAccuracy

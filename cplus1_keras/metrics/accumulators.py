@@ -60,11 +60,9 @@ class OpenSetScores:
     def curve(self, group):
         """The OSCR curve of a group, as `metrics.oscr`; of `BinnedScores` at the lower edges of the bins."""
         counts = self.counts(group)
-        if not (counts.known.any() and counts.group.any()):
-            raise ValueError(
-                f"A curve needs knowns and members of the group {group!r}. "
-                f"Received: {counts.known.sum():,} and {counts.group.sum():,}"
-            )
+        known, others = counts.known.sum(), counts.group.sum()
+        if not (known and others):
+            raise ValueError(f"A curve needs knowns and members of the group {group!r}. Received: {known} and {others}")
         return counting.curve(counts)
 
     def at_threshold(self):

@@ -31,10 +31,7 @@ def flatten(labels, predictions=None, scores=None):
     """Flat arrays without the ignored samples, or a ValueError that says what is wrong with them."""
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
-        raise ValueError(
-            "`labels` must be integers, one class index per sample, no soft or one-hot labels. "
-            f"Received: dtype={labels.dtype}, shape={labels.shape}"
-        )
+        raise ValueError(f"`labels` must be integers, no soft or one-hot labels. Received: dtype={labels.dtype}")
     outside = (labels < UNKNOWN) & (labels != IGNORE)
     if outside.any():
         raise ValueError(
@@ -45,10 +42,7 @@ def flatten(labels, predictions=None, scores=None):
     predictions = _matching("predictions", predictions, labels, "iu", "integers", kept)
     scores = _matching("scores", scores, labels, "fiu", "real numbers", kept)
     if predictions is not None and (predictions < 0).any():
-        raise ValueError(
-            "`predictions` must be class indices >= 0, the argmax over the knowns before any rejection. "
-            f"Received: {predictions.min()}"
-        )
+        raise ValueError(f"`predictions` must be class indices, before any rejection. Received: {predictions.min()}")
     if scores is not None and np.isnan(scores).any():
         raise ValueError(
             f"`scores` must not be NaN, and {np.isnan(scores).sum():,} of {scores.size:,} are. Mend the model, or "
@@ -62,10 +56,8 @@ def _matching(name, values, labels, kinds, meaning, kept):
         return None
     values = np.asarray(values)
     if values.shape != labels.shape:
-        raise ValueError(
-            f"`{name}` must have one entry for each label. Received: {name} of shape {values.shape}, "
-            f"labels of shape {labels.shape}"
-        )
+        shapes = f"{name} of shape {values.shape}, labels of shape {labels.shape}"
+        raise ValueError(f"`{name}` must have one entry for each label. Received: {shapes}")
     if values.dtype.kind not in kinds:
         raise ValueError(f"`{name}` must be {meaning}. Received: dtype={values.dtype}")
     return values[kept]

@@ -40,8 +40,7 @@ def bootstrap(metric, labels, *arrays, confidence=0.95, samples=1000, seed=0, **
     """
     if not 0 < confidence < 1 or samples * (1 - confidence) < 1 - 1e-9:
         raise ValueError(
-            "`confidence` must lie in (0, 1) and `samples` be at least 1 / (1 - confidence). "
-            f"Received: confidence={confidence}, samples={samples}"
+            f"Needs `samples` >= 1 / (1 - confidence). Received: confidence={confidence}, samples={samples}"
         )
     labels, *arrays = map(np.asarray, (labels, *arrays))
     if labels.ndim != 1 or any(a.shape[:1] != labels.shape for a in arrays):

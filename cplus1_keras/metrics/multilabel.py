@@ -42,10 +42,8 @@ class MultiLabelScores:
         truth, scores = np.asarray(multi_hot), np.asarray(scores)
         size = truth.shape[-1:]
         if truth.shape != scores.shape or not size or (self.parts and self.parts[0][0].shape[1:] != size):
-            raise ValueError(
-                "`multi_hot` and `scores` must be (..., C) with the same C each time. "
-                f"Received: shapes {truth.shape} and {scores.shape}"
-            )
+            shapes = f"{truth.shape} and {scores.shape}"
+            raise ValueError(f"Labels and scores must be (..., C) with the same C each time. Received: shapes {shapes}")
         if not np.isin(truth, (0, 1, IGNORE)).all():
             raise ValueError(f"`multi_hot` must be 0, 1 or {IGNORE}. Received: {np.unique(truth)[:5].tolist()}")
         if np.isnan(scores).any():

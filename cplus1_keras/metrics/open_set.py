@@ -131,8 +131,6 @@ def _count(labels, scores, group, predictions=None):
     counts = counting.count(labels, labels if predictions is None else predictions, scores, group)
     if not (counts.known.any() and counts.group.any()):
         numbers = ", ".join(f"{(labels == value).sum():,} of {value}" for value in (NEGATIVE, UNKNOWN))
-        raise ValueError(
-            f"An open-set figure needs at least one known and one member of the group {group!r}. "
-            f"Received: {(labels >= 0).sum():,} labels >= 0, {numbers}"
-        )
+        numbers = f"{(labels >= 0).sum():,} labels >= 0, {numbers}"
+        raise ValueError(f"A figure needs at least one known and one member of {group!r}. Received: {numbers}")
     return counts

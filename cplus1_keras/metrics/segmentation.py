@@ -39,12 +39,11 @@ class ConfusionMatrix:
 
     def update(self, labels, predictions):
         """Count some pixels: labels (...), and predictions (...), the argmax over the logits, background included."""
-        labels, predictions, size = np.asarray(labels), np.asarray(predictions), len(self.matrix)
+        given = {"labels": np.asarray(labels), "predictions": np.asarray(predictions)}
+        (labels, predictions), size = given.values(), len(self.matrix)
         if labels.shape != predictions.shape or {labels.dtype.kind, predictions.dtype.kind} - set("iu"):
-            raise ValueError(
-                "`labels` and `predictions` must be integers of one shape. Received: labels of shape "
-                f"{labels.shape}, {labels.dtype}; predictions of shape {predictions.shape}, {predictions.dtype}"
-            )
+            came = (f"{name} of shape {a.shape}, {a.dtype}" for name, a in given.items())
+            raise ValueError(f"Labels and predictions must be integers of one shape. Received: {'; '.join(came)}")
         outside = (labels >= self.num_classes) | ((labels < UNKNOWN) & (labels != IGNORE))
         self._refuse("labels", labels[outside], f"0..{self.num_classes - 1}, {NEGATIVE}, {UNKNOWN} or {IGNORE}")
         self._refuse("predictions", predictions[(predictions < 0) | (predictions >= size)], f"0..{size - 1}")
@@ -106,10 +105,8 @@ class KnownMeanIoU(keras.metrics.MeanIoU):
     def update_state(self, y_true, y_pred, sample_weight=None):
         labels, logits, weights = flatten(y_true, y_pred, sample_weight, self.known_classes)
         if logits.shape[-1] < self.num_classes:
-            raise ValueError(
-                f"KnownMeanIoU(background=True) needs {self.num_classes} logits, the background's last. Received: "
-                f"{logits.shape[-1]}. Build the head with background=True, or leave `background` out here."
-            )
+            needed = f"KnownMeanIoU(background=True) needs {self.num_classes} logits, the background's last."
+            raise ValueError(f"{needed} Received: {logits.shape[-1]}. Build the head with background=True.")
         if self.background:
             labels = ops.where(labels == NEGATIVE, self.known_classes, labels)
         super().update_state(labels, argmax(logits, self.num_classes), weights)
@@ -135,9 +132,7 @@ def ignore_edges(labels, width):
     """
     labels = np.asarray(labels)
     if labels.ndim < 2 or not isinstance(width, int | np.integer) or width < 0:
-        raise ValueError(
-            f"Needs labels (..., H, W) and a width in pixels, an int >= 0. Received: {labels.shape}, width={width!r}"
-        )
+        raise ValueError(f"Needs labels (..., H, W) and a width, an int >= 0. Received: {labels.shape}, {width!r}")
     window = (1,) * (labels.ndim - 2) + (2 * width + 1,) * 2
     limits, ignored = np.iinfo("int32"), labels == IGNORE
     highest = maximum_filter(np.where(ignored, limits.min, labels), window, mode="nearest")

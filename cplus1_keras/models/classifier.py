@@ -6,27 +6,25 @@ from cplus1_keras.models.open_set import OpenSetModel
 
 
 def classifier(num_classes, backbone, head, name="classifier"):
-    """The model from images to a head's outputs. `functools.partial(classifier, backbone=..., head=...)` is a config's.
+    """The model from images to a head's outputs.
 
     Args:
         num_classes: C, the number of known classes.
         backbone: Function of no argument that gives a `keras.Model` from images (N, H, W, channels), pixels 0..255, to
             features (N, K), or to a map (N, h, w, K) for a head that takes maps, like `CAMHead`.
-        head: Function from C to a head, or to any function from features to named outputs, such as a head followed by
-            centres.
+        head: Function from C to a head, or to any function from features to named outputs.
         name: The model's name.
 
     Returns:
         `OpenSetModel` from images to a dict of outputs, `logits` (N, C) or (N, C + 1) among them, not compiled.
 
     Raises:
-        TypeError: For a model or a head where a function that makes one is wanted.
-        ValueError: For features that the head does not take, or outputs that are no classifier's of C classes.
+        TypeError: A model or a head where a function that makes one is wanted.
+        ValueError: Features that the head does not take, or outputs that are no classifier's of C classes.
 
-    Example:
-        >>> backbone = lambda: backbones.small_cnn((8, 8, 1), features=32)
-        >>> classifier(6, backbone, heads.LinearHead).output["logits"].shape
-        (None, 6)
+    >>> backbone = lambda: backbones.small_cnn((8, 8, 1), features=32)
+    >>> classifier(6, backbone, heads.LinearHead).output["logits"].shape
+    (None, 6)
     """
     for argument, given, example in (
         ("backbone", backbone, "functools.partial(backbones.resnet, 50)"),
@@ -43,18 +41,15 @@ def classifier(num_classes, backbone, head, name="classifier"):
             "A classifier needs a backbone from images to one vector (N, K) or one map (N, h, w, K) of features; lists "
             f"of maps are for segmentation. Received: {net!r} with output {features}"
         )
+    received = f"Received: {net.name!r} with features of shape {tuple(features.shape)}"
     if getattr(head, "takes_maps", False) and rank != 4:
-        raise ValueError(
-            f"{type(head).__name__} reads maps (N, h, w, K), before pooling: give the backbone `pool=False`. Received: "
-            f"{net.name!r} with features of shape {tuple(features.shape)}"
-        )
+        needs = f"{type(head).__name__} reads maps (N, h, w, K), before pooling"
+        raise ValueError(f"{needs}: give the backbone `pool=False`. {received}")
     outputs = head(features)
     logits = getattr(outputs.get("logits"), "shape", None) if isinstance(outputs, dict) else None
     if logits is not None and len(logits) == 4 and rank == 4:
-        raise ValueError(
-            f"This head classifies each cell of a map: give the backbone `pool=True`, or take CAMHead. Received: "
-            f"{net.name!r} with features of shape {tuple(features.shape)}"
-        )
+        needs = "This head classifies each cell of a map"
+        raise ValueError(f"{needs}: give the backbone `pool=True`, or take CAMHead. {received}")
     if logits is None or len(logits) != 2 or logits[-1] not in (num_classes, num_classes + 1):
         raise ValueError(
             f"A head for {num_classes} classes gives a dict with `logits` (N, {num_classes}), or one more with the "

@@ -11,24 +11,9 @@ from cplus1_keras.numerics import at_least_float32
 def deeplab_features(maps, rates, channels=512, low_level_channels=48, dropout=0.1):
     """The decoder of DeepLabV3+: context at several dilations, then the finest map's detail.
 
-    On the last map, side by side: a 1x1 convolution, a separable 3x3 convolution for each rate, and the image's mean;
-    a 3x3 convolution merges them. Resized to the first map, they are joined with `low_level_channels` of it and go
-    through two separable convolutions.
-
-    Args:
-        maps: List of maps, fine to coarse.
-        rates: Dilations of the context, in cells of the last map: (12, 24, 36) at stride 8, (6, 12, 18) at stride 16.
-        channels: K.
-        low_level_channels: Channels to which the first map is reduced.
-        dropout: Share of the channels that training drops before the classifier.
-
-    Returns:
-        Map (N, h, w, K) of the first map's size.
-
-    Example:
-        >>> maps = [keras.Input((16, 16, 8)), keras.Input((4, 4, 32))]
-        >>> deeplab_features(maps, rates=(1, 2), channels=24, low_level_channels=4).shape
-        (None, 16, 16, 24)
+    On the last map, side by side: a 1x1 convolution, a separable 3x3 convolution for each rate (dilation, in cells) and
+    the image's mean; a 3x3 convolution merges them. Resized to the first map, they are joined with
+    `low_level_channels` of it and go through two separable convolutions: (N, h, w, channels) of the first map's size.
 
     Reference: L.-C. Chen et al., "Encoder-decoder with atrous separable convolution", ECCV 2018; widths as in the
     `DepthwiseSeparableASPPHead` of mmsegmentation.
@@ -49,23 +34,7 @@ def deeplab_features(maps, rates, channels=512, low_level_channels=48, dropout=0
 
 
 def fcn_features(x, channels, convolutions=2, kernel_size=3, concatenate=True, dropout=0.1, name="fcn"):
-    """The decoder of a fully convolutional network: some convolutions, joined with what they read.
-
-    Args:
-        x: Map (N, h, w, K).
-        channels: Channels of each convolution.
-        convolutions: How many, at least 1.
-        kernel_size: Odd number.
-        concatenate: Whether one more convolution joins the last with `x`.
-        dropout: Share of the channels that training drops before the classifier.
-        name: Prefix of the layers' names.
-
-    Returns:
-        Map (N, h, w, channels).
-
-    Example:
-        >>> fcn_features(keras.Input((4, 4, 32)), 24).shape
-        (None, 4, 4, 24)
+    """The decoder of a fully convolutional network: convolutions, which with `concatenate` one more joins with `x`.
 
     Reference: J. Long et al., "Fully convolutional networks for semantic segmentation", CVPR 2015; as in the `FCNHead`
     of mmsegmentation.
@@ -80,20 +49,7 @@ def fcn_features(x, channels, convolutions=2, kernel_size=3, concatenate=True, d
 
 
 def join_maps(maps):
-    """All maps, resized to the first and concatenated: the representation of HRNetV2.
-
-    Args:
-        maps: List of maps, fine to coarse.
-
-    Returns:
-        Map of the first map's size, with the channels of all.
-
-    Example:
-        >>> join_maps([keras.Input((16, 16, 18)), keras.Input((8, 8, 36))]).shape
-        (None, 16, 16, 54)
-
-    Reference: K. Sun et al., "High-resolution representations for labeling pixels and regions", 2019.
-    """
+    """All maps, resized to the first and concatenated: the representation of HRNetV2."""
     resized = [ResizeLike(name=f"joined_{i}_resize")([x, maps[0]]) for i, x in enumerate(maps[1:], start=2)]
     return layers.Concatenate(name="joined")([maps[0], *resized])
 
@@ -101,21 +57,8 @@ def join_maps(maps):
 def ocr_features(x, region_logits, channels=512, key_channels=256):
     """Object-contextual representations: each cell is joined with the mean features of the classes it resembles.
 
-    A first classifier's logits say where each class is; their softmax over the cells weighs the mean of its features.
-    Each cell then attends to these means, and is merged with what it found.
-
-    Args:
-        x: Map (N, h, w, K).
-        region_logits: Logits of a first classifier, (N, h, w, classes).
-        channels: Channels of cells and regions.
-        key_channels: Channels in which cells and regions are compared.
-
-    Returns:
-        Map (N, h, w, channels).
-
-    Example:
-        >>> ocr_features(keras.Input((8, 8, 54)), keras.Input((8, 8, 21)), 32, 16).shape
-        (None, 8, 8, 32)
+    A first classifier's logits (N, h, w, classes) say where each class is; their softmax over the cells weighs the mean
+    of its features. Each cell then attends to these means, in `key_channels`, and is merged with what it found.
 
     Reference: Y. Yuan et al., "Object-contextual representations for semantic segmentation", ECCV 2020, Eq 8-11.
     """
@@ -130,14 +73,7 @@ def ocr_features(x, region_logits, channels=512, key_channels=256):
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class RegionMeans(layers.Layer):
-    """Mean features of each class, weighted by the softmax of its logits over the cells.
-
-    Args:
-        **kwargs: Keras's `name`, `dtype`.
-
-    >>> RegionMeans()([np.ones((1, 2, 2, 5), "float32"), np.zeros((1, 2, 2, 3), "float32")]).shape.as_list()
-    [1, 3, 1, 5]
-    """
+    """Mean features (N, C, 1, K) of each class, weighted by the softmax of its logits over the cells."""
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # half precision would round the logits before their softmax
@@ -155,15 +91,7 @@ class RegionMeans(layers.Layer):
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class RegionAttention(layers.Layer):
-    """Each cell's mean of the regions' values, weighted by softmax(query · key / sqrt(K)) over the regions.
-
-    Args:
-        **kwargs: Keras's `name`, `dtype`.
-
-    >>> query, regions = np.ones((1, 2, 2, 5), "float32"), np.ones((1, 3, 1, 5), "float32")
-    >>> RegionAttention()([query, regions, regions]).shape.as_list()
-    [1, 2, 2, 5]
-    """
+    """Each cell's mean of the regions' values, weighted by softmax(query · key / sqrt(K)) over the regions."""
 
     def call(self, inputs):
         query, key, value = inputs

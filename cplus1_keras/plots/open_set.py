@@ -76,9 +76,8 @@ def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40,
     if not len(images):
         figure, axes = canvas(6.4, 1.6)
         axes.axis("off")
-        axes.text(
-            0.5, 0.5, title or f"No unknown was accepted{passed}.", ha="center", va="center", fontsize=12, color=INK
-        )
+        note = title or f"No unknown was accepted{passed}."
+        axes.text(0.5, 0.5, note, ha="center", va="center", fontsize=12, color=INK)
         return figure
     order = np.argsort(-scores, kind="stable")[:limit]
     columns = min(8, len(order))
@@ -141,9 +140,7 @@ def points(name, curve):
     fpr, ccr = (curve.fpr, curve.ccr) if hasattr(curve, "fpr") else curve
     fpr, ccr = np.asarray(fpr, "float64"), np.asarray(ccr, "float64")
     if fpr.ndim != 1 or fpr.shape != ccr.shape or not (fpr > 0).any():
-        raise ValueError(
-            f"The curve {name!r} needs as many rates CCR as FPR, one FPR above 0. Received: {fpr.shape}, {ccr.shape}"
-        )
+        raise ValueError(f"{name!r} needs as many rates CCR as FPR, one above 0. Received: {fpr.shape}, {ccr.shape}")
     order = np.argsort(fpr, kind="stable")
     order = order[fpr[order] > 0]
     return fpr[order], ccr[order]

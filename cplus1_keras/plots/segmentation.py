@@ -102,10 +102,8 @@ def pixel_features(features, labels, class_names, limit=300, seed=0, title=None)
     if features.ndim == 4 and labels.ndim == 3 and len(features) == len(labels):
         labels = np.asarray(keras.ops.convert_to_numpy(nearest(labels, features)))
     if labels.shape != features.shape[:-1] or features.shape[-1] < 2:
-        raise ValueError(
-            "Needs features (N, h, w, K) and labels (N, H, W), or (M, K) and (M,), K at least 2. "
-            f"Received: {features.shape} and {labels.shape}"
-        )
+        needed = "Needs features (N, h, w, K) and labels (N, H, W), or (M, K) and (M,), K at least 2"
+        raise ValueError(f"{needed}. Received: {features.shape} and {labels.shape}")
     features, labels = features.reshape(-1, features.shape[-1]).astype("float64"), labels.reshape(-1)
     generator = np.random.default_rng(seed)
     values = [value for value in (*range(len(class_names)), NEGATIVE, UNKNOWN) if (labels == value).any()]

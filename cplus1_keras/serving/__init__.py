@@ -1,8 +1,7 @@
 """From a trained model to answers: a SavedModel that needs none of this package, and the same answers in Python.
 
-`Predictor` answers for a model whose outputs an `ImageSpec`, `PixelSpec` or `LabelSetSpec` explains; `save` and `load`
-write and read it in a run's directory; `export` writes its SavedModel and checks it, `check` checks one that is there.
-All of it runs on Keras's TensorFlow backend.
+A spec explains a model's outputs, a `Predictor` answers; `save` and `load` keep it in a run's directory; `export`
+writes its SavedModel and checks it. All of it runs on Keras's TensorFlow backend.
 """
 
 from cplus1_keras.labels import check_names

@@ -1,5 +1,6 @@
 """Writes a SavedModel, and doubts it: what it would execute, and whether it answers as Keras predicts."""
 
+import functools
 import json
 import os
 import pathlib
@@ -16,19 +17,15 @@ from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
 SPECS = {spec.output: spec for spec in (ImageSpec, PixelSpec, LabelSetSpec)}
-"""The specs by the name of their output, as files have it."""
 
 CLASSES_FILE = pathlib.PurePath("assets.extra", "classes.json")
 """Names of the classes, and what else a spec says of its answers, in the folder of the SavedModel."""
 
 _FORBIDDEN = {
-    "Assign": "changes a variable while it serves, as layers do in training mode",
-    "ResourceApply": "trains while it serves",
-    "ResourceScatter": "changes a variable while it serves",
-    "PyFunc": "calls Python, and a model server has none",
-    "EagerPyFunc": "calls Python, and a model server has none",
-    "Random": "draws random numbers, as augmentation and dropout do in training mode",
-    "StatelessRandom": "draws random numbers, as augmentation and dropout do in training mode",
+    ("Assign", "ResourceScatter"): "changes a variable while it serves, as layers do in training mode",
+    ("ResourceApply",): "trains while it serves",
+    ("PyFunc", "EagerPyFunc"): "calls Python, and a model server has none",
+    ("Random", "StatelessRandom"): "draws random numbers, as augmentation and dropout do in training mode",
 }
 """Beginnings of the names of operations that a serving graph must not hold, and why."""
 
@@ -38,9 +35,7 @@ def export(predictor, path, samples=None):
 
     Its signatures and their outputs are those of the predictor's spec; each takes `images`. It needs neither Keras nor
     this package. The threshold is the one variable of the collection `threshold`: load the SavedModel, assign, and save
-    it elsewhere to change it. Names of the classes are also in `assets.extra/classes.json`.
-
-    It is written beside `path` and renamed when every check has passed, so that `path` is complete or absent.
+    it elsewhere to change it. `assets.extra/classes.json` has the names of the classes.
 
     Args:
         predictor: A `Predictor`.
@@ -52,8 +47,6 @@ def export(predictor, path, samples=None):
         FileExistsError: Something is at `path`.
         ValueError: The samples don't fit, or a check failed; `path` is then absent.
 
-    Example:
-
     >>> import pathlib, tempfile
     >>> images, folder = keras.Input((8, 8, 1)), pathlib.Path(tempfile.mkdtemp())
     >>> model = keras.Model(images, heads.LinearHead(3)(keras.layers.Flatten()(images)))
@@ -63,29 +56,31 @@ def export(predictor, path, samples=None):
     ['class_id', 'class_name', 'known', 'probabilities', 'score', 'valid']
     """
     samples = _samples(predictor, samples)
-
-    def verify(folder):
-        check(folder)
-        _compare(predictor, folder, samples)
-
-    _publish(path, lambda folder: _write(predictor, folder, samples[:1]), verify)
+    path = pathlib.Path(path)
+    if path.exists():
+        raise FileExistsError(f"An export never overwrites, and {path} exists. Choose another path or remove it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside `path`, and renamed when every check has passed: `path` is complete or absent.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        # One level down, because mkdtemp's folder is closed to other users, such as the one a model server runs as.
+        _write(predictor, folder / "written", samples[:1])
+        check(folder / "written")
+        _compare(predictor, folder / "written", samples)
+        os.rename(folder / "written", path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check(path):
-    """Raises ValueError if a SavedModel lacks a signature of `export` or would execute what a server must not.
+    """Raises ValueError if a SavedModel is damaged, lacks a signature of `export` or would do what a server must not.
 
     A server must not change variables, draw random numbers or call Python. Looked at are the operations that the
-    signatures reach, through all functions; for Python calls, every function in the file.
+    signatures reach; for Python calls, every function in the file.
 
     Args:
         path: Folder of the SavedModel. What it should answer stands in its `assets.extra/classes.json`; without that
             file, images.
-
-    Raises:
-        FileNotFoundError: There is no SavedModel.
-        ValueError: A file is damaged, lacks a signature, or holds a forbidden operation.
-
-    Example:
 
     >>> import tempfile
     >>> check(tempfile.mkdtemp())  # doctest: +ELLIPSIS
@@ -95,9 +90,8 @@ def check(path):
     file = pathlib.Path(path) / "saved_model.pb"
     if not file.is_file():
         raise FileNotFoundError(f"{path} is no SavedModel: it lacks saved_model.pb")
-    proto = saved_model_pb2.SavedModel()
     try:
-        proto.ParseFromString(file.read_bytes())
+        proto = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     except Exception as error:  # the parser's own class differs between the builds of protobuf
         raise ValueError(f"{file} is damaged: {error}") from error
     problems = []
@@ -107,7 +101,7 @@ def check(path):
             if found is None or set(found.inputs) != {"images"} or set(found.outputs) != set(outputs):
                 problems.append(f"the signature {name!r} must map `images` to {sorted(outputs)}")
         for op in sorted(operations(graph)):
-            problems += [f"{op} {why}" for start, why in _FORBIDDEN.items() if op.startswith(start)]
+            problems += [f"{op} {why}" for starts, why in _FORBIDDEN.items() if op.startswith(starts)]
     if problems or not proto.meta_graphs:
         raise ValueError(f"The SavedModel {path} must not be served: {'; '.join(problems) or 'it is empty'}")
 
@@ -136,22 +130,6 @@ def _samples(predictor, samples):
     return samples.astype(spec.dtype)
 
 
-def _publish(path, write, verify):
-    """Writes a folder beside `path`, verifies it there, and renames it: `path` is complete or absent."""
-    path = pathlib.Path(path)
-    if path.exists():
-        raise FileExistsError(f"An export never overwrites, and {path} exists. Choose another path or remove it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        # One level down, because mkdtemp's folder is closed to other users, such as the one a model server runs as.
-        write(folder / "written")
-        verify(folder / "written")
-        os.rename(folder / "written", path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _write(predictor, folder, sample):
     predictor.predict(sample)  # what layers create in their first call must exist before they are tracked
     spec = predictor.spec
@@ -159,9 +137,7 @@ def _write(predictor, folder, sample):
 
     def endpoint(function, outputs):
         def serve(images):
-            # The static shape of a signature is not enforced when it is called: a model may well take any size.
-            images = spec.limit(tf.ensure_shape(images, inputs.shape))
-            answers = function(tf.cast(images, tf.float32))
+            answers = function(tf.cast(spec.limit(images), tf.float32))
             return {name: answers[name] for name in outputs}
 
         return serve
@@ -181,17 +157,13 @@ def _write(predictor, folder, sample):
 def _compare(predictor, folder, samples):
     """Raises ValueError unless the SavedModel answers on `samples` as the model's own `predict` and threshold do."""
     served = tf.saved_model.load(str(folder)).signatures["serving_default"](images=tf.constant(samples))
-
-    def run(images):
-        return predictor.network.predict(images, verbose=0)
-
+    run = functools.partial(predictor.network.predict, verbose=0)
     outputs = predictor.spec.outputs(run, samples.astype("float32"))
     outputs = {name: tf.convert_to_tensor(value) for name, value in outputs.items()}
     expected = predictor.reject(outputs)
-    allowed = tolerance(predictor.network)
-    for name in ("score", "probabilities"):
-        if name not in served:
-            continue
+    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in predictor.network._flatten_layers())
+    allowed = 2e-2 if half else 1e-4
+    for name in [name for name in ("score", "probabilities") if name in served]:
         got, want = np.asarray(served[name]), np.asarray(expected[name])
         gap = np.abs(got - want) / (1 + np.abs(want))
         if not (gap <= allowed).all():
@@ -209,9 +181,3 @@ def _compare(predictor, folder, samples):
     wrong = np.sum((np.asarray(served[decision]) != np.asarray(expected[decision])) & sure)
     if wrong:
         raise ValueError(f"The SavedModel decides {wrong} of {sure.size} times otherwise than Keras.")
-
-
-def tolerance(model):
-    """How far, relative to 1 + its size, a served number may be from the model's own: more in half precision."""
-    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
-    return 2e-2 if half else 1e-4

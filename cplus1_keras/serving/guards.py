@@ -5,60 +5,45 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+# Pixels are 0..255. Resizing may overshoot a little; what lies a whole range outside is no such image, but 16 bits.
 LOWEST, HIGHEST = -255.0, 510.0
-"""Pixels are 0..255. Resizing may overshoot a little; what lies a whole range outside is no such image, but 16 bits."""
 
 
 def only_valid(images):
-    """Images (N, H, W, channels) with black ones for those that have a NaN or a pixel far outside 0..255; which not.
-
-    >>> only_valid(tf.constant([1.0, np.nan, 60000.0], shape=(3, 1, 1, 1)))[1].numpy()
-    array([ True, False, False])
-    """
+    """Images (N, H, W, channels) with black ones for those that have a NaN or a pixel far outside 0..255; which not."""
     inside = (images >= LOWEST) & (images <= HIGHEST)  # False for NaN
     valid = tf.reduce_all(inside, axis=(1, 2, 3))
     return tf.where(valid[:, None, None, None], images, 0.0), valid
 
 
 def infer(model, images):
-    """A model's outputs in inference mode, whatever its layers default to, in float32 where they are floating.
-
-    >>> images = keras.Input((2, 2, 3))
-    >>> model = keras.Model(images, {"sum": ops.sum(images, (1, 2))})
-    >>> infer(model, tf.ones((1, 2, 2, 3)))["sum"].numpy(), infer(model, tf.ones((0, 2, 2, 3)))["sum"].shape
-    (array([[4., 4., 4.]], dtype=float32), TensorShape([0, 3]))
-    """
+    """A model's outputs in inference mode, whatever its layers default to, in float32 where they are floating."""
     number, shape = tf.shape(images)[0], images.shape
     # oneDNN's convolutions fail on an empty batch, so a black image stands in for none.
     images = tf.pad(images, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+    # The static shape of a signature is not enforced when it is called, and many a model takes any size.
     outputs = model(tf.ensure_shape(images, (None, *shape[1:])), training=False)
     outputs = {name: tensor[:number] for name, tensor in outputs.items()}
     return {name: tf.cast(x, tf.float32) if x.dtype.is_floating else x for name, x in outputs.items()}
 
 
 def finite(score, valid):
-    """Scores as replies carry them, which travel as JSON too: no infinity, and the lowest number where not valid.
-
-    >>> finite(tf.constant([np.inf, np.nan]), tf.constant([True, False])).numpy()
-    array([ 3.4028235e+38, -3.4028235e+38], dtype=float32)
-    """
+    """Scores as replies carry them, which travel as JSON too: no infinity, and the lowest number where not valid."""
     return tf.where(valid, tf.clip_by_value(score, score.dtype.min, score.dtype.max), score.dtype.min)
 
 
 def warn_of_range(images, stacklevel=2):
-    """Warns of pixels that do not look like 0..255: scaled to 0..1, of 16 bits, standardised.
-
-    >>> warn_of_range(np.array([0.0, 255.0]))
-    """
+    """Warns of pixels that do not look like 0..255: scaled to 0..1, of 16 bits, standardised."""
     if images.dtype == np.uint8 or not images.size:
         return
     low, high = float(images.min()), float(images.max())
     if not np.isfinite(high - low):
         where = np.isfinite(images)
         low, high = images.min(where=where, initial=np.inf), images.max(where=where, initial=-np.inf)
-    takes = "the model takes raw pixels, 0..255."
+    takes, text = "the model takes raw pixels, 0..255.", ""
     if images.dtype.kind == "f" and 0 < high <= 1:
-        warnings.warn(f"The pixels look scaled to 0..1; {takes}", stacklevel=stacklevel + 1)
+        text = f"The pixels look scaled to 0..1; {takes}"
     elif low < -1 or high > 256:
         text = f"The pixels go from {low:g} to {high:g}; {takes} Divide those of 16 bits by 257."
+    if text:
         warnings.warn(text, stacklevel=stacklevel + 1)

@@ -1,6 +1,7 @@
 """Answers for each pixel: tiles for large images, the flip test, pictures of the answers."""
 
 import dataclasses
+import itertools
 from typing import ClassVar
 
 import keras
@@ -36,13 +37,10 @@ class PixelSpec(Spec):
         dtype: Of the pixels of a request, "uint8" or "float32"; 0..255 in any case.
         colours: Red, green and blue, 0 to 255, of what is rejected and of each class; `palettes.palette` where None.
 
-    Raises:
-        ValueError: For a value that does not fit.
+    Reference: the flip test and the sliding window of mmsegmentation; C+1 paper, Table 9.
 
     >>> PixelSpec(tile=512).to_dict()["tile"]
     (512, 512)
-
-    Reference: the flip test and the sliding window of mmsegmentation; C+1 paper, Table 9.
     """
 
     max_size: int | tuple = 2048
@@ -74,16 +72,12 @@ class PixelSpec(Spec):
     def check(self, model, num_classes):
         super().check(model, num_classes)
         if self.mirror is not None and sorted(self.mirror) != [*range(num_classes)]:
-            raise ValueError(
-                f"`mirror` names the class of each of {num_classes} classes in a mirrored image. "
-                f"Received: {self.mirror}"
-            )
+            needs = f"`mirror` names the class of each of {num_classes} classes in a mirrored image"
+            raise ValueError(f"{needs}. Received: {self.mirror}")
         levels = np.array(self.colours or np.zeros((num_classes + 1, 3)))
         if levels.shape != (num_classes + 1, 3) or levels.min() < 0 or levels.max() > 255:
-            raise ValueError(
-                f"`colours` must be {num_classes + 1} times red, green and blue, 0 to 255, the first for what is "
-                f"rejected. Received: {self.colours}"
-            )
+            needs = f"`colours` must be {num_classes + 1} times red, green and blue, 0 to 255, the first for rejections"
+            raise ValueError(f"{needs}. Received: {self.colours}")
 
     def narrow(self, model):
         """Only the logits: what else the model gives is never computed, and its weights are not in a SavedModel."""
@@ -119,15 +113,7 @@ class PixelSpec(Spec):
         return self.decide(predictor, self.merge(predictor, images), valid)
 
     def merge(self, predictor, images):
-        """The outputs that `predict` reads: averaged over tiles, and over mirrored images if that is asked for.
-
-        Args:
-            predictor: A `Predictor`.
-            images: float32 tensor (N, H, W, channels).
-
-        Returns:
-            Dict with `logits` (N, H, W, C or C+1) float32.
-        """
+        """The outputs that `predict` reads: averaged over tiles, and over mirrored images if that is asked for."""
         return self.outputs(lambda part: {"logits": self._tiled(predictor.run_graph, part)}, images)
 
     def functions(self, predictor):
@@ -140,17 +126,14 @@ class PixelSpec(Spec):
 
     def limit(self, images):
         shape, (height, width) = tf.shape(images), self.max_size
-        text = (
-            f"This model takes images of 1 to {height} x {width} pixels (height x width). Resize larger ones or cut "
-            "them into tiles. Received images of shape:"
-        )
+        text = f"This model takes images of 1 to {height} x {width} pixels (height x width). Resize or cut larger ones."
         fits = tf.reduce_all((shape[1:3] >= 1) & (shape[1:3] <= self.max_size))
-        with tf.control_dependencies([tf.debugging.Assert(fits, [text, shape])]):
+        with tf.control_dependencies([tf.debugging.Assert(fits, [f"{text} Received images of shape:", shape])]):
             return tf.identity(images)
 
     def describe(self, num_classes):
-        rejected, *colours = self._colours(num_classes)
-        rejected = {"class_id": REJECTED, "colour": rejected}
+        first, *colours = self._colours(num_classes)
+        rejected = {"class_id": REJECTED, "colour": first}
         return {**super().describe(num_classes), "colours": colours, "rejected": rejected, "max_size": self.max_size}
 
     def _colours(self, num_classes):
@@ -164,25 +147,23 @@ class PixelSpec(Spec):
             return run(images)["logits"]
         size = images.shape[1:3]
         rows, columns = (_starts(have, most, self.overlap) for have, most in zip(size, self.tile, strict=True))
-        total, times = 0.0, np.zeros((*size, 1), "float32")
-        for top in rows:
-            for left in columns:
-                place = slice(top, top + self.tile[0]), slice(left, left + self.tile[1])
-                tile = images[:, place[0], place[1]]
-                logits = run(tile)["logits"].numpy()
-                _check_size(tile, logits)
-                if not times.any():
-                    total = np.zeros((len(logits), *size, logits.shape[-1]), "float32")
-                total[:, place[0], place[1]] += logits
-                times[place] += 1
+        total, times = None, np.zeros((*size, 1), "float32")
+        for top, left in itertools.product(rows, columns):
+            place = slice(top, top + self.tile[0]), slice(left, left + self.tile[1])
+            logits = run(images[:, *place])["logits"].numpy()
+            _check_size(images[:, *place], logits)
+            if total is None:
+                total = np.zeros((len(logits), *size, logits.shape[-1]), "float32")
+            total[:, *place] += logits
+            times[place] += 1
         return tf.constant(total / times)
 
 
 def _check_size(images, logits):
     if logits.shape[1:3] != images.shape[1:3]:
         raise ValueError(
-            f"The model must give logits of its images' size, {tuple(images.shape[1:3])}. Received: "
-            f"{tuple(logits.shape[1:3])}. `models.segmentation_model` builds such models."
+            f"The model must give logits of its images' size, {tuple(images.shape[1:3])}, as those of "
+            f"`models.segmentation_model` do. Received: {tuple(logits.shape[1:3])}"
         )
 
 

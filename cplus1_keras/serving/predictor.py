@@ -1,5 +1,7 @@
 """Answers in Python, with the same numbers as the SavedModel."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -22,8 +24,7 @@ class Predictor:
             `features`.
         reject: What decides: `layers.Reject`, or `layers.Presence` for label sets.
         class_names: Names of the C known classes, in the order of the logits; "0", "1", ... where None.
-        spec: `ImageSpec`, `PixelSpec` or `LabelSetSpec`; None takes an `ImageSpec`, or for logits of pixels a
-            `PixelSpec`.
+        spec: What the outputs mean; None takes an `ImageSpec`, or for logits of pixels a `PixelSpec`.
         calibration: The evidence for the threshold, kept with it; None if there is none.
 
     Raises:
@@ -39,28 +40,25 @@ class Predictor:
 
     def __init__(self, model, reject, class_names=None, spec=None, calibration=None):
         if keras.backend.backend() != "tensorflow":
-            raise RuntimeError(
-                "Serving needs Keras's TensorFlow backend: set KERAS_BACKEND=tensorflow before Keras is imported. "
-                f"It is {keras.backend.backend()!r}."
-            )
-        self.spec = _guess(model) if spec is None else spec
+            needs = "Serving needs Keras's TensorFlow backend: set KERAS_BACKEND=tensorflow before Keras is imported"
+            raise RuntimeError(f"{needs}. It is {keras.backend.backend()!r}.")
+        outputs = getattr(model, "output", None)
+        pixels = isinstance(outputs, dict) and "logits" in outputs and len(outputs["logits"].shape) == 4
+        self.spec = spec or (PixelSpec() if pixels else ImageSpec())
         if not isinstance(reject, self.spec.layer):
             raise ValueError(f"{type(self.spec).__name__} needs a `{self.spec.layer.__name__}`. Received: {reject!r}")
+        self.model, self.reject, self.calibration = model, reject, calibration
         self.num_classes = reject.num_classes
-        self.class_names = check_names(
-            range(self.num_classes) if class_names is None else class_names, self.num_classes
-        )
+        names = range(self.num_classes) if class_names is None else class_names
+        self.class_names = check_names(names, self.num_classes)
         self.spec.check(model, self.num_classes)
-        self.model = model
-        self.reject = reject
-        self.calibration = calibration
         self.image_shape = tuple(model.input_shape[1:])
         self.background = model.output["logits"].shape[-1] > self.num_classes
         self.network = self.spec.narrow(model)
         given = {"input_signature": [tf.TensorSpec((None, *self.image_shape), tf.float32)], "autograph": False}
         self.answer_graph = tf.function(self._answer, **given)
         self.features_graph = tf.function(self._features, **given)
-        self.run_graph = tf.function(lambda images: guards.infer(self.network, images), **given)
+        self.run_graph = tf.function(functools.partial(guards.infer, self.network), **given)
 
     def predict(self, images, batch_size=None):
         """The answers for images.
@@ -79,16 +77,10 @@ class Predictor:
         return self._in_batches(lambda batch: self.spec.predict(self, batch), images, batch_size)
 
     def features(self, images, batch_size=None):
-        """The features of images, for pictures, retrieval or another score.
-
-        Args:
-            images, batch_size: As for `predict`.
+        """The features of images, arguments as for `predict`; ValueError for a model that gives none.
 
         Returns:
             Dict of arrays: `features` float32 (N, ...), 0 in a row that is not valid, and `valid` bool (N,).
-
-        Raises:
-            TypeError, ValueError: As for `predict`; the model gives no features.
         """
         if "features" not in self.model.output:
             raise ValueError(f"This model gives no `features`. Its outputs are: {', '.join(sorted(self.model.output))}")
@@ -100,8 +92,8 @@ class Predictor:
 
     def _answer(self, images):
         images, valid = guards.only_valid(images)
-        run = lambda part: guards.infer(self.network, part)  # noqa: E731
-        return self.spec.decide(self, self.spec.outputs(run, images), valid)
+        outputs = self.spec.outputs(functools.partial(guards.infer, self.network), images)
+        return self.spec.decide(self, outputs, valid)
 
     def _features(self, images):
         images, valid = guards.only_valid(images)
@@ -112,8 +104,7 @@ class Predictor:
         return {"features": tf.where(rows, features, 0.0), "valid": valid}
 
     def _in_batches(self, function, images, batch_size):
-        images = self._check(images)
-        size = batch_size or self.spec.batch_size
+        images, size = self._check(images), batch_size or self.spec.batch_size
         starts = range(0, max(len(images), 1), size)
         parts = [function(tf.constant(images[i : i + size].astype("float32", copy=False))) for i in starts]
         answers = {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
@@ -125,8 +116,8 @@ class Predictor:
         if images.dtype.kind not in "uif":
             raise TypeError(f"`images` must be integers or floats, pixels 0..255. Received: dtype={images.dtype}")
         if not self._fits(images.shape[1:]) or images.ndim != 4:
-            wanted = ", ".join(("N", *(name if size is None else str(size) for size, name in self._sizes())))
-            hint = ""
+            sizes = zip(self.image_shape, ("H", "W", "channels"), strict=True)
+            wanted, hint = ", ".join(("N", *(name if size is None else str(size) for size, name in sizes))), ""
             if self._fits(images.shape):
                 hint = " Add a batch axis: images[None]."
             elif images.ndim == 4 and self._fits((*images.shape[2:], images.shape[1])):
@@ -135,15 +126,5 @@ class Predictor:
         guards.warn_of_range(images, stacklevel=4)
         return images
 
-    def _sizes(self):
-        return zip(self.image_shape, ("H", "W", "channels"), strict=True)
-
     def _fits(self, shape):
-        wanted = self.image_shape
-        return len(shape) == len(wanted) and all(want in (None, have) for have, want in zip(shape, wanted, strict=True))
-
-
-def _guess(model):
-    outputs = getattr(model, "output", None)
-    pixels = isinstance(outputs, dict) and "logits" in outputs and len(outputs["logits"].shape) == 4
-    return PixelSpec() if pixels else ImageSpec()
+        return len(shape) == 3 and all(w in (None, have) for have, w in zip(shape, self.image_shape, strict=True))

@@ -13,20 +13,13 @@ from cplus1_keras.calibration import Calibration, ClassCalibration
 from cplus1_keras.serving.exporting import SPECS
 from cplus1_keras.serving.predictor import Predictor
 
-MODEL_FILE = "model.keras"
-"""The model, in a run's directory."""
-
-CALIBRATION_FILE = "calibration.json"
-"""The threshold with its evidence, names of the classes, what the model answers, and which model it is."""
-
-SAVED_MODEL_FOLDER = "saved_model"
-"""Holds one SavedModel for each version number, as TF Serving wants it."""
+MODEL_FILE, CALIBRATION_FILE, SAVED_MODEL_FOLDER = "model.keras", "calibration.json", "saved_model"
+"""In a run's directory: the model; what decides, with its evidence, names of the classes, what the model answers and
+which model it is; a folder with one SavedModel for each version number, as TF Serving wants it."""
 
 
 def save(run, predictor):
     """Writes what `load` reads, a predictor's model and its threshold, into a run's directory.
-
-    Each file is written beside the one that it replaces and renamed.
 
     Args:
         run: The directory; made if absent.
@@ -45,13 +38,13 @@ def save(run, predictor):
     _check_evidence(predictor)
     run = pathlib.Path(run)
     run.mkdir(parents=True, exist_ok=True)
+    # Beside the files that they replace, and renamed when both are complete.
     written = {name: run / f".{name}" for name in (MODEL_FILE, CALIBRATION_FILE)}
     _save_model(predictor.model, written[MODEL_FILE])
     inherited = keras.layers.Layer().get_config()
-    decision = predictor.reject.get_config()
     record = {
         "spec": predictor.spec.to_dict(),
-        "decision": {name: value for name, value in decision.items() if name not in inherited},
+        "decision": {name: value for name, value in predictor.reject.get_config().items() if name not in inherited},
         "class_names": predictor.class_names,
         "image_shape": predictor.image_shape,
         "background": predictor.background,
@@ -64,14 +57,11 @@ def save(run, predictor):
 
 
 def load(run):
-    """The predictor of a finished run, which answers as the run was judged.
+    """The `Predictor` of a finished run, which answers as the run was judged.
 
     Args:
         run: A run's directory, as `save` and `train.py` write it. Models are programs: load only what you trust. If
             the model has classes of your own, import the module that registers them first.
-
-    Returns:
-        A `Predictor`.
 
     Raises:
         FileNotFoundError: There is no such directory, or it holds no finished run.
@@ -89,8 +79,9 @@ def load(run):
     try:
         record = json.loads((run / CALIBRATION_FILE).read_text(encoding="utf-8"))
         spec = _read_spec(record["spec"])
-        parts = [spec.layer.from_config(record["decision"]), record["class_names"], spec]
-        parts.append(_read_calibration(record["calibration"]))
+        evidence = record["calibration"]
+        evidence = evidence and (ClassCalibration if "classes" in evidence else Calibration).from_dict(evidence)
+        parts = spec.layer.from_config(record["decision"]), record["class_names"], spec, evidence
         given = record["model"], tuple(record["image_shape"]), record["background"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{run / CALIBRATION_FILE} is damaged: {type(error).__name__}: {error}") from error
@@ -156,17 +147,9 @@ def _read_spec(values):
     return SPECS[output](**settings)
 
 
-def _read_calibration(values):
-    if values is None:
-        return None
-    return (ClassCalibration if "classes" in values else Calibration).from_dict(values)
-
-
 def _load_model(file):
     try:
         return keras.saving.load_model(file, compile=False)
     except Exception as error:  # whatever Keras raises on a damaged file or a class that it does not know
-        raise ValueError(
-            f"Keras cannot read {file}. If the model has classes of your own, import the module that registers them "
-            f"before. Keras said: {error}"
-        ) from error
+        hint = "If the model has classes of your own, import the module that registers them before."
+        raise ValueError(f"Keras cannot read {file}. {hint} Keras said: {error}") from error

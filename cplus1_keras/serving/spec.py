@@ -17,9 +17,6 @@ class Spec:
     `output`, its name in files; `layer`, what decides; `signatures`, outputs of a SavedModel by signature; `reads`, the
     outputs that a model must have; `axes` of the logits before the last; `background`, whether there may be a logit for
     it; `dtype` of the images in a SavedModel; `batch_size`; `max_size`, (height, width), where a model takes any size.
-
-    >>> LabelSetSpec().to_dict()
-    {'output': 'label_set'}
     """
 
     output: ClassVar[str]
@@ -38,10 +35,8 @@ class Spec:
         start = 3 if self.max_size else 1
         if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[start:]:
             sizes = "None, None, channels)" if self.max_size else "height, width, channels), sizes known"
-            raise ValueError(
-                f"Serving needs a functional Keras model with one input of shape (None, {sizes}. "
-                f"Received: {model!r} with input shape {shape}"
-            )
+            needs = f"Serving needs a functional Keras model with one input of shape (None, {sizes}"
+            raise ValueError(f"{needs}. Received: {model!r} with input shape {shape}")
         outputs = model.output if isinstance(model.output, dict) else {}
         if not set(self.reads) <= set(outputs):
             raise ValueError(

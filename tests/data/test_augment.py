@@ -210,6 +210,13 @@ def test_shifts_keep_the_image_whole_and_fill_with_black():
     np.testing.assert_array_equal(augment.random_crop()({"image": tf.constant(IMAGE)}, [0, 0])["image"], IMAGE)
 
 
+def test_what_a_shift_brings_in_is_ignored():
+    given = example(tf.ones([6, 5, 3]), tf.ones([6, 5], tf.int32))
+    for number in range(8):
+        found = augment.random_crop(padding=2)(given, [0, number])
+        np.testing.assert_array_equal(found["labels"], np.where(found["image"][..., 0] == 1, 1, IGNORE))
+
+
 def test_flips_mirror_about_half():
     results = images(augment.random_flip(), 64)
     flipped = [np.array_equal(new, IMAGE[:, ::-1]) for new in results]

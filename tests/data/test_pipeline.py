@@ -174,6 +174,11 @@ def test_resized_masks_keep_their_labels_and_fit_their_image():
         images, labels = next(iter(evaluation(part, image_size=(4, 4), memory=memory)))
         assert labels.numpy()[0].tolist() == np.kron([[0, 1], [2, 3]], np.ones([2, 2], int)).tolist()
         np.testing.assert_allclose(images[0, ::3, ::3, 0], [[0, 10], [20, 30]], atol=4)
+        # Between 0 and 3 lie other classes, which no pixel shows.
+        source = sources.arrays(np.zeros([1, 4, 4], "uint8"), masks=[[[0, 0, 3, 3]] * 4], class_names=list("abcd"))
+        far = Split("test", source, Protocol(list("abcd")))
+        labels = next(iter(evaluation(far, image_size=(7, 7), memory=memory)))[1]
+        assert set(np.unique(labels)) == {0, 3}
 
 
 @pytest.mark.parametrize("memory", [0, 2**30])
@@ -210,13 +215,15 @@ def test_augment_sees_single_images_in_0_to_255_and_another_seed_each_time(way, 
         assert (example["image"].dtype, example["image"].shape) == (tf.float32, (2, 2, 1))
         return example | {"image": tf.cast(tf.reshape(seed, [1, 1, 2]), tf.float64)}
 
-    def seeds(first, count):
-        dataset = training(numbered([0, 1] * 20, way), 10, augment=spy, first_step=first, memory=memory).take(count)
+    def seeds(first, count, **seed):
+        part = numbered([0, 1] * 20, way)
+        dataset = training(part, 10, augment=spy, first_step=first, memory=memory, **seed).take(count)
         return [tuple(row) for x, _ in dataset for row in x.numpy()[:, 0, 0].tolist()]
 
     found = seeds(0, 8)  # two passes
     assert len(set(found)) == 80
     assert seeds(3, 5) == found[30:]
+    assert not set(seeds(0, 4, seed=1)) & set(found)
     # The key of image n, as stored runs have it.
     expected = tf.random.fold_in(tf.constant([0, 0], tf.int32), tf.constant(17, tf.int64))
     assert found[17] == tuple(tf.cast(expected, tf.int32).numpy().tolist())

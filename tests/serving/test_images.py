@@ -241,6 +241,25 @@ def test_wrong_parts_are_explained(small, exported):
             Predictor(*parts)
 
 
+def test_positions_of_an_image_have_answers_of_their_own(tmp_path):
+    """A class for each row of an image, beside the same predictor of rows that are images."""
+    images = keras.Input((4, 3, 1))
+    rows = keras.Model(images, heads.LinearHead(2)(layers.Reshape((4, 3))(images)))
+    predictor = Predictor(rows, Reject(2, 0.0, "max_logit"), spec=serving.ImageSpec(positions=1))
+    given = np.random.default_rng(0).uniform(0, 255, (5, 4, 3, 1)).astype("float32")
+    logits = rows.predict(given, verbose=0)["logits"]
+    answer = predictor.predict(given)
+    np.testing.assert_array_equal(answer["class_id"], np.where(logits.max(-1) >= 0, logits.argmax(-1), -1))
+    assert 0 < answer["known"].mean() < 1
+    given[3, 0, 0, 0] = np.nan
+    assert predictor.predict(given)["valid"].all(axis=1).tolist() == [True, True, True, False, True]
+    predictor.export(tmp_path / "1")
+    served = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"](images=given)
+    np.testing.assert_array_equal(served["score"], predictor.predict(given)["score"])
+    with pytest.raises(ValueError, match=r"logits of shape \(N, P, Q, 2\), or 3 with.*Received: \(None, 4, 2\)"):
+        Predictor(rows, Reject(2, 0.0), spec=serving.ImageSpec(positions=2))
+
+
 def test_wrong_images_are_explained(exported):
     predictor = exported[0]
     with pytest.raises(ValueError, match=r"Received: \(8, 10, 3\)\. Add a batch axis"):

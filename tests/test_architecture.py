@@ -1,0 +1,72 @@
+"""The house as docs/architecture.md draws it: which part may import which, no circle, no file that is two."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / "cplus1_keras"
+FILES = {
+    ".".join((PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+FORBIDDEN = {
+    "losses": ("data", "tasks", "serving", "run", "experiment", "configs", "calibration"),
+    "heads": ("losses", "data", "tasks", "serving", "run", "experiment", "configs"),
+    "layers": ("losses", "data", "tasks", "serving", "run", "experiment", "configs"),
+    "metrics": ("data", "tasks", "serving", "run", "experiment", "configs", "models"),
+    "calibration": ("data", "tasks", "serving", "run", "experiment", "configs", "models"),
+    "data": ("losses", "tasks", "serving", "run", "experiment", "configs", "models"),
+    "serving": ("tasks", "run", "experiment", "configs", "data", "losses", "plots"),
+    "tasks": ("run", "experiment", "configs"),
+}
+"""What a part must not know, by docs/architecture.md."""
+
+
+def imports(path, inside_functions):
+    """Modules of the package that a file imports."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    nodes = ast.walk(tree) if inside_functions else tree.body
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE.name):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in FILES else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name in FILES}
+    return found
+
+
+@pytest.mark.parametrize("part", sorted(FORBIDDEN))
+def test_parts_do_not_know_what_lies_above_them(part):
+    for module, path in FILES.items():
+        if module.split(".")[1:2] != [part]:
+            continue
+        known = {name.split(".")[1] for name in imports(path, inside_functions=True) if "." in name}
+        assert not known & set(FORBIDDEN[part]), module
+
+
+def test_there_is_no_circle():
+    graph = {module: imports(path, inside_functions=False) - {module} for module, path in FILES.items()}
+    del graph[PACKAGE.name]  # it gathers what users want at hand
+    done, open_ = set(), []
+
+    def visit(module):
+        assert module not in open_, f"a circle: {' -> '.join([*open_[open_.index(module) :], module])}"
+        if module in done:
+            return
+        open_.append(module)
+        for other in graph.get(module, ()):
+            visit(other)
+        done.add(open_.pop())
+
+    for module in graph:
+        visit(module)
+
+
+def test_no_module_is_named_by_a_string_and_no_file_is_too_long():
+    for path in FILES.values():
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\n") <= 300, path
+        if "configs" not in path.parts:  # configs are found by the names that a person types
+            assert "import_module(" not in text, path
