@@ -7,23 +7,9 @@ seeds give equal results.
 
 import tensorflow as tf
 
-from cplus1_keras.data.colour import photometric, tone
+from cplus1_keras.data.colour import photometric, tone  # noqa: F401  (tone is one of these functions)
 from cplus1_keras.labels import IGNORE, NEGATIVE
 from cplus1_keras.layers.resizing import scaled_size, size_pair
-
-__all__ = [
-    "chain",
-    "flip",
-    "from_layer",
-    "pad",
-    "photometric",
-    "random_crop",
-    "random_flip",
-    "random_scale",
-    "resize",
-    "standard",
-    "tone",
-]
 
 MEAN_COLOUR = (123.675, 116.28, 103.53)
 """ImageNet's mean, in 0..255: what an image is padded with, 0 after the usual normalisation."""
@@ -32,20 +18,15 @@ _TRIES = 10
 
 
 def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None, keep_ratio=True):
-    """The usual recipe for masks: random scale, crop, flip, photometric distortion, padding.
+    """The usual recipe for masks, mmsegmentation's: random scale, crop, flip, photometric distortion, padding.
 
     Args:
         crop_size: int or (height, width) of the result.
         ratio: Smallest and largest scale.
-        base, keep_ratio: As in `random_scale`; (2048, 512) is mmsegmentation's base for VOC.
-        max_share: As in `random_crop`.
-        mirror: As in `random_flip`.
+        base, keep_ratio, max_share, mirror: As in the functions below; mmsegmentation's base for VOC is (2048, 512).
 
-    >>> example = standard(8)({"image": tf.zeros([6, 20, 3]), "labels": tf.zeros([6, 20], tf.int32)}, seed=[0, 1])
-    >>> example["image"].shape, example["labels"].shape
-    (TensorShape([8, 8, 3]), TensorShape([8, 8]))
-
-    Reference: open-mmlab/mmsegmentation, mmseg/datasets/transforms, with which the C+1 paper trains.
+    >>> standard(8)({"image": tf.zeros([6, 20, 3]), "labels": tf.zeros([6, 20], tf.int32)}, seed=[0, 1])["labels"].shape
+    TensorShape([8, 8])
     """
     return chain(
         random_scale(*ratio, base=base, keep_ratio=keep_ratio),
@@ -60,13 +41,9 @@ def random_scale(low=0.5, high=2.0, base=None, keep_ratio=True):
     """Resize by a random factor, uniform in [low, high]: the image bilinear, labels by nearest neighbour.
 
     Args:
-        low: Smallest factor, > 0.
-        high: Largest factor.
+        low, high: Smallest, > 0, and largest factor.
         base: (long, short): the factor applies to the largest size within it, either way up; None: to the native size.
         keep_ratio: False stretches every image to `base`, then (height, width), before the factor applies.
-
-    Raises:
-        ValueError: If there is no such range or base.
 
     >>> random_scale(2, 2)({"image": tf.zeros([4, 6, 3])}, seed=[0, 1])["image"].shape
     TensorShape([8, 12, 3])
@@ -90,9 +67,6 @@ def random_crop(size=None, padding=0, max_share=1.0):
         padding: Black pixels that are added on each side first, int >= 0; labels there are ignored.
         max_share: In (0, 1]; below 1, a window is drawn again, up to 10 times, while one label has at least this share
             of the annotated pixels. For label maps.
-
-    Raises:
-        ValueError: If there is no such size, padding or share.
 
     >>> random_crop(4)({"image": tf.zeros([3, 9, 3])}, seed=[0, 1])["image"].shape
     TensorShape([3, 4, 3])

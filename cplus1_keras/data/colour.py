@@ -43,9 +43,6 @@ def tone(brightness=0.2, contrast=0.2):
         brightness: b is uniform in [-brightness, brightness]; in [0, 1].
         contrast: c is uniform in [1 - contrast, 1 + contrast]; in [0, 1].
 
-    Raises:
-        ValueError: If a value lies outside [0, 1].
-
     >>> tone()({"image": tf.ones([8, 8, 1])}, seed=[0, 1])["image"].shape
     TensorShape([8, 8, 1])
     """

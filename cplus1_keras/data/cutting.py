@@ -145,14 +145,11 @@ def _check_given(given):
 def _check_calibration_classes(names, protocol, train):
     if isinstance(names, str):
         raise ValueError(f"`calibration_classes` is a sequence. Received: {names!r}; did you mean ({names!r},)?")
-    strangers = [item for item in names if item not in protocol.negative]
-    if strangers:
-        raise ValueError(
-            f"`calibration_classes` must be negative classes of the protocol, {protocol.negative}. "
-            f"Received: {strangers}"
-        )
     if names and train.kind != "class":
         raise ValueError(f"`calibration_classes` are for images with one class each. Received: {train!r}")
+    strange, has = [item for item in names if item not in protocol.negative], protocol.negative
+    if strange:
+        raise ValueError(f"`calibration_classes` must be negative classes of the protocol, {has}. Received: {strange}")
 
 
 def _check_fractions(fractions):

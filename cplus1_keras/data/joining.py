@@ -35,14 +35,7 @@ def combine(*sources, name=None):
 
 
 def concatenate(*sources, name=None):
-    """One source from sources of the same classes, such as the two halves of a data set.
-
-    Args:
-        sources: Sources with equal names of classes, of one number of channels.
-        name: As in `combine`.
-
-    Raises:
-        ValueError: If class names differ, or grey meets colour.
+    """One source from sources of the same classes, such as the two halves of a data set; otherwise as `combine`.
 
     >>> half = Source(["cat", "dog"], [0, 1], name="half", arrays={"image": np.zeros([2, 4, 4, 1], "uint8")})
     >>> len(concatenate(half, half))

@@ -46,13 +46,10 @@ def to_labels(mask, table, where, title="protocol"):
 
 
 def pixel_counts(split):
-    """Number of pixels, or of images with one class, of each label in a split.
+    """Number of pixels, or of images with one class, of each label in a split; not of sets, which have no background.
 
     Returns:
         (C + 1,) int64: the known classes in label order, then the negatives.
-
-    Raises:
-        ValueError: For sets of labels, which have no background.
 
     >>> from cplus1_keras import data
     >>> pixel_counts(data.split(data.protocols.digits(), data.sources.digits()).test)[-1]

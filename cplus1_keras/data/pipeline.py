@@ -74,26 +74,23 @@ def training(
         y = _targets(example)
         return (example["image"], y, *([] if class_weights is None else [label_weights(y, class_weights)]))
 
-    def augmented(number, example):
+    def one(number, place):
+        example = reader.at(*place) if isinstance(place, tuple) else reader.at(place)
         key = tf.random.fold_in(tf.constant([seed, 0], tf.int32), number)
         return finish(augment(example, tf.cast(key, tf.int32)) if augment else example)
 
     first, end = first_step * batch_size, np.iinfo("int64").max
-    parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
     if reader.random_access:
-        numbers = tf.data.Dataset.range(first, end, batch_size).map(
-            lambda start: start + tf.range(batch_size, dtype=tf.int64)
-        )
+        starts = tf.data.Dataset.range(first, end, batch_size)
+        numbers = starts.map(lambda start: start + tf.range(batch_size, dtype=tf.int64))
         places = numbers.map(lambda own: (own, order.indices(own)))
-        if reader.rows is not None and augment is None:
-            batches = places.map(lambda _, indices: finish(reader.at(indices)), **parallel)
-        else:
-            examples = places.unbatch().map(lambda number, index: augmented(number, reader.at(index)), **parallel)
-            batches = examples.batch(batch_size, drop_remainder=True)
     else:
-        records = tf.data.Dataset.zip(tf.data.Dataset.range(first, end), order.records(split, first, _BUFFER))
-        examples = records.map(lambda number, pair: augmented(number, reader.at(*pair)), **parallel)
-        batches = examples.batch(batch_size, drop_remainder=True)
+        places = tf.data.Dataset.zip(tf.data.Dataset.range(first, end), order.records(split, first, _BUFFER))
+    if reader.rows is not None and augment is None:
+        batches = places.map(lambda _, indices: finish(reader.at(indices)), num_parallel_calls=tf.data.AUTOTUNE)
+    else:
+        places = places.unbatch() if reader.random_access else places
+        batches = places.map(one, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
     batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -102,10 +99,7 @@ def steps_per_epoch(split, batch_size, negative_fraction=None):
     """How many full batches, int >= 1, one pass makes: over the knowns, or without `negative_fraction` over all images.
 
     Args:
-        split, batch_size, negative_fraction: As for `training`.
-
-    Raises:
-        ValueError: If a pass has fewer images than a batch, and as `training`.
+        split, batch_size, negative_fraction: As for `training`; a pass of fewer images than a batch is a ValueError.
 
     >>> from cplus1_keras import data
     >>> digits = data.split(data.protocols.digits(), data.sources.digits())
@@ -115,9 +109,7 @@ def steps_per_epoch(split, batch_size, negative_fraction=None):
     _check_batch_size(batch_size)
     count = Order(split, negative_fraction).per_pass
     if count < batch_size:
-        raise ValueError(
-            f"An epoch of {count} images has no batch of {batch_size}. Take a batch_size of at most {count}."
-        )
+        raise ValueError(f"An epoch of {count} images has no batch of {batch_size}. Take one of at most {count}.")
     return count // batch_size
 
 
@@ -130,9 +122,6 @@ def evaluation(split, batch_size=1, *, image_size=None, channels=None, memory=ME
 
     Returns:
         `tf.data.Dataset` of (images (N, H, W, C) float32 in 0..255, y), y as `training` gives it.
-
-    Raises:
-        ValueError: If there is no batch size. When a batch is drawn: images of several sizes without `image_size`.
 
     >>> from cplus1_keras import data
     >>> digits = data.split(data.protocols.digits(), data.sources.digits())

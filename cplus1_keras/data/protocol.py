@@ -102,16 +102,13 @@ class Protocol:
         """Which known classes each image shows, and whether it shows any known or unknown class.
 
         Args:
-            present: (N, n) bool, whether image i shows class `names[k]`.
+            present: (N, n) bool, whether image i shows class `names[k]`; one without a role is a ValueError.
             names: The source's class names.
             annotated: (N, n) bool, whether it was looked for; None: all were.
 
         Returns:
             (N, C) int32 of 1 present, 0 absent, -100 not annotated; (N,) bool shows a known class; (N,) bool an unknown
             one.
-
-        Raises:
-            ValueError: If an image shows a class that has no role.
 
         >>> Protocol({"cat": ["cat"], "vehicle": ["car", "bus"]}, unknown=["owl"]).multi_hot(
         ...     [[False, False, True, True]], ["cat", "car", "bus", "owl"])
@@ -135,15 +132,11 @@ class Protocol:
     def mirror(self, pairs=()):
         """The known class that each known class becomes in a mirrored image.
 
+        For logits z of a mirrored image, flipped back, `z[..., p]` are those of the image itself, p being the result.
+
         Args:
-            pairs: Pairs of the source's names that a mirrored image swaps, such as ("left arm", "right arm").
-
-        Returns:
-            Tuple p of C ints: for logits z of a mirrored image, flipped back, `z[..., p]` are those of the image
-                itself.
-
-        Raises:
-            ValueError: If the mirrored image of a class is none: one of a pair is held out or merged without the other.
+            pairs: Pairs of the source's names that a mirrored image swaps, such as ("left arm", "right arm"). One of a
+                pair that is held out or merged without the other is a ValueError.
 
         >>> Protocol(["left", "hat", "right"]).mirror([("left", "right")])
         (2, 1, 0)

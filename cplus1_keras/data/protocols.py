@@ -47,21 +47,17 @@ def cifar10(split=0, negatives=0):
         split: 0 to 4.
         negatives: So many of the 4 other classes, the first in class order, are negative instead (ours).
 
-    Raises:
-        ValueError: If there is no such split or number of negatives.
-
     >>> cifar10(0).unknown
     ('bird', 'cat', 'dog', 'ship')
 
-    Reference: Introduced by Neal et al., Open Set Learning with Counterfactual Images, ECCV 2018; the lists are
-    split.py of Chen et al., Adversarial Reciprocal Points Learning, TPAMI 2021 (iCGY96/ARPL), as osr_splits.py of Vaze
-    et al., ICLR 2022 (sgvaze/osr_closed_set_all_you_need).
+    Reference: Neal et al., Open Set Learning with Counterfactual Images, ECCV 2018; the lists are split.py of Chen et
+    al., Adversarial Reciprocal Points Learning, TPAMI 2021 (iCGY96/ARPL), and osr_splits.py of Vaze et al., ICLR 2022.
     """
     return _one_set("cifar10", split, lists()["names"]["cifar10"], negatives)
 
 
 def cifar_plus(unknowns, split=0, negatives=False):
-    """CIFAR+10 and CIFAR+50: 4 known classes of CIFAR-10, 10 or 50 unknown classes of CIFAR-100.
+    """CIFAR+10 and CIFAR+50: 4 known classes of CIFAR-10, 10 or 50 unknown classes of CIFAR-100; lists as of `cifar10`.
 
     The field trains on CIFAR-10 and tests on `combine(tfds("cifar10", "test"), tfds("cifar100", "test"))`.
 
@@ -70,13 +66,8 @@ def cifar_plus(unknowns, split=0, negatives=False):
         split: 0 to 4.
         negatives: With `unknowns=10`, the 40 classes that CIFAR+50 has in addition are negative (ours).
 
-    Raises:
-        ValueError: If there is no such protocol.
-
     >>> cifar_plus(10).class_names, cifar_plus(10).unknown[:3]
     (('deer', 'horse', 'truck', 'automobile'), ('dolphin', 'couch', 'aquarium_fish'))
-
-    Reference: As `cifar10`.
     """
     if unknowns not in (10, 50) or (negatives and unknowns != 10):
         raise ValueError(
@@ -94,8 +85,7 @@ def cifar_plus(unknowns, split=0, negatives=False):
 def imagenet(number):
     """The open-set protocols of ImageNet by WordNet id: P1 (easy), P2 (hard) and P3 (in between).
 
-    Args:
-        number: 1, 2 or 3; 116/67/166, 30/31/55 and 151/97/164 known/negative/unknown classes; else a ValueError.
+    Their known/negative/unknown classes are 116/67/166, 30/31/55 and 151/97/164.
 
     >>> imagenet(2).num_classes, imagenet(2).class_names[0]
     (30, 'n02087394')

@@ -80,18 +80,14 @@ class Split:
     @property
     def has_unknown(self):
         """True where this split has, or as masks can have, labels of unknown classes."""
-        if self.source.kind == "mask":
-            return UNKNOWN in self.table.values()
-        return bool(self.shows_unknown.any())
+        return UNKNOWN in self.table.values() if self.source.kind == "mask" else bool(self.shows_unknown.any())
 
     @property
     def has_negatives(self):
         """True where this split has negatives, or as masks can have them."""
         if self.source.kind == "mask":
             return NEGATIVE in self.table.values()
-        if self.source.kind == "class":
-            return bool((self.labels == NEGATIVE).any())
-        return bool((self.multi_hot == 0).any())
+        return bool((self.multi_hot == 0).any() if self.labels is None else (self.labels == NEGATIVE).any())
 
     @functools.cached_property
     def table(self):
@@ -140,6 +136,10 @@ class Split:
         labels = to_labels(mask, self.table, self.where(index), self.protocol.title)
         return {"image": image, "labels": tf.ensure_shape(labels, [None, None])}
 
+    @functools.cached_property
+    def _places(self):
+        return constants({"places": [self.describe(index) for index in range(len(self))] or [""]})["places"]
+
     def where(self, index):
         """`describe(index)` for a tensor, a string tensor."""
         return tf.gather(self._places, index)
@@ -149,10 +149,6 @@ class Split:
         if self.source.kind == "classes":
             return self.protocol.multi_hot(self.source.labels, self.source.class_names, self.source.annotated)
         return (None, None, None) if self.labels is None else (None, self.labels >= 0, self.labels == UNKNOWN)
-
-    @functools.cached_property
-    def _places(self):
-        return constants({"places": [self.describe(index) for index in range(len(self))] or [""]})["places"]
 
     @functools.cached_property
     def _constants(self):

@@ -15,44 +15,34 @@ class Annotations:
     """The content of a COCO json file and the folder of its images."""
 
     def __init__(self, path, images):
-        self.path_of_json, self.folder = existing(path), existing(images, "folder")
+        self.path_of_json, folder = existing(path), existing(images, "folder")
         self.name = self.path_of_json.stem
         try:
             content = json.loads(self.path_of_json.read_text(encoding="utf-8"))
             self.records = sorted(content["images"], key=lambda record: record["id"])
             categories = sorted(content["categories"], key=lambda category: category["id"])
             self.class_names = tuple(category["name"] for category in categories)
-            self._objects = {record["id"]: [] for record in self.records}
+            self.objects = {record["id"]: [] for record in self.records}
             found = list(content["annotations"])
             files = [record["file_name"] for record in self.records]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is no COCO json with images, categories and annotations: {error!r}") from error
+        self.files = {record["id"]: os.path.join(folder, record["file_name"]) for record in self.records}
         self.values = {category["id"]: value for value, category in enumerate(categories, 1)}
-        if CROWD_VALUE in self.values.values():
-            raise ValueError(
-                f"{path} has {len(self.values)} categories, and {CROWD_VALUE} means a crowd: at most 254 fit."
-            )
+        if len(categories) >= CROWD_VALUE:
+            raise ValueError(f"{path} has {len(categories)} categories: at most 254 fit, {CROWD_VALUE} being a crowd.")
+        self.mask_names = {0: "background"} | dict(enumerate(self.class_names, 1)) | {CROWD_VALUE: CROWD}
         for item in found:
             self._check(item)
-            self._objects[item["image_id"]].append(item)
-        there = set(os.listdir(self.folder))
+            self.objects[item["image_id"]].append(item)
+        there = set(os.listdir(folder))
         missing = [file for file in files if os.path.dirname(file) == "" and file not in there]
         if missing:
             raise ValueError(f"{path} lists {len(missing)} images that {images} lacks, such as {missing[0]}.")
 
-    @property
-    def mask_names(self):
-        return {0: "background"} | dict(enumerate(self.class_names, 1)) | {CROWD_VALUE: CROWD}
-
-    def path(self, record):
-        return os.path.join(self.folder, record["file_name"])
-
     def place(self, record):
         """What messages call the mask of an image."""
         return f"{self.path_of_json}, image {record['file_name']}"
-
-    def objects(self, record):
-        return self._objects[record["id"]]
 
     def mask(self, record):
         """(H, W) uint8: crowds first, then objects from large to small."""
@@ -60,7 +50,7 @@ class Annotations:
 
         size = self._size(record)
         drawn = np.zeros(size, "uint8")
-        runs = [(item, self._runs(item, size)) for item in self.objects(record)]
+        runs = [(item, self._runs(item, size)) for item in self.objects[record["id"]]]
         areas = [float(item["area"]) if "area" in item else float(tool.area(run)) for item, run in runs]
         for place in sorted(range(len(runs)), key=lambda k: (not runs[k][0].get("iscrowd"), -areas[k])):
             item, run = runs[place]
@@ -105,9 +95,7 @@ class Annotations:
         title = f"{self.path_of_json}: object {item.get('id') if isinstance(item, dict) else item!r}"
         if not isinstance(item, dict) or "image_id" not in item or "category_id" not in item:
             raise ValueError(f"{title} needs `image_id` and `category_id`.")
-        for key, there, what in (
-            ("image_id", self._objects, "is in image"),
-            ("category_id", self.values, "has category"),
-        ):
-            if item[key] not in there:
-                raise ValueError(f"{title} {what} {item[key]}, which the file does not list.")
+        if item["image_id"] not in self.objects:
+            raise ValueError(f"{title} is in image {item['image_id']}, which the file does not list.")
+        if item["category_id"] not in self.values:
+            raise ValueError(f"{title} has category {item['category_id']}, which the file does not list.")

@@ -159,18 +159,17 @@ def _read_idx(path):
 
 
 def npz(path, images="images", labels="labels", class_names=None, labels_path=None, name=None):
-    """A source from an npz file of numpy.
+    """A source from the arrays `images` and `labels` of an npz file; these and `class_names` as in `arrays`.
 
     Args:
         path: The npz file.
-        images, labels: Keys of the images, (N, H, W) or (N, H, W, C), and of the labels, (N,) ints.
-        class_names: As in `arrays`.
+        images, labels: Names of the arrays in it.
         labels_path: A second npz file that holds the labels, where they are apart.
         name: A short name; the file name where None.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged or lacks the key; the message names the file.
+        ValueError: If a file is damaged or lacks the array; the message names the file.
 
     >>> train = npz("letters.npz", "x_train", "y_train")  # doctest: +SKIP
     """

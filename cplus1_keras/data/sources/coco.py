@@ -16,7 +16,7 @@ from cplus1_keras.data.sources.files import of_files
 
 
 def coco(annotations, images, name=None):
-    """A source from COCO instance annotations; the masks are drawn here, once, and held as png.
+    """A source from COCO instance annotations (Lin et al., ECCV 2014); the masks are drawn here, once, and held as png.
 
     Mask values: 0 where no object is, 1, 2, ... for the categories in the order of their ids, 255 for crowds. Small
     objects are drawn over large ones, objects over crowds. Drawing takes some milliseconds an image: of a large set
@@ -32,8 +32,6 @@ def coco(annotations, images, name=None):
         ValueError: If the file is no COCO json, an object is not valid, or an image is missing; the message names it.
 
     >>> train = coco("instances_train2017.json", "train2017")  # doctest: +SKIP
-
-    Reference: Lin et al., Microsoft COCO, ECCV 2014.
     """
     data = Annotations(annotations, images)
     ids = [os.path.splitext(record["file_name"])[0] for record in data.records]
@@ -65,7 +63,7 @@ def coco_objects(annotations, images, classes=None, context=0.5, min_side=48, na
     crops = [
         (record, item)
         for record in data.records
-        for item in data.objects(record)
+        for item in data.objects[record["id"]]
         if not item.get("iscrowd") and data.values[item["category_id"]] in values
         if max(data.box(record, item)[2:]) >= min_side
     ]
@@ -83,8 +81,8 @@ def coco_labels(annotations, images, channels=3, name=None):
     data = Annotations(annotations, images)
     present = np.zeros([len(data.records), len(data.class_names)], bool)
     for row, record in zip(present, data.records, strict=True):
-        row[[data.values[item["category_id"]] - 1 for item in data.objects(record)]] = True
-    files = [data.path(record) for record in data.records]
+        row[[data.values[item["category_id"]] - 1 for item in data.objects[record["id"]]]] = True
+    files = [data.files[record["id"]] for record in data.records]
     return of_files(files, data.class_names, present, kind="classes", channels=channels, name=name or data.name)
 
 
@@ -138,7 +136,7 @@ def _fields(data, records, boxes=None):
     rows = {record["id"]: row for row, record in enumerate(own)}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         contents = list(pool.map(lambda record: png(data.mask(record)), own))
-    files = [data.path(record) for record in own]
+    files = [data.files[record["id"]] for record in own]
     image, mask = image_reader(files), mask_reader(contents=contents, places=[data.place(record) for record in own])
     which = tf.constant([rows[record["id"]] for record in records], tf.int64)
     cuts = None if boxes is None else tf.constant(boxes)
@@ -159,7 +157,7 @@ def _fields(data, records, boxes=None):
         top, bottom, left, right = tf.unstack(tf.gather(cuts, index))
         return {key: pixels[top:bottom, left:right] for key, pixels in example.items()}
 
-    files = [data.path(record) for record in records]
+    files = [data.files[record["id"]] for record in records]
     return {"kind": "mask", "read": read, "files": files, "shape": (None, None, 3)}
 
 

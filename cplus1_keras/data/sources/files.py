@@ -5,22 +5,13 @@ import os
 import pathlib
 
 import numpy as np
-import tensorflow as tf  # noqa: F401  (the example of csv_protocol)
 
+from cplus1_keras.data import reading
 from cplus1_keras.data.protocol import Protocol
-from cplus1_keras.data.reading import (
-    IMAGE_ENDINGS,
-    MASK_ENDINGS,
-    OTHER_ENDINGS,
-    existing,
-    image_reader,
-    mask_reader,
-    together,
-)
 from cplus1_keras.data.source import Source
 from cplus1_keras.labels import NEGATIVE, UNKNOWN
 
-_ENDINGS = IMAGE_ENDINGS + OTHER_ENDINGS
+_ENDINGS = reading.IMAGE_ENDINGS + reading.OTHER_ENDINGS
 _CHECKED_AHEAD = 1000
 
 
@@ -58,7 +49,7 @@ def folder(
     ...     folder(root).class_names
     ('cat', 'dog')
     """
-    path = existing(path, "folder")
+    path = reading.existing(path, "folder")
     given = {"channels": channels, "name": name or path.name, "mirrored": mirrored}
     if masks is not None:
         stems, files, masks = _pairs(path, pathlib.Path(masks), image_suffix, mask_suffix, group)
@@ -79,7 +70,7 @@ def folder(
 
 
 def csv(path, root=None, class_names=None, channels=3, name=None):
-    """A source from a csv file with lines `path,label`, the format of the openset-imagenet protocols.
+    """A source from a csv file with lines `path,label`, as the protocols of AIML-IfI/openset-imagenet.
 
     A label >= 0 is a known class, -1 negative, -2 unknown. The classes of the source are "0", "1", ..., or
     `class_names`, and then "negative" and "unknown"; `csv_protocol` gives the protocol that says so.
@@ -96,10 +87,8 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
         ValueError: If a line is not `path,label`, or a label has no name; the message names file and line.
 
     >>> train = csv("protocols/p1_train.csv", root="imagenet")  # doctest: +SKIP
-
-    Reference: AIML-IfI/openset-imagenet, protocols.
     """
-    path = existing(path)
+    path = reading.existing(path)
     rows = [(number, row) for number, row in _rows(path) if row]
     if not rows:
         raise ValueError(f"{path} is empty: it needs lines `path,label`.")
@@ -116,7 +105,7 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
 def csv_protocol(*sources):
     """The protocol of sources that `csv` made, of the same classes: "negative", "unknown" and the known.
 
-    >>> listed = Source(["0", "negative", "unknown"], [0, 1], name="list", read=tf.identity)
+    >>> listed = Source(["0", "negative", "unknown"], [0, 1], name="list", read=dict)
     >>> csv_protocol(listed).negative
     ('negative',)
     """
@@ -148,7 +137,7 @@ def csv_labels(path, root=None, class_names=None, separator=";", channels=3, nam
 
     >>> pictures = csv_labels("pictures.csv")  # doctest: +SKIP
     """
-    path = existing(path)
+    path = reading.existing(path)
     (_, head), *rows = list(_rows(path)) or [(1, [])]
     rows = [(number, row) for number, row in rows if row]
     if len(head) < 2 or head[0].strip().lower() not in ("file", "path", "image") or not rows:
@@ -178,11 +167,11 @@ def csv_labels(path, root=None, class_names=None, separator=";", channels=3, nam
 
 def of_files(files, names, labels=None, *, masks=None, channels=3, **fields):
     """A source from lists of image files and, with masks, of mask files; `fields` are those of `Source`."""
-    readers = {"image": image_reader(files, channels)}
+    readers = {"image": reading.image_reader(files, channels)}
     if masks is not None:
-        readers["mask"] = mask_reader(masks)
+        readers["mask"] = reading.mask_reader(masks)
         fields |= {"kind": "mask", "mask_files": masks}
-    return Source(names, labels, read=together(readers), shape=(None, None, channels), files=files, **fields)
+    return Source(names, labels, read=reading.together(readers), shape=(None, None, channels), files=files, **fields)
 
 
 def listed(names, images, masks, name, classes, mirrored=()):
@@ -190,7 +179,7 @@ def listed(names, images, masks, name, classes, mirrored=()):
     folders = masks if isinstance(masks, list) else [masks] * len(names)
     image_files = [os.path.join(images, item + ".jpg") for item in names]
     mask_files = [os.path.join(where, item + ".png") for where, item in zip(folders, names, strict=True)]
-    there = {os.fspath(where): set(os.listdir(existing(where, "folder"))) for where in {images, *folders}}
+    there = {os.fspath(where): set(os.listdir(reading.existing(where, "folder"))) for where in {images, *folders}}
     for kind, files in (("image", image_files), ("mask", mask_files)):
         missing = [file for file in files if os.path.basename(file) not in there[os.path.dirname(file)]]
         if missing:
@@ -203,7 +192,7 @@ def listed(names, images, masks, name, classes, mirrored=()):
 
 def lines(path):
     """The lines of a list file, stripped, without empty ones."""
-    found = [line.strip() for line in existing(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    found = [line.strip() for line in reading.existing(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     if not found or len(set(found)) != len(found):
         came = f"{len(found)} lines, {len(set(found))} names"
         raise ValueError(f"{path} needs one name a line, each once. Received: {came}")
@@ -212,7 +201,7 @@ def lines(path):
 
 def _pairs(images, masks, image_suffix, mask_suffix, group):
     """What the names have in common, the image files and the mask files."""
-    image_of, mask_of = _by_stem(images, image_suffix, _ENDINGS), _by_stem(masks, mask_suffix, MASK_ENDINGS)
+    image_of, mask_of = _by_stem(images, image_suffix, _ENDINGS), _by_stem(masks, mask_suffix, reading.MASK_ENDINGS)
     if not image_of:
         raise ValueError(f"{images} has no images that end in {image_suffix or 'any name'} + {_ENDINGS}.")
     sides = ("image", images, image_of, image_suffix), ("mask", masks, mask_of, mask_suffix)
@@ -228,7 +217,7 @@ def _pairs(images, masks, image_suffix, mask_suffix, group):
 
 
 def _files(path, endings):
-    for parent, _, files in os.walk(existing(path, "folder"), followlinks=True):
+    for parent, _, files in os.walk(reading.existing(path, "folder"), followlinks=True):
         for file in files:
             if file.lower().endswith(endings) and not file.startswith("."):
                 yield os.path.join(parent, file)

@@ -58,12 +58,10 @@ def context(root, split="train"):
 
 
 def lip(root, split="train"):
-    """Look into Person: 30,462 images "train", 10,000 "val".
+    """Look into Person (Gong et al., CVPR 2017): 30,462 images "train", 10,000 "val".
 
     The archives unpack to different depths: `<split>_images` and `<split>_segmentations` are taken from wherever they
     are below `root`. A list `<split>_id.txt` beside the images decides which are read; without one it is all.
-
-    Reference: Gong et al., CVPR 2017
     """
     _check_split(split, ("train", "val"), "LIP")
     images, masks = _find(root, f"{split}_images"), _find(root, f"{split}_segmentations")

@@ -73,11 +73,13 @@ def _source(builder, split, keys, count, name, memory):
     if kind == "class" and None not in shape and count * np.prod(shape) * image.np_dtype().itemsize <= memory:
         records = builder.as_dataset(split=split, shuffle_files=False).batch(1024).as_numpy_iterator()
         images, labels = zip(*((record[keys[0]], record[keys[1]]) for record in records), strict=True)
-        labels = _complete(np.concatenate(labels), builder, name, count)
-        return Source(names, labels, name=name, arrays={"image": np.concatenate(images)})
-    labels = _complete(_labels(builder, split, keys[1], kind, len(names)), builder, name, count)
-    way = _streamed(builder, split, keys[:1], count)
-    return Source(names, labels, kind=kind, name=name, shape=shape, dtype=image.np_dtype, **way)
+        labels, way = np.concatenate(labels), {"arrays": {"image": np.concatenate(images)}}
+    else:
+        labels = _labels(builder, split, keys[1], kind, len(names))
+        way = _streamed(builder, split, keys[:1], count) | {"shape": shape, "dtype": image.np_dtype}
+    if len(labels) != count:
+        raise ValueError(f"{name}: {builder.data_path} is damaged: {count} examples announced, {len(labels)} there.")
+    return Source(names, labels, kind=kind, name=name, **way)
 
 
 def _labels(builder, split, key, kind, number):
@@ -112,12 +114,6 @@ def _streamed(builder, split, keys, count):
         return dict(zip(("image", "mask"), values, strict=False))
 
     return {"stream": stream, "decode": decode_record}
-
-
-def _complete(labels, builder, name, count):
-    if len(labels) != count:
-        raise ValueError(f"{name}: {builder.data_path} is damaged: {count} examples announced, {len(labels)} there.")
-    return labels
 
 
 def _builder(name, data_dir):
