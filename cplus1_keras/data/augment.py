@@ -107,8 +107,7 @@ def random_crop(size=None, padding=0, max_share=1.0):
 def random_flip(mirror=None):
     """Mirror left to right with probability one half. Not for digits and letters.
 
-    Args:
-        mirror: `split.mirror`: the known class that each known class becomes, for classes that say left or right.
+    `mirror` is `split.mirror`: the known class that each known class becomes, for classes that say left or right.
 
     >>> random_flip((1, 0))({"image": tf.zeros([2, 3, 3]), "labels": tf.constant(1)}, seed=[0, 1])["image"].shape
     TensorShape([2, 3, 3])
@@ -123,7 +122,7 @@ def random_flip(mirror=None):
 
 
 def flip(example, mirror=None):
-    """Mirror an example left to right.
+    """Mirror an example left to right; `mirror` as in `random_flip`.
 
     >>> flip({"image": tf.zeros([1, 2, 3]), "labels": tf.constant([[0, -1]])}, mirror=(1, 0))["labels"].numpy()
     array([[-1,  1]], dtype=int32)
@@ -139,11 +138,7 @@ def flip(example, mirror=None):
 
 
 def pad(size, colour=MEAN_COLOUR):
-    """Enlarge to `size` at the bottom and on the right: the image by one colour, label maps by IGNORE.
-
-    Args:
-        size: int or (height, width), at least that of the image.
-        colour: A value in 0..255 for each channel.
+    """Enlarge to `size` at the bottom and on the right: the image by one colour in 0..255, label maps by IGNORE.
 
     >>> pad(2)({"image": tf.zeros([1, 2, 3]), "labels": tf.zeros([1, 2], tf.int32)})["labels"].numpy()
     array([[   0,    0],

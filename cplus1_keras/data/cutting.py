@@ -35,16 +35,15 @@ def split(
     Images of unknown classes, and sets of labels with one, are tests whichever source they are in; images of ignored
     classes go nowhere. Of masks, unknown pixels are in every split and have another label in each; see `Protocol`.
 
-    A fifth for calibration is much, and meant: a threshold at FPR 10 % with 95 % confidence needs 29 negatives without
-    an error, and at a good threshold's errors two to three times as many. Take less where there are many images.
-
     Args:
         protocol: A `Protocol`.
         train: Source of training images.
         test, validation, calibration: Sources of these images, or None: cut from `train`.
         validation_fraction: Part of `train`, in [0, 1), where `validation` is None; None: 0.1, of masks 0.
-        calibration_fraction: Likewise for calibration; None: 0.2, of masks 0.1.
         test_fraction: Likewise for test; None: 0.2.
+        calibration_fraction: Likewise for calibration; None: 0.2, of masks 0.1. It is much, and meant: a threshold at
+            FPR 10 % with 95 % confidence needs 29 negatives without an error, at a good threshold's errors two to three
+            times as many.
         calibration_classes: Names of negative classes that only calibrate and test, while the other negatives don't
             calibrate. A network learns to refuse the classes that it trains on, so a threshold calibrated on them
             accepts most of what is truly new; one calibrated on classes that it never saw is an honest guess for the

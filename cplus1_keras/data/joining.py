@@ -55,29 +55,27 @@ def join(sources, class_names, name=None):
         return first
     if len({source.dtype for source in sources}) > 1:
         sources = [source if source.dtype == tf.float32 else source.converted() for source in sources]
-    groups = None
-    if any(source.grouped for source in sources):
-        groups = [group for source in sources for group in source.groups]
-    texts = {
-        field: [item for source in sources for item in getattr(source, field)]
-        for field in ("files", "mask_files")
-        if all(getattr(source, field) for source in sources)
-    }
+
+    def joint(field):
+        parts = [getattr(source, field) for source in sources]
+        return [item for part in parts for item in part] if all(parts) else ()
+
     ids = [item for source in sources for item in source.ids]
     if len(set(ids)) < len(ids):
         ids = [f"{number}/{item}" for number, source in enumerate(sources) for item in source.ids]
     return Source(
         first.names if first.kind == "mask" else class_names,
-        **_joint_labels(sources, class_names),
         kind=first.kind,
         name=name or "+".join(dict.fromkeys(source.name for source in sources)),
         shape=common_shape(sources),
         dtype=sources[0].dtype,
+        files=joint("files"),
+        mask_files=joint("mask_files"),
         ids=ids,
-        groups=groups,
+        groups=[g for source in sources for g in source.groups] if any(s.grouped for s in sources) else None,
         mirrored=dict.fromkeys(pair for source in sources for pair in source.mirrored),
         count=len(ids),
-        **texts,
+        **_joint_labels(sources, class_names),
         **_joint_way(sources),
     )
 

@@ -19,13 +19,10 @@ class Order:
 
     def __init__(self, split, fraction=None, seed=0):
         _check(split, fraction)
-        self.seed = seed
-        if fraction is None:
-            share, self.pools = fractions.Fraction(0), [np.arange(len(split))]
-        else:
-            share = fractions.Fraction(fraction).limit_denominator(10**6)
+        self.seed, self.share, self.pools = seed, (0, 1), [np.arange(len(split))]
+        if fraction is not None:
+            self.share = fractions.Fraction(fraction).limit_denominator(10**6).as_integer_ratio()
             self.pools = [np.flatnonzero(split.labels >= 0), np.flatnonzero(split.labels == NEGATIVE)]
-        self.share = share.numerator, share.denominator
 
     @property
     def per_pass(self):

@@ -90,11 +90,7 @@ class Protocol:
         return tuple(roles.get(name, ROLES.get(self.others)) for name in names)
 
     def table(self, names, part="test"):
-        """Dict of mask value -> label, from a source's dict of value -> name; values without a role are absent.
-
-        >>> Protocol(["road"], negative=["tree"]).table({3: "road", 5: "tree"})
-        {3: 0, 5: -1}
-        """
+        """Dict of mask value -> label, from a source's dict of value -> name; values without a role are absent."""
         pairs = zip(names, self.labels(names.values(), part), strict=True)
         return {value: label for value, label in pairs if label is not None}
 
@@ -153,19 +149,11 @@ class Protocol:
         return tuple(members.index(names) for names in swapped)
 
     def hold_out(self, *names, unknown_in_training=None):
-        """This protocol with some known classes unknown; `unknown_in_training` stays where it is None.
-
-        >>> Protocol(["a", "b"]).hold_out("b").unknown
-        ('b',)
-        """
+        """This protocol with some known classes unknown; `unknown_in_training` stays where it is None."""
         return self._move("unknown", names, unknown_in_training or self.unknown_in_training)
 
     def as_negative(self, *names):
-        """This protocol with some known classes negative.
-
-        >>> Protocol(["road", "sky"]).as_negative("sky").negative
-        ('sky',)
-        """
+        """This protocol with some known classes negative."""
         return self._move("negative", names, self.unknown_in_training)
 
     def to_json(self):
@@ -174,11 +162,7 @@ class Protocol:
 
     @classmethod
     def from_json(cls, text):
-        """The protocol that `to_json` wrote, or anybody's JSON object with `known` and any of the other fields.
-
-        >>> Protocol.from_json('{"known": ["cat", ["vehicle", ["car", "bus"]]]}').known
-        (('cat', ('cat',)), ('vehicle', ('car', 'bus')))
-        """
+        """The protocol that `to_json` wrote, or anybody's JSON object with `known` and any of the other fields."""
         try:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
@@ -210,10 +194,14 @@ class Protocol:
         return f"protocol {self.name}" if self.name else "protocol"
 
     def _roles(self, part):
-        unknown = dict.fromkeys(("validation", "calibration"), IGNORE) | {"train": ROLES[self.unknown_in_training]}
-        unknown["test"] = UNKNOWN
+        unknown = {
+            "train": ROLES[self.unknown_in_training],
+            "validation": IGNORE,
+            "calibration": IGNORE,
+            "test": UNKNOWN,
+        }
         if part not in unknown:
-            raise ValueError(f"`part` is one of train, validation, calibration, test. Received: {part!r}")
+            raise ValueError(f"`part` is one of {', '.join(unknown)}. Received: {part!r}")
         roles = {name: label for role, label in ROLES.items() for name in getattr(self, role)}
         roles |= dict.fromkeys(self.unknown, unknown[part])
         return roles | {name: label for label, (_, members) in enumerate(self.known) for name in members}

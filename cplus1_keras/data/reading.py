@@ -122,7 +122,7 @@ def constants(arrays):
 
 def _as_grey(raw, head):
     """A png's contents with a palette's indices as grey values."""
-    changed = tf.where(head[25] == _PALETTE, tf.bitwise.bitwise_xor(head, _TO_GREY), head)
+    changed = tf.where(head[25] == _PALETTE, tf.bitwise.bitwise_xor(head, _to_grey()), head)
     characters = tf.constant([bytes([value]) for value in range(256)])
     start = tf.strings.reduce_join(tf.gather(characters, tf.cast(changed, tf.int32)))
     return tf.strings.join([start, tf.strings.substr(raw, _HEADER, -1)])
@@ -139,9 +139,6 @@ def _to_grey():
     flips[25] = _PALETTE
     flips[29:33] = list(struct.pack(">I", zlib.crc32(bytes(17)) ^ zlib.crc32(bytes(chunk))))
     return flips
-
-
-_TO_GREY = _to_grey()
 
 
 def _contents(files, endings, convert):

@@ -158,12 +158,7 @@ class Source:
         return self.stream().map(self.decode, num_parallel_calls=tf.data.AUTOTUNE)
 
     def subset(self, indices):
-        """A source of some of the examples, by strictly ascending indices, with the same class names.
-
-        >>> source = Source(["cat", "dog"], [0, 1, 1], name="pets", arrays={"image": np.zeros([3, 4, 4, 1], "uint8")})
-        >>> source.subset([0, 2]).describe(1)
-        'pets[2]'
-        """
+        """A source of some of the examples, by strictly ascending indices, with the same class names."""
         indices = np.asarray(indices, "int64").reshape(-1)
         if len(indices) and (indices[0] < 0 or indices[-1] >= len(self) or np.any(np.diff(indices) <= 0)):
             raise ValueError(f"`indices` must ascend strictly within 0 to {len(self) - 1} for {self!r}")
@@ -181,12 +176,7 @@ class Source:
         return part
 
     def converted(self, size=None, channels=None):
-        """The same source with each image passed through `preprocess`: one size (not of masks), so many channels.
-
-        >>> from cplus1_keras.data import sources
-        >>> sources.digits().converted(32, channels=3)
-        Source('digits', class, 1797 images (32, 32, 3), 10 classes)
-        """
+        """The same source with each image passed through `preprocess`: one size (not of masks), so many channels."""
         if size and self.kind == "mask":
             raise ValueError(f"{self.name}: `image_size` of training resizes images with masks; `converted` does not.")
         shape = (*(size_pair(size) if size else self.shape[:2]), channels or self.shape[2])

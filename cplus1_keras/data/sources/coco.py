@@ -87,12 +87,10 @@ def coco_labels(annotations, images, channels=3, name=None):
 
 
 def coco_masks(annotations, images, masks):
-    """Write the masks that `coco` draws as grey png files into the folder `masks`, to be read by `folder`.
-
-    Returns:
-        Dict of mask value -> class name, the `names` of `folder`.
+    """Write the masks that `coco` draws as grey png files into the folder `masks`; returns the `names` to read them by.
 
     >>> names = coco_masks("instances_train2017.json", "train2017", "masks")  # doctest: +SKIP
+    >>> train = folder("train2017", "masks", names=names)  # doctest: +SKIP
     """
     data = Annotations(annotations, images)
 
