@@ -57,10 +57,9 @@ def join(sources, class_names, name=None):
         sources = [source if source.dtype == tf.float32 else source.converted() for source in sources]
 
     def joint(field):
-        parts = [getattr(source, field) for source in sources]
-        return [item for part in parts for item in part] if all(parts) else ()
+        return [item for source in sources for item in getattr(source, field)]
 
-    ids = [item for source in sources for item in source.ids]
+    ids = joint("ids")
     if len(set(ids)) < len(ids):
         ids = [f"{number}/{item}" for number, source in enumerate(sources) for item in source.ids]
     return Source(
@@ -69,10 +68,10 @@ def join(sources, class_names, name=None):
         name=name or "+".join(dict.fromkeys(source.name for source in sources)),
         shape=common_shape(sources),
         dtype=sources[0].dtype,
-        files=joint("files"),
-        mask_files=joint("mask_files"),
+        files=joint("files") if all(source.files for source in sources) else (),
+        mask_files=joint("mask_files") if all(source.mask_files for source in sources) else (),
         ids=ids,
-        groups=[g for source in sources for g in source.groups] if any(s.grouped for s in sources) else None,
+        groups=joint("groups") if any(source.grouped for source in sources) else None,
         mirrored=dict.fromkeys(pair for source in sources for pair in source.mirrored),
         count=len(ids),
         **_joint_labels(sources, class_names),

@@ -194,12 +194,8 @@ class Protocol:
         return f"protocol {self.name}" if self.name else "protocol"
 
     def _roles(self, part):
-        unknown = {
-            "train": ROLES[self.unknown_in_training],
-            "validation": IGNORE,
-            "calibration": IGNORE,
-            "test": UNKNOWN,
-        }
+        learnt = ROLES[self.unknown_in_training]
+        unknown = {"train": learnt, "validation": IGNORE, "calibration": IGNORE, "test": UNKNOWN}
         if part not in unknown:
             raise ValueError(f"`part` is one of {', '.join(unknown)}. Received: {part!r}")
         roles = {name: label for role, label in ROLES.items() for name in getattr(self, role)}
