@@ -19,7 +19,7 @@ class Head(OpenSetLayer):
         **kwargs: `prefix` of its outputs' names, see `layers.OpenSetLayer`; Keras's `name`, `dtype`, `trainable`.
 
     Raises:
-        ValueError: If `num_classes` is no positive integer.
+        ValueError: If an argument lies outside its range, or features do not have the shape that the head needs.
 
     >>> class FirstFeatures(heads.Head):
     ...     def outputs(self, features):

@@ -23,7 +23,7 @@ class Centers(OpenSetLayer):
         **kwargs: The `prefix` of the head; Keras's `name`, `dtype`, `trainable`.
 
     Raises:
-        ValueError: When called on anything but a dict with `features`.
+        ValueError: If an argument lies outside its range; when called on anything but a dict with `features`.
 
     >>> class FixedCenters(layers.centers.Centers):
     ...     def current(self):
@@ -49,7 +49,6 @@ class Centers(OpenSetLayer):
         raise NotImplementedError(f"{type(self).__name__} must implement `current()`.")
 
     def provide(self, tensors):
-        """`centers` (C, K) and `squared_distances` (..., C)."""
         centers, features = self.current(), at_least_float32(tensors["features"])
         square = unit_squared_distances if self.normalize else squared_distances
         return {"centers": centers, "squared_distances": square(features, centers)}
@@ -79,10 +78,7 @@ class MovingAverageCenters(Centers):
     Args:
         num_classes: C >= 1.
         momentum: μ in [0, 1).
-        normalize: See `Centers`.
-
-    Raises:
-        ValueError: If an argument lies outside its range; in training, if the labels do not fit the features.
+        normalize: As `Centers`.
 
     Reference: C+1 loss (2022), section 3.2; the paper gives no momentum.
 
@@ -112,11 +108,8 @@ class MovingAverageCenters(Centers):
         self.seen = self.add_weight(name="seen", shape=(self.num_classes,), **fixed)
 
     def update(self, labels, tensors):
-        """Move the centres towards the known samples of this batch (of all replicas together)."""
         if not self.built:
-            raise ValueError(
-                f"`{self.name}` has no centres yet: call it on the outputs of a head, `centers(head(features))`, first."
-            )
+            raise ValueError(f"`{self.name}` has no centres yet: call it on the outputs of a head first.")
         embeddings = ops.stop_gradient(ops.cast(tensors["embeddings"], self.centers.dtype))
         labels = check_labels(labels, embeddings, self.name)
         inside = is_known(labels) & (labels < self.num_classes)
@@ -133,11 +126,9 @@ class MovingAverageCenters(Centers):
         self.seen.assign(ops.maximum(seen, ops.cast(counts > 0, seen.dtype))[:, 0])
 
     def current(self):
-        """The centres, constant for the gradient."""
         return ops.stop_gradient(ops.convert_to_tensor(self.centers))
 
     def provide(self, tensors):
-        """`centers` (C, K), `squared_distances` (..., C) and `centers_seen` (C,)."""
         return {**super().provide(tensors), "centers_seen": ops.convert_to_tensor(self.seen) > 0}
 
     def get_config(self):
@@ -159,10 +150,7 @@ class LearnableCenters(Centers):
 
     Args:
         num_classes: C >= 1.
-        normalize: See `Centers`. The centres themselves are never normalised.
-
-    Raises:
-        ValueError: If `num_classes` is no positive integer.
+        normalize: As `Centers`. The centres themselves are never normalised.
 
     Reference: C+1 loss (2022), section 3.2.
 
@@ -183,7 +171,6 @@ class LearnableCenters(Centers):
         self.centers = self.add_weight(name="centers", shape=shape, initializer=length)
 
     def current(self):
-        """The trainable weight."""
         return ops.convert_to_tensor(self.centers)
 
     def get_config(self):
@@ -198,10 +185,7 @@ class SharedCenters(Centers):
 
     Args:
         head: The head whose outputs it is called on, with a `kernel` of shape (K, C) or (K, C + 1).
-        normalize: See `Centers`; the centres are normalised when the embeddings are.
-
-    Raises:
-        ValueError: If `head` is no head with a kernel.
+        normalize: As `Centers`; the centres are normalised when the embeddings are.
 
     Reference: C+1 loss (2022), section 3.2.
 
@@ -223,13 +207,11 @@ class SharedCenters(Centers):
     def build(self, input_shape):
         if getattr(self.head, "kernel", None) is None:
             raise ValueError(
-                "`head` must have a `kernel` and be the one that gives the outputs: "
-                "`SharedCenters(head)(head(features))`. "
+                "`head` must have a `kernel` and be the one that gives the outputs, `SharedCenters(head)(head(features))`. "
                 f"Received: {self.head!r}"
             )
 
     def current(self):
-        """The kernel's columns of the known classes, normalised when the embeddings are."""
         centers = ops.transpose(ops.convert_to_tensor(self.head.kernel))[: self.head.num_classes]
         return unit(centers) if self.normalize else centers
 

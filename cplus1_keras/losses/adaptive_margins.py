@@ -78,6 +78,7 @@ class C2AM(Margin):
     """
 
     reads = ("logits", "scale", "kernel_norms")
+    target = None  # no function of one cosine
 
     def __init__(self, alpha=0.5, clamp=True, detach=False):
         if not 0 <= alpha < math.inf:
@@ -120,6 +121,8 @@ class GrowingMargin(Margin):
     >>> model = OpenSetModel(features, outputs)
     >>> model.compile("sgd", losses.CrossEntropyLoss(margin=losses.GrowingMargin(losses.ArcFace(0.5))))
     """
+
+    target = None
 
     def __init__(self, margin):
         self.margin = check_margin(margin)

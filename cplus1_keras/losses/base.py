@@ -172,9 +172,7 @@ class OpenSetLoss(keras.losses.Loss):
 
     def __add__(self, other):
         if not isinstance(other, OpenSetLoss):
-            raise TypeError(
-                f"Only losses of cplus1_keras.losses and subclasses of `OpenSetLoss` add up, not {other!r}."
-            )
+            raise TypeError(f"Only losses of cplus1_keras.losses and their subclasses add up. Received: {other!r}")
         return WeightedSum(self.terms() + other.terms())
 
     def __mul__(self, weight):

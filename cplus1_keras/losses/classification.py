@@ -34,7 +34,7 @@ def entropic_open_set(labels, logits, negative_weight=1.0):
 
 
 def sparse_cross_entropy(index, logits, even=None):
-    """Softmax cross-entropy to the class y = `index` (...), or to equal probabilities of all where `even` (...) is True.
+    """Softmax cross-entropy to the class y = `index` (...), or to equal probabilities of all where `even` (...) is set.
 
         log S - z'_y,   or  log S - mean_c z'_c,     z' = z - max_c z_c,   e = exp(z'),   S = sum_c e_c
 

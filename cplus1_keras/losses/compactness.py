@@ -98,7 +98,7 @@ class CompactnessLoss(OpenSetLoss):
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class BackgroundMarginLoss(OpenSetLoss):
-    """A margin between negatives and all centres, on `embeddings`; the mean is over negatives. Needs a layer of centres.
+    """A margin between negatives and all centres, on `embeddings`; only negatives count. Needs a layer of centres.
 
         R_k max(0, m_b - d(f, c_k))
 

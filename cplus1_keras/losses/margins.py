@@ -109,6 +109,7 @@ class SMSoftmax(Margin):
     """
 
     reads = ("logits",)
+    target = None  # no function of a cosine
 
     def __init__(self, margin=0.3, detach=False):
         if not 0 <= margin < math.inf:
