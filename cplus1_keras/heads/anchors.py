@@ -14,7 +14,14 @@ class _AnchorHead(Head):
     """What the two share: no weight, fixed anchors and a scale."""
 
     def __init__(self, anchors, scale=1.0, **kwargs):
-        anchors = _check_anchors(anchors)
+        anchors = np.array(anchors, "float64")
+        if anchors.ndim != 2 or not anchors.size or not np.all(np.isfinite(anchors)):
+            raise ValueError(
+                "`anchors` must be finite points, an array of shape (num_classes, features), like "
+                f"`cplus1_keras.anchors.orthonormal(10, 64)`. Received: shape {anchors.shape}"
+            )
+        if len(np.unique(anchors, axis=0)) < len(anchors):
+            raise ValueError("Two classes have the same anchor, so no feature could tell them apart: make them differ.")
         super().__init__(len(anchors), **kwargs)
         if not 0 < scale < float("inf"):
             raise ValueError(f"`scale` must be a number > 0. Received: scale={scale}")
@@ -86,18 +93,5 @@ class CosineAnchorHead(_AnchorHead):
         directions = self.anchors / np.linalg.norm(self.anchors, axis=-1, keepdims=True)
         cosines = ops.matmul(unit(features), ops.convert_to_tensor(directions.T, features.dtype))
         distances = 1 - cosines
-        scale = ops.full_like(features[..., :1], self.scale)
-        logits = -self.scale * distances
-        return {"features": features, "cosines": cosines, "distances": distances, "scale": scale, "logits": logits}
-
-
-def _check_anchors(anchors):
-    anchors = np.array(anchors, "float64")
-    if anchors.ndim != 2 or not anchors.size or not np.all(np.isfinite(anchors)):
-        raise ValueError(
-            "`anchors` must be finite points, an array of shape (num_classes, features), like "
-            f"`cplus1_keras.anchors.orthonormal(10, 64)`. Received: shape {anchors.shape}"
-        )
-    if len(np.unique(anchors, axis=0)) < len(anchors):
-        raise ValueError("Two classes have the same anchor, so no feature could tell them apart: make them differ.")
-    return anchors
+        given = {"features": features, "cosines": cosines, "distances": distances, "logits": -self.scale * distances}
+        return {**given, "scale": ops.full_like(features[..., :1], self.scale)}

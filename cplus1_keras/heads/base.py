@@ -1,10 +1,9 @@
 """What every head shares: it names its outputs, knows no label, and computes in at least float32."""
 
-import keras
 from keras import ops
 
 from cplus1_keras.labels import check_classes
-from cplus1_keras.layers.hooks import OpenSetLayer, dtype_of
+from cplus1_keras.layers.hooks import OpenSetLayer, dtype_of, no_half
 from cplus1_keras.numerics import at_least_float32
 from cplus1_keras.numerics.derivatives import with_gradient
 
@@ -29,10 +28,8 @@ class Head(OpenSetLayer):
     """
 
     def __init__(self, num_classes, **kwargs):
-        policy = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
-        half = policy.compute_dtype in ("float16", "bfloat16")
         # The cast to the layer's dtype would round the features of a float64 or mixed model before the head sees them.
-        super().__init__(dtype="float32" if half else policy, autocast=False, **kwargs)
+        super().__init__(dtype=no_half(kwargs.pop("dtype", None)), autocast=False, **kwargs)
         self.num_classes = check_classes(num_classes)
 
     def call(self, features):

@@ -5,7 +5,7 @@ from keras import ops
 
 from cplus1_keras import replicas
 from cplus1_keras.labels import check_classes, check_labels, is_known
-from cplus1_keras.layers.hooks import OpenSetLayer
+from cplus1_keras.layers.hooks import OpenSetLayer, no_half
 from cplus1_keras.numerics import at_least_float32, divide
 from cplus1_keras.numerics.derivatives import as_rows, unit
 from cplus1_keras.numerics.distances import class_sums, squared_distances, unit_squared_distances
@@ -14,39 +14,18 @@ from cplus1_keras.numerics.distances import class_sums, squared_distances, unit_
 class Centers(OpenSetLayer):
     """What the three kinds of centres share: `centers(outputs)` gives the outputs of a head and `embeddings` (..., K).
 
-    For the losses it provides `centers` (C, K) and the `squared_distances` (..., C) of the embeddings to them, which
-    both terms of the C+1 loss share.
-
-    Args:
-        normalize: Whether the embeddings are the features divided by their norms, or the features as they are. The
-            logits stay on the features as they are.
-        **kwargs: The `prefix` of the head; Keras's `name`, `dtype`, `trainable`.
-
-    Raises:
-        ValueError: If an argument lies outside its range; when called on anything but a dict with `features`.
-
-    >>> class FixedCenters(layers.centers.Centers):
-    ...     def current(self):
-    ...         return ops.eye(2)
-    >>> outputs = FixedCenters(normalize=True)({"features": np.array([[3.0, 4.0]], "float32")})
-    >>> np.round(np.asarray(outputs["embeddings"], "float64"), 6).tolist()
-    [[0.6, 0.8]]
+    For the losses it provides `centers` (C, K), which `current()` gives, and the `squared_distances` (..., C) of the
+    embeddings to them. Embeddings are the features, divided by their norms with `normalize`; logits stay as they are.
     """
 
     def __init__(self, normalize=True, **kwargs):
-        policy = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
-        half = policy.compute_dtype in ("float16", "bfloat16")
-        super().__init__(dtype="float32" if half else policy, autocast=False, **kwargs)
+        super().__init__(dtype=no_half(kwargs.pop("dtype", None)), autocast=False, **kwargs)
         self.normalize = bool(normalize)
 
     def call(self, outputs):
         self._check_outputs(outputs)
         features = at_least_float32(outputs[self.prefix + "features"])
         return {**outputs, self.prefix + "embeddings": unit(features) if self.normalize else features}
-
-    def current(self):
-        """The centres as a tensor of shape (C, K)."""
-        raise NotImplementedError(f"{type(self).__name__} must implement `current()`.")
 
     def provide(self, tensors):
         centers, features = self.current(), at_least_float32(tensors["features"])
@@ -71,14 +50,18 @@ class MovingAverageCenters(Centers):
 
         c <- μ c + (1 - μ) · mean of the class in the batch
 
-    They are updated in training before the loss reads them, by known samples only, over all replicas; the first batch
-    of a class sets its centre. They are constants for the gradient and not normalised again. It also provides
-    `centers_seen` (C,), False for a class without a centre yet.
+    Known samples update them in training before the loss reads them, over all replicas; the first batch of a class sets
+    its centre. They are constants for the gradient and not normalised again. It also provides `centers_seen` (C,),
+    False for a class without a centre yet.
 
     Args:
         num_classes: C >= 1.
         momentum: μ in [0, 1).
-        normalize: As `Centers`.
+        normalize: Whether the embeddings are the features divided by their norms, or the features as they are.
+        **kwargs: The `prefix` of the head; Keras's `name`, `dtype`, `trainable`.
+
+    Raises:
+        ValueError: If an argument lies outside its range; when called on anything but a dict with `features`.
 
     Reference: C+1 loss (2022), section 3.2; the paper gives no momentum.
 
@@ -117,8 +100,8 @@ class MovingAverageCenters(Centers):
         sums = class_sums(as_rows(embeddings), segment, self.num_classes + 1)
         counts = ops.segment_sum(ops.ones_like(segment, self.centers.dtype), segment, num_segments=self.num_classes + 1)
         both = replicas.total(ops.concatenate([sums, ops.expand_dims(counts, -1)], axis=-1))[:-1]
-        sums, counts = both[:, :-1], both[:, -1:]
-        mean = divide(sums, counts)
+        counts = both[:, -1:]
+        mean = divide(both[:, :-1], counts)
         old = ops.convert_to_tensor(self.centers)
         seen = ops.expand_dims(ops.convert_to_tensor(self.seen), -1)
         moved = ops.where(seen > 0, self.momentum * old + (1 - self.momentum) * mean, mean)
@@ -150,7 +133,7 @@ class LearnableCenters(Centers):
 
     Args:
         num_classes: C >= 1.
-        normalize: As `Centers`. The centres themselves are never normalised.
+        normalize, **kwargs: As `MovingAverageCenters`. The centres themselves are never normalised.
 
     Reference: C+1 loss (2022), section 3.2.
 
@@ -185,7 +168,7 @@ class SharedCenters(Centers):
 
     Args:
         head: The head whose outputs it is called on, with a `kernel` of shape (K, C) or (K, C + 1).
-        normalize: As `Centers`; the centres are normalised when the embeddings are.
+        normalize, **kwargs: As `MovingAverageCenters`; the centres are normalised when the embeddings are.
 
     Reference: C+1 loss (2022), section 3.2.
 
@@ -207,8 +190,8 @@ class SharedCenters(Centers):
     def build(self, input_shape):
         if getattr(self.head, "kernel", None) is None:
             raise ValueError(
-                "`head` must have a `kernel` and be the one that gives the outputs, `SharedCenters(head)(head(features))`. "
-                f"Received: {self.head!r}"
+                "`head` must have a `kernel` and be the one that gives the outputs, as in "
+                f"`SharedCenters(head)(head(features))`. Received: {self.head!r}"
             )
 
     def current(self):

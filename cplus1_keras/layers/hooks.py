@@ -74,6 +74,12 @@ def dtype_of(tensor):
     return keras.backend.standardize_dtype(tensor.dtype)
 
 
+def no_half(dtype):
+    """The dtype policy of a layer, the global one for None; float32 in place of half precision."""
+    policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+    return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy
+
+
 def name_for(tensors, output, kinds=("labels",)):
     """The key of the labels of an output: for `roi1_logits` it is `roi1_labels` if that is there, else `labels`.
 
@@ -86,8 +92,8 @@ def name_for(tensors, output, kinds=("labels",)):
             if name in tensors:
                 return name
     raise ValueError(
-        f"There is no {' or '.join(f'`{kind}`' for kind in kinds)} for `{output}` from the data set or the `targets` of "
-        f"a layer: there are {sorted(tensors)}. Give `fit` a tensor, which is `labels`, or a dict with that name."
+        f"There is no {' or '.join(f'`{kind}`' for kind in kinds)} for `{output}` from the data set or a layer's "
+        f"`targets`: there are {sorted(tensors)}. Give `fit` a tensor, which is `labels`, or a dict with that name."
     )
 
 

@@ -16,10 +16,6 @@ class MarginWarmup(OpenSetLayer):
 
     Args:
         steps: The number of training steps after which the margin is full, >= 1.
-        **kwargs: Keras's `name`.
-
-    Raises:
-        ValueError: If `steps` is no positive integer.
 
     >>> features = keras.Input((8,))
     >>> outputs = layers.MarginWarmup(steps=1000)(heads.CosineHead(10, scale=16.0)(features))
@@ -46,11 +42,9 @@ class MarginWarmup(OpenSetLayer):
         return dict(outputs)
 
     def update(self, labels, tensors):
-        """Count one step."""
         self.step.assign(ops.minimum(self.step + 1, self.steps))
 
     def provide(self, tensors):
-        """`margin_fraction`: a scalar in [0, 1]."""
         return {"margin_fraction": ops.cast(self.step, "float32") / self.steps}
 
     def get_config(self):
