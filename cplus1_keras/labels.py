@@ -119,8 +119,8 @@ def check_labels(labels, output, name):
     if "int" not in dtype or len(labels.shape) != len(output.shape) - 1:
         raise ValueError(
             f"`{name}` needs one integer label per position: shape {tuple(output.shape[:-1])} for outputs of shape "
-            f"{tuple(output.shape)}. Received labels of shape {tuple(labels.shape)} and dtype {dtype}. Soft and one-hot "
-            'targets are not supported; sets of labels go by a name, `fit(images, {"multi_hot": sets})`.'
+            f"{tuple(output.shape)}. Received labels of shape {tuple(labels.shape)} and dtype {dtype}. Targets are "
+            'neither soft nor one-hot; sets of labels go by a name, `fit(images, {"multi_hot": sets})`.'
         )
     labels = nearest(ops.cast(labels, "int32"), output)
     if not _fits(labels.shape, output.shape[:-1]):

@@ -28,6 +28,16 @@ GIVERS = {
 """Who gives what losses read."""
 
 
+def expand_like(weight, values):
+    """Weights with the axes of what they weigh: a last one of 1 may be too many, others missing."""
+    weight = ops.cast(weight, values.dtype)
+    if len(weight.shape) == len(values.shape) + 1 and weight.shape[-1] == 1:
+        return ops.squeeze(weight, -1)
+    while len(weight.shape) < len(values.shape):
+        weight = ops.expand_dims(weight, -1)
+    return weight
+
+
 def counted_mean(values, counted, sample_weight=None, per=None):
     """sum_i w_i values_i [counted_i] / sum_i [per_i], exactly 0 where none is; over all replicas, by their number.
 
@@ -36,12 +46,7 @@ def counted_mean(values, counted, sample_weight=None, per=None):
     """
     values = ops.where(counted, values, 0)
     if sample_weight is not None:
-        weight = ops.cast(sample_weight, values.dtype)
-        if len(weight.shape) == len(values.shape) + 1 and weight.shape[-1] == 1:
-            weight = ops.squeeze(weight, -1)
-        while len(weight.shape) < len(values.shape):
-            weight = ops.expand_dims(weight, -1)
-        values = values * weight
+        values = values * expand_like(sample_weight, values)
     number = replicas.total(ops.sum(ops.cast(counted if per is None else per, "int32")))
     share = ops.sum(values) / ops.cast(ops.maximum(number, 1), values.dtype)
     if replicas.count() == 1:

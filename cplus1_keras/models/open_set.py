@@ -10,7 +10,7 @@ from keras import ops
 from cplus1_keras import replicas
 from cplus1_keras.labels import is_known
 from cplus1_keras.layers.hooks import OpenSetLayer, complete, find_hooks, labels_for, named
-from cplus1_keras.losses.base import OpenSetLoss
+from cplus1_keras.losses.base import OpenSetLoss, expand_like
 from cplus1_keras.losses.classification import BackgroundCrossEntropyLoss
 
 
@@ -100,20 +100,14 @@ class OpenSetModel(keras.Model):
         compiled.update_state(labels, read, _weights_for("labels", sample_weight))
 
     def _weigh_classes(self, name, labels, sample_weight):
-        """The weights of a term: those of the samples times those of their labels' classes."""
         if name.endswith("multi_hot"):
             raise ValueError(
-                "`class_weight` weighs labels that name one class each, and this loss reads `multi_hot`. Give weights "
-                "of classes to the loss, like `WeightedSigmoidLoss(positive_rates)`."
+                "`class_weight` weighs labels that name one class each, and this loss reads `multi_hot`. Give the "
+                "weights to the loss, like `WeightedSigmoidLoss(positive_rates)`."
             )
         index = ops.clip(ops.cast(labels, "int32"), -1, len(self._class_weight) - 2) + 1
         weight = ops.take(self._class_weight, index)
-        if sample_weight is None:
-            return weight
-        sample_weight = ops.cast(sample_weight, weight.dtype)
-        while len(sample_weight.shape) < len(weight.shape):
-            sample_weight = ops.expand_dims(sample_weight, -1)
-        return weight * sample_weight
+        return weight if sample_weight is None else weight * expand_like(sample_weight, weight)
 
     def _symbolic_build(self, iterator=None, data_batch=None):
         if data_batch is not None:
@@ -148,12 +142,12 @@ class OpenSetModel(keras.Model):
     def _check(self, labels, outputs):
         if not isinstance(self.loss, OpenSetLoss):
             raise ValueError(
-                "OpenSetModel trains with one loss of cplus1_keras.losses, for example "
+                "OpenSetModel trains with one loss of cplus1_keras.losses, like "
                 f"`compile(optimizer, CrossEntropyLoss())`. Received: loss={self.loss!r}"
             )
         if labels is None or isinstance(labels, list | tuple):
             raise ValueError(
-                "OpenSetModel needs labels: one tensor of integers, `fit(images, labels)`, or a dict of named tensors, "
+                "OpenSetModel needs labels: one tensor of integers, or a dict of named tensors, as in "
                 f'`fit(images, {{"multi_hot": sets}})`. Received: {type(labels).__name__}'
             )
         if not isinstance(outputs, dict):
@@ -163,10 +157,7 @@ class OpenSetModel(keras.Model):
             )
         twice = sorted(set(outputs) & set(labels if isinstance(labels, dict) else ("labels",)))
         if twice:
-            raise ValueError(
-                f"The data set and the model both give {twice}, and losses could not tell them apart. Name labels like "
-                "`labels` or `multi_hot`, and outputs otherwise."
-            )
+            raise ValueError(f"The data set and the model both give {twice}: let their names differ.")
 
     def _num_classes(self):
         """The number of known classes that labels may name, as far as the outputs tell."""
