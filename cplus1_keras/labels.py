@@ -144,11 +144,11 @@ def check_multi_hot(multi_hot, shape, name):
     return ops.cast(multi_hot, "int32")
 
 
-def check_classes(num_classes):
-    """The number of classes as an integer >= 1, or an error."""
-    if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
-        raise ValueError(f"`num_classes` must be an integer >= 1. Received: num_classes={num_classes}")
-    return int(num_classes)
+def check_count(number, name="num_classes"):
+    """The argument of that name as an integer >= 1, or an error."""
+    if isinstance(number, bool) or int(number) != number or number < 1:
+        raise ValueError(f"`{name}` must be an integer >= 1. Received: {name}={number}")
+    return int(number)
 
 
 def _fits(shape, wanted):

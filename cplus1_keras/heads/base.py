@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from cplus1_keras.labels import check_classes
+from cplus1_keras.labels import check_count
 from cplus1_keras.layers.hooks import OpenSetLayer, dtype_of, no_half
 from cplus1_keras.numerics import at_least_float32
 from cplus1_keras.numerics.derivatives import with_gradient
@@ -30,7 +30,7 @@ class Head(OpenSetLayer):
     def __init__(self, num_classes, **kwargs):
         # The cast to the layer's dtype would round the features of a float64 or mixed model before the head sees them.
         super().__init__(dtype=no_half(kwargs.pop("dtype", None)), autocast=False, **kwargs)
-        self.num_classes = check_classes(num_classes)
+        self.num_classes = check_count(num_classes)
 
     def call(self, features):
         features = ops.convert_to_tensor(features)

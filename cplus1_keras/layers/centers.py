@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from cplus1_keras import replicas
-from cplus1_keras.labels import check_classes, check_labels, is_known
+from cplus1_keras.labels import check_count, check_labels, is_known
 from cplus1_keras.layers.hooks import OpenSetLayer, no_half
 from cplus1_keras.numerics import at_least_float32, divide
 from cplus1_keras.numerics.derivatives import as_rows, unit
@@ -79,15 +79,14 @@ class MovingAverageCenters(Centers):
         super().__init__(normalize, **kwargs)
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` is the share of the old centre, in [0, 1). Received: momentum={momentum}")
-        self.num_classes = check_classes(num_classes)
+        self.num_classes = check_count(num_classes)
         self.momentum = float(momentum)
 
     def build(self, input_shape):
         self._check_outputs(input_shape)
         fixed = {"initializer": "zeros", "trainable": False, "aggregation": "only_first_replica"}
-        self.centers = self.add_weight(
-            name="centers", shape=(self.num_classes, input_shape[self.prefix + "features"][-1]), **fixed
-        )
+        shape = (self.num_classes, input_shape[self.prefix + "features"][-1])
+        self.centers = self.add_weight(name="centers", shape=shape, **fixed)
         self.seen = self.add_weight(name="seen", shape=(self.num_classes,), **fixed)
 
     def update(self, labels, tensors):
@@ -144,7 +143,7 @@ class LearnableCenters(Centers):
 
     def __init__(self, num_classes, normalize=True, **kwargs):
         super().__init__(normalize, **kwargs)
-        self.num_classes = check_classes(num_classes)
+        self.num_classes = check_count(num_classes)
 
     def build(self, input_shape):
         self._check_outputs(input_shape)

@@ -81,10 +81,7 @@ def no_half(dtype):
 
 
 def name_for(tensors, output, kinds=("labels",)):
-    """The key of the labels of an output: for `roi1_logits` it is `roi1_labels` if that is there, else `labels`.
-
-    `output` may be a prefix, like `roi1_`; `kinds` are `labels` or `multi_hot`, the best first. ValueError for none.
-    """
+    """The key of what `labels_for` gives; `output` may be a prefix, like `roi1_`."""
     parts = output.split("_")[:-1]
     for end in range(len(parts), -1, -1):
         for kind in kinds:

@@ -37,7 +37,7 @@ class Views(keras.layers.Wrapper):
 
     def call(self, images, training=False):
         if not training:
-            outputs = dict(self.layer(images, training=False))
+            outputs = self.layer(images, training=False)
             prefixes = ("", "mirrored_") if self.smaller is None else ("", "mirrored_", "smaller_")
             return {prefix + name: value for prefix in prefixes for name, value in outputs.items()}
         both = self.layer(ops.concatenate([images, ops.flip(images, axis=2)]), training=True)

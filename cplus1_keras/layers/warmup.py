@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from cplus1_keras.labels import check_count
 from cplus1_keras.layers.hooks import OpenSetLayer
 
 
@@ -26,9 +27,7 @@ class MarginWarmup(OpenSetLayer):
     def __init__(self, steps, **kwargs):
         kwargs.pop("dtype", None)  # it computes nothing with the outputs, so it must not cast them either
         super().__init__(dtype="float32", autocast=False, **kwargs)
-        if isinstance(steps, bool) or int(steps) != steps or steps < 1:
-            raise ValueError(f"`steps` must be an integer >= 1. Received: steps={steps}")
-        self.steps = int(steps)
+        self.steps = check_count(steps, "steps")
         self.step = self.add_weight(
             name="step",
             shape=(),

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from cplus1_keras.labels import check_labels, check_multi_hot, is_absent, is_annotated, to_multi_hot
+from cplus1_keras.labels import check_count, check_labels, check_multi_hot, is_absent, is_annotated, to_multi_hot
 from cplus1_keras.losses.base import OpenSetLoss
 
 
@@ -38,9 +38,7 @@ class _HNCLoss(OpenSetLoss):
     counted = staticmethod(lambda multi_hot: ops.any(is_annotated(multi_hot), axis=-1))
 
     def __init__(self, top_k, name):
-        if isinstance(top_k, bool) or int(top_k) != top_k or top_k < 1:
-            raise ValueError(f"`top_k` is a number of classes and must be an integer >= 1. Received: top_k={top_k}")
-        self.top_k = int(top_k)
+        self.top_k = check_count(top_k, "top_k")
         super().__init__(name)
 
     def checked(self, labels, outputs, kind):

@@ -91,7 +91,12 @@ class OpenSetModel(keras.Model):
         asked = {"metrics": compiled._user_metrics, "weighted_metrics": compiled._user_weighted_metrics}
         # The model's own outputs, not what a layer provides in their place, like AdaCos the logits of this step.
         tensors = {**tensors, **y_pred}
-        _check_metrics(asked, tensors)
+        for argument, given in asked.items():
+            if given is not None and (not isinstance(given, dict) or set(given) - set(tensors)):
+                raise ValueError(
+                    f"`{argument}` must be a dict like {{'logits': [KnownAccuracy(10)]}}, from some of {sorted(tensors)} "
+                    f"to lists of metrics. Received: {list(given) if isinstance(given, dict) else given}"
+                )
         asked = {name for metrics in asked.values() for name in metrics or ()}
         # All outputs, since Keras names the metrics of an only one otherwise.
         read = {name: value for name, value in y_pred.items() if not isinstance(value, dict | list | tuple)}
@@ -140,24 +145,22 @@ class OpenSetModel(keras.Model):
         return self._trackers.means
 
     def _check(self, labels, outputs):
+        wrong, given = None, labels if isinstance(labels, dict) else ("labels",)
         if not isinstance(self.loss, OpenSetLoss):
-            raise ValueError(
-                "OpenSetModel trains with one loss of cplus1_keras.losses, like "
-                f"`compile(optimizer, CrossEntropyLoss())`. Received: loss={self.loss!r}"
+            wrong = (
+                f"trains with one loss of cplus1_keras.losses, like `CrossEntropyLoss()`. Received: loss={self.loss!r}"
             )
-        if labels is None or isinstance(labels, list | tuple):
-            raise ValueError(
-                "OpenSetModel needs labels: one tensor of integers, or a dict of named tensors, as in "
+        elif labels is None or isinstance(labels, list | tuple):
+            wrong = (
+                "needs labels: one tensor of integers, or a dict of named tensors, as in "
                 f'`fit(images, {{"multi_hot": sets}})`. Received: {type(labels).__name__}'
             )
-        if not isinstance(outputs, dict):
-            raise ValueError(
-                "OpenSetModel needs a dict of named outputs, as the heads of cplus1_keras.heads give. "
-                f"Received: {type(outputs).__name__}"
-            )
-        twice = sorted(set(outputs) & set(labels if isinstance(labels, dict) else ("labels",)))
-        if twice:
-            raise ValueError(f"The data set and the model both give {twice}: let their names differ.")
+        elif not isinstance(outputs, dict):
+            wrong = f"needs a dict of named outputs, as the package's heads give. Received: {type(outputs).__name__}"
+        elif twice := sorted(set(outputs) & set(given)):
+            wrong = f"and the data set both give {twice}: name the labels or the outputs otherwise."
+        if wrong:
+            raise ValueError(f"OpenSetModel {wrong}")
 
     def _num_classes(self):
         """The number of known classes that labels may name, as far as the outputs tell."""
@@ -189,16 +192,6 @@ def _weights_for(name, sample_weight):
     return sample_weight
 
 
-def _check_metrics(asked, tensors):
-    for argument, given in asked.items():
-        if given is not None and (not isinstance(given, dict) or set(given) - set(tensors)):
-            raise ValueError(
-                f"`{argument}` must be a dict from outputs to lists of metrics, like "
-                f"{{'logits': [KnownAccuracy(10)]}}; there are {sorted(tensors)}. "
-                f"Received: {list(given) if isinstance(given, dict) else given}"
-            )
-
-
 def _weight_table(class_weight, num_classes):
     """Weights by label + 1: the negatives, each known, and a last 1 for the classes above."""
     most = np.inf if num_classes is None else num_classes - 1
@@ -206,7 +199,7 @@ def _weight_table(class_weight, num_classes):
     if wrong:
         raise ValueError(
             "The keys of `class_weight` must be known classes >= 0, or -1 for negatives"
-            f"{'' if num_classes is None else f'; this model has the classes 0..{num_classes - 1}'}. Received: {wrong}"
+            f"{'' if num_classes is None else f'; this model has the classes 0..{most}'}. Received: {wrong}"
         )
     table = np.ones(max(class_weight, default=-1) + 3, "float32")
     for key, weight in class_weight.items():
