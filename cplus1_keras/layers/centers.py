@@ -121,11 +121,9 @@ class MovingAverageCenters(Centers):
 class LearnableCenters(Centers):
     """Centres that are a trainable weight, `centers` of shape (C, K).
 
-    They usually want a larger learning rate than the network. Scaling their gradient would do nothing under Adam, so
-    give them an optimizer of their own, by the name of the layer:
+    They usually want a larger learning rate than the network, from an optimizer of their own by the name of the layer:
 
-        default, own = keras.optimizers.Adam(1e-3), keras.optimizers.Adam(0.1)
-        rates = keras.optimizers.OptimizerMap(default, {"centers/.*": own})
+        rates = keras.optimizers.OptimizerMap(keras.optimizers.Adam(1e-3), {"centers/.*": keras.optimizers.Adam(0.1)})
         model.compile(keras.optimizers.MultiOptimizer(rates), losses.cplus1())
 
     with `LearnableCenters(num_classes, name="centers")`. A `MultiOptimizer` takes no clipping and no moving average.

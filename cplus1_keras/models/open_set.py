@@ -94,8 +94,8 @@ class OpenSetModel(keras.Model):
         for argument, given in asked.items():
             if given is not None and (not isinstance(given, dict) or set(given) - set(tensors)):
                 raise ValueError(
-                    f"`{argument}` must be a dict like {{'logits': [KnownAccuracy(10)]}}, from some of {sorted(tensors)} "
-                    f"to lists of metrics. Received: {list(given) if isinstance(given, dict) else given}"
+                    f"`{argument}` must be a dict like {{'logits': [KnownAccuracy(10)]}}, of {sorted(tensors)}. "
+                    f"Received: {list(given) if isinstance(given, dict) else given}"
                 )
         asked = {name for metrics in asked.values() for name in metrics or ()}
         # All outputs, since Keras names the metrics of an only one otherwise.
