@@ -12,7 +12,6 @@ from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
 from cplus1_keras.tasks.records import Record
 
-
 SAMPLE = 32
 """How many images of each split are read before a training, where they are not in memory."""
 
