@@ -1,11 +1,8 @@
-"""Random changes of a training example. Each function here returns an `augment(example, seed)` for `training`.
+"""Random changes of a training example: each function returns an `augment(example, seed)` for `training`.
 
-`example` is a dict with `image` (H, W, C) float32 in 0..255 and what is annotated: where that lies in the image, as
-`labels` (H, W) do, it changes with it; a class or a set of classes stays. `seed` is an int (2,) tensor that differs for
-each use of each example. Equal seeds give equal results, whenever training was interrupted. Order, ranges and
-probabilities of `standard` are those of mmsegmentation, which the C+1 paper trains with.
-
-Reference: open-mmlab/mmsegmentation, mmseg/datasets/transforms; the photometric part after Liu et al., SSD, ECCV 2016
+`example` is a dict with `image` (H, W, C) float32 in 0..255 and what is annotated: `labels` (H, W) change with the
+image, a class or a set of classes stays. `seed` is an int (2,) tensor that differs for each use of each example; equal
+seeds give equal results.
 """
 
 import tensorflow as tf
@@ -21,15 +18,12 @@ _TRIES = 10
 
 
 def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None, keep_ratio=True):
-    """The usual recipe for masks: random scale, crop, flip, photometric distortion, padding.
+    """The usual recipe for masks, mmsegmentation's: random scale, crop, flip, photometric distortion, padding.
 
     Args:
         crop_size: int or (height, width) of the result.
         ratio: Smallest and largest scale.
-        base, keep_ratio: As `random_scale` has them; (2048, 512) is mmsegmentation's base for VOC, None scales from the
-            native size.
-        max_share: As `random_crop` has it.
-        mirror: `split.mirror` where left and right are classes of their own.
+        base, keep_ratio, max_share, mirror: As in the functions below; mmsegmentation's base for VOC is (2048, 512).
 
     >>> standard(8)({"image": tf.zeros([6, 20, 3]), "labels": tf.zeros([6, 20], tf.int32)}, seed=[0, 1])["labels"].shape
     TensorShape([8, 8])
@@ -47,13 +41,9 @@ def random_scale(low=0.5, high=2.0, base=None, keep_ratio=True):
     """Resize by a random factor, uniform in [low, high]: the image bilinear, labels by nearest neighbour.
 
     Args:
-        low: Smallest factor, > 0.
-        high: Largest factor.
-        base: None, or (long, short): the factor then applies to the largest size within long x short, either way up.
+        low, high: Smallest, > 0, and largest factor.
+        base: (long, short): the factor applies to the largest size within it, either way up; None: to the native size.
         keep_ratio: False stretches every image to `base`, then (height, width), before the factor applies.
-
-    Raises:
-        ValueError: If there is no such range or base.
 
     >>> random_scale(2, 2)({"image": tf.zeros([4, 6, 3])}, seed=[0, 1])["image"].shape
     TensorShape([8, 12, 3])
@@ -69,24 +59,17 @@ def random_scale(low=0.5, high=2.0, base=None, keep_ratio=True):
 
 
 def random_crop(size=None, padding=0, max_share=1.0):
-    """Cut out a window at random, from the image with black around it where wished.
-
-    With `padding` alone images are shifted by up to so many pixels: the CIFAR standard is `random_crop(padding=4)`. An
-    image smaller than `size` is kept whole along that side.
+    """Cut out a window at random. An image smaller than `size` is kept whole along that side.
 
     Args:
-        size: None for the image's own size, or an int or (height, width).
-        padding: Pixels that are added on each side first, int >= 0; labels there are ignored.
-        max_share: Below 1, a window is drawn again, up to 10 times, while one label has at least this share of the
-            annotated pixels; in (0, 1]. For label maps.
-
-    Raises:
-        ValueError: If there is no such size, padding or share.
+        size: int or (height, width); None for the image's own size: with `padding`, images are shifted. The CIFAR
+            standard (He et al., CVPR 2016, section 4.2) is `random_crop(padding=4)`.
+        padding: Black pixels that are added on each side first, int >= 0; labels there are ignored.
+        max_share: In (0, 1]; below 1, a window is drawn again, up to 10 times, while one label has at least this share
+            of the annotated pixels. For label maps.
 
     >>> random_crop(4)({"image": tf.zeros([3, 9, 3])}, seed=[0, 1])["image"].shape
     TensorShape([3, 4, 3])
-
-    Reference: padding since He et al., Deep Residual Learning, CVPR 2016, section 4.2.
     """
     if not isinstance(padding, int) or padding < 0:
         raise ValueError(f"`padding` is a number of pixels, an int >= 0. Received: padding={padding!r}")
@@ -97,7 +80,7 @@ def random_crop(size=None, padding=0, max_share=1.0):
     def augment(example, seed):
         static = example["image"].shape[:2]
         height, width = fixed or (static if static.is_fully_defined() else tf.unstack(tf.shape(example["image"])[:2]))
-        example = _border(example, padding) if padding else example
+        example = _enlarge(example, [[padding, padding]] * 2, 0) if padding else example
         room = tf.maximum(tf.shape(example["image"])[:2] - [height, width], 0)
 
         def cut(number):
@@ -124,8 +107,7 @@ def random_crop(size=None, padding=0, max_share=1.0):
 def random_flip(mirror=None):
     """Mirror left to right with probability one half. Not for digits and letters.
 
-    Args:
-        mirror: `split.mirror`: the known class that each known class becomes, for classes that say left or right.
+    `mirror` is `split.mirror`: the known class that each known class becomes, for classes that say left or right.
 
     >>> random_flip((1, 0))({"image": tf.zeros([2, 3, 3]), "labels": tf.constant(1)}, seed=[0, 1])["image"].shape
     TensorShape([2, 3, 3])
@@ -140,7 +122,7 @@ def random_flip(mirror=None):
 
 
 def flip(example, mirror=None):
-    """Mirror an example left to right.
+    """Mirror an example left to right; `mirror` as in `random_flip`.
 
     >>> flip({"image": tf.zeros([1, 2, 3]), "labels": tf.constant([[0, -1]])}, mirror=(1, 0))["labels"].numpy()
     array([[-1,  1]], dtype=int32)
@@ -156,11 +138,7 @@ def flip(example, mirror=None):
 
 
 def pad(size, colour=MEAN_COLOUR):
-    """Enlarge to `size` at the bottom and on the right: the image by one colour, label maps by IGNORE.
-
-    Args:
-        size: int or (height, width), at least that of the image.
-        colour: A value in 0..255 for each channel.
+    """Enlarge to `size` at the bottom and on the right: the image by one colour in 0..255, label maps by IGNORE.
 
     >>> pad(2)({"image": tf.zeros([1, 2, 3]), "labels": tf.zeros([1, 2], tf.int32)})["labels"].numpy()
     array([[   0,    0],
@@ -170,15 +148,8 @@ def pad(size, colour=MEAN_COLOUR):
 
     def augment(example, seed=None):
         shape = tf.shape(example["image"])
-        more = [[0, height - shape[0]], [0, width - shape[1]]]
-        # Padding the difference to the colour with 0 would round each pixel.
-        there = tf.pad(tf.ones(shape[:2], tf.bool), more)[..., tf.newaxis]
-        image = tf.where(there, tf.pad(example["image"], [*more, [0, 0]]), tf.constant(colour, tf.float32))
-        example = example | {"image": tf.ensure_shape(image, [height, width, len(colour)])}
-        if _has_map(example):
-            labels = tf.pad(example["labels"], more, constant_values=IGNORE)
-            example["labels"] = tf.ensure_shape(labels, [height, width])
-        return example
+        example = _enlarge(example, [[0, height - shape[0]], [0, width - shape[1]]], colour)
+        return _everywhere(example, lambda pixels: tf.ensure_shape(pixels, [height, width, *pixels.shape[2:]]))
 
     return augment
 
@@ -198,11 +169,8 @@ def resize(example, size):
 def from_layer(layer):
     """Use a Keras augmentation layer, such as `keras.layers.RandAugment(value_range=(0, 255))`, on the image alone.
 
-    The layer draws by its own seed, not by the one that is passed: runs repeat with `keras.utils.set_random_seed`, but
-    an interrupted run does not continue with the same draws. Create the layer outside of data functions.
-
-    Args:
-        layer: A Keras layer, called with `training=True`, that keeps the image's shape.
+    The layer draws by its own seed: an interrupted run does not continue with the same draws. Create the layer outside
+    of data functions; it must keep the image's shape.
 
     >>> import keras
     >>> from_layer(keras.layers.RandomFlip())({"image": tf.ones([8, 8, 3])}, seed=[0, 1])["image"].shape
@@ -219,8 +187,7 @@ def from_layer(layer):
 def chain(*augments):
     """Apply several `augment(example, seed)` one after another, each with a seed of its own.
 
-    >>> cifar_standard = chain(random_crop(padding=4), random_flip())
-    >>> cifar_standard({"image": tf.ones([32, 32, 3])}, seed=[0, 1])["image"].shape
+    >>> chain(random_crop(padding=4), random_flip())({"image": tf.ones([32, 32, 3])}, seed=[0, 1])["image"].shape
     TensorShape([32, 32, 3])
     """
 
@@ -237,14 +204,16 @@ def _has_map(example):
 
 
 def _everywhere(example, change):
-    """The example with a change of pixels applied to all that has pixels."""
     maps = ["image", "labels"] if _has_map(example) else ["image"]
     return example | {key: change(example[key]) for key in maps}
 
 
-def _border(example, padding):
-    sides = [[padding, padding]] * 2
-    example = example | {"image": tf.pad(example["image"], [*sides, [0, 0]])}
+def _enlarge(example, sides, colour):
+    """The example with more pixels on its sides: of the image of one colour, of label maps IGNORE."""
+    # Padding the difference to the colour with 0 would round each pixel.
+    there = tf.pad(tf.ones(tf.shape(example["image"])[:2], tf.bool), sides)[..., tf.newaxis]
+    image = tf.where(there, tf.pad(example["image"], [*sides, [0, 0]]), tf.constant(colour, tf.float32))
+    example = example | {"image": image}
     if _has_map(example):
         example["labels"] = tf.pad(example["labels"], sides, constant_values=IGNORE)
     return example

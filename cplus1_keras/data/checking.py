@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import functools
 import hashlib
 import re
 
@@ -17,48 +18,36 @@ def check(splits, sample=None):
         sample: How many examples of each split to read, evenly spread; None reads all.
 
     Returns:
-        List of texts, one sentence for each problem; empty where all is well. Of files that can be read from the
-        beginning only, the first problem of a split.
+        List of texts, one for each problem; of files that can be read from the beginning only, the first of a split.
 
     >>> from cplus1_keras import data
     >>> check(data.split(data.protocols.digits(), data.sources.digits()), sample=10)
     []
     """
     problems = []
-    for split in splits:
-        if not len(split):
-            continue
-        chosen = np.arange(len(split))
+    for split in filter(len, splits):
         if sample is not None:
-            chosen = np.unique(np.linspace(0, len(split) - 1, sample).astype(int))
-        split = split.subset(chosen)
+            split = split.subset(np.unique(np.linspace(0, len(split) - 1, sample).astype(int)))
         if not split.source.random_access:
             problems += _problem(lambda split=split: collections.deque(split.dataset(), maxlen=0))
             continue
         read = tf.function(split.example, input_signature=[tf.TensorSpec([], tf.int64)])
         problems += _problem(read.get_concrete_function)
+        attempts = [functools.partial(read, index) for index in tf.range(len(split), dtype=tf.int64)]
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            attempts = pool.map(
-                lambda index, read=read: _problem(lambda: read(index)), tf.range(len(split), dtype=tf.int64)
-            )
-            problems += [text for found in attempts for text in found]
+            problems += [text for found in pool.map(_problem, attempts) for text in found]
     return problems
 
 
 def find_copies(splits):
     """Images that are in more than one split, whatever their files are called: equal pixels, by a hash.
 
-    Reads all images. A copy in another size or with another compression is not found.
-
-    Args:
-        splits: `Splits`, or an iterable of `Split`.
-
-    Returns:
-        List of tuples of texts "split: image", one tuple for each image that several splits have.
+    Reads all images. A copy in another size or with another compression is not found. Returns tuples of texts
+    "split: image", one tuple for each image that several splits have.
 
     >>> from cplus1_keras import data
-    >>> len(find_copies(data.split(data.protocols.digits(), data.sources.digits())))
-    0
+    >>> find_copies(data.split(data.protocols.digits(), data.sources.digits()))
+    []
     """
     places = collections.defaultdict(list)
     for split in splits:
@@ -80,7 +69,7 @@ def _problem(attempt):
 
 
 def sentence(error):
-    """What an error of TensorFlow says, such as `fit` raises for a damaged file, without the operations around it.
+    """What an error of TensorFlow says, such as `fit` raises, without the names of operations around it.
 
     >>> sentence(tf.errors.InvalidArgumentError(None, None, "{{node f}} assertion failed: [a.png is damaged.]"))
     'a.png is damaged.'

@@ -1,12 +1,12 @@
-"""Random changes of an example's colours; `cplus1_keras.data.augment` has them all."""
+"""Random changes of an example's colours, for `cplus1_keras.data.augment`."""
 
 import tensorflow as tf
 
 
 def photometric(brightness=32.0, contrast=0.5, saturation=0.5, hue=18.0):
-    """Change brightness, contrast, saturation and hue, each with probability one half; labels stay.
+    """Change brightness, contrast, saturation and hue, each with probability one half; for colour images.
 
-    x + b, then (either here or at the end, by a coin) c x, then saturation times s and hue plus h. For colour images.
+    x + b, then (either here or at the end, by a coin) c x, then saturation times s and hue plus h.
 
     Args:
         brightness: b is uniform in [-brightness, brightness], in levels of 0..255.
@@ -16,6 +16,8 @@ def photometric(brightness=32.0, contrast=0.5, saturation=0.5, hue=18.0):
 
     >>> photometric()({"image": tf.ones([2, 3, 3])}, seed=[0, 1])["image"].shape
     TensorShape([2, 3, 3])
+
+    Reference: Liu et al., SSD, ECCV 2016, as in mmsegmentation.
     """
 
     def augment(example, seed):
@@ -40,9 +42,6 @@ def tone(brightness=0.2, contrast=0.2):
     Args:
         brightness: b is uniform in [-brightness, brightness]; in [0, 1].
         contrast: c is uniform in [1 - contrast, 1 + contrast]; in [0, 1].
-
-    Raises:
-        ValueError: If a value lies outside [0, 1].
 
     >>> tone()({"image": tf.ones([8, 8, 1])}, seed=[0, 1])["image"].shape
     TensorShape([8, 8, 1])

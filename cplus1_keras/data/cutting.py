@@ -1,9 +1,11 @@
 """Cutting sources into training, validation, calibration and test splits without leaks."""
 
+import itertools
+
 import numpy as np
 
 from cplus1_keras.data.joining import join
-from cplus1_keras.data.splits import PARTS, Split, Splits, class_labels
+from cplus1_keras.data.splits import PARTS, Split, Splits
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 
 _FRACTIONS = {"mask": (0.2, 0.1, 0.0), "class": (0.2, 0.2, 0.1), "classes": (0.2, 0.2, 0.1)}
@@ -25,44 +27,36 @@ def split(
 ):
     """Cut sources into four splits by a protocol.
 
-    What has no source of its own is cut from `train` by a seeded shuffle, as the fractions say; the rest trains. Images
-    with one class are cut class by class: a class's shuffle depends on `seed` and on the class alone, and test is cut
-    first, so that another protocol or another validation fraction keeps each test image where it was. Images with
-    masks, with sets of labels, or of sources that have groups are cut group by group: crops of one image and frames of
-    one video stay together.
+    What has no source of its own is cut from `train` by a seeded shuffle; the rest trains. Images with one class are
+    cut class by class, each by a shuffle that depends on `seed` and the class alone, test first: another protocol or
+    validation fraction keeps each test image. Masks, sets of labels and sources with groups are cut group by group, so
+    that crops of one image and frames of one video stay together.
 
-    Images of unknown classes, and images with a set of labels that show one, are tests, whichever source they are
-    in: a network that has seen them has seen the unknown. Images of ignored classes go nowhere. Of masks, unknown
-    pixels are in every split and have another label in each; see `Protocol`.
-
-    The defaults leave half of images with a class or a set of classes for training where all is cut from one source. A
-    fifth for calibration is much, and meant: a threshold at FPR 10 % with 95 % confidence needs 29 negatives without an
-    error, and at the errors that a good threshold makes two to three times as many. Two of ten classes of
-    scikit-learn's digits give 72 then. Take less where there are many images.
+    Images of unknown classes, and sets of labels with one, are tests whichever source they are in; images of ignored
+    classes go nowhere. Of masks, unknown pixels are in every split and have another label in each; see `Protocol`.
 
     Args:
         protocol: A `Protocol`.
         train: Source of training images.
-        test: Source of test images, or None.
-        validation: Source of validation images, or None.
-        calibration: Source of calibration images, or None.
+        test, validation, calibration: Sources of these images, or None: cut from `train`.
         validation_fraction: Part of `train`, in [0, 1), where `validation` is None; None: 0.1, of masks 0.
-        calibration_fraction: Likewise for calibration; None: 0.2, of masks 0.1.
         test_fraction: Likewise for test; None: 0.2.
-        calibration_classes: Negative classes, as the protocol names them, that neither train nor watch: they only
-            calibrate and test, and the other negatives don't calibrate. A network learns to refuse the very classes
-            that it trains on, so a threshold calibrated on them accepts most of what is truly new; one calibrated on
-            classes that it never saw is an honest guess for the unknown. Of images with one class only.
-        unknown_from_test_only: With a `test` source, drop the unknown images of the other sources. The field's CIFAR
-            protocols do so.
+        calibration_fraction: Likewise for calibration; None: 0.2, of masks 0.1. It is much, and meant: a threshold at
+            FPR 10 % with 95 % confidence needs 29 negatives without an error, at a good threshold's errors two to three
+            times as many.
+        calibration_classes: Names of negative classes that only calibrate and test, while the other negatives don't
+            calibrate. A network learns to refuse the classes that it trains on, so a threshold calibrated on them
+            accepts most of what is truly new; one calibrated on classes that it never saw is an honest guess for the
+            unknown. Of images with one class only.
+        unknown_from_test_only: Drop the unknown images of sources other than `test`, as the field's CIFAR protocols do.
         seed: int >= 0.
 
     Returns:
         `Splits`.
 
     Raises:
-        ValueError: If no source has some class of the protocol, a known class has no training image, a source or a file
-            is given twice, fractions leave nothing to train on, or a calibration class is no negative.
+        ValueError: If the sources lack a class, a known class has no training image, splits share an image, fractions
+            leave nothing to train on, or a calibration class is no negative.
 
     >>> from cplus1_keras.data import protocols, sources
     >>> splits = split(protocols.digits(), sources.digits())
@@ -102,12 +96,10 @@ def split(
 
 def _labels(protocol, source):
     """What decides where an image may go: its label, of sets UNKNOWN where it shows an unknown, else 0."""
-    if source.kind == "class":
-        return class_labels(protocol, source)
     if source.kind == "mask":
         return np.zeros(len(source), "int32")
-    _, _, unknown = protocol.multi_hot(source.labels, source.class_names, source.annotated)
-    return np.where(unknown, UNKNOWN, 0)
+    whole = Split("test", source, protocol)
+    return whole.labels if source.kind == "class" else np.where(whole.shows_unknown, UNKNOWN, 0)
 
 
 def _joined(sources):
@@ -139,34 +131,24 @@ def _deal(count, fractions, generator):
 
 
 def _check_given(given):
-    kinds = {source.kind for source in given.values()}
-    if len(kinds) > 1:
-        raise ValueError(
-            "All sources have one kind of annotation. Received: "
-            + ", ".join(f"{name}: {source.kind}" for name, source in given.items())
-        )
-    items = list(given.items())
-    for position, (name, source) in enumerate(items):
-        for other_name, other in items[:position]:
-            shared = set(source.files) & set(other.files) or set(source.mask_files) & set(other.mask_files)
-            if source is other or shared:
-                what = f"{len(shared)} files, such as {min(shared)}," if shared else "one source"
-                raise ValueError(f"{what} in both `{other_name}` and `{name}`: test figures would be worthless.")
+    if len({source.kind for source in given.values()}) > 1:
+        kinds = ", ".join(f"{name}: {source.kind}" for name, source in given.items())
+        raise ValueError(f"All sources have one kind of annotation. Received: {kinds}")
+    for (name, source), (other_name, other) in itertools.combinations(given.items(), 2):
+        shared = set(source.files) & set(other.files) or set(source.mask_files) & set(other.mask_files)
+        if source is other or shared:
+            what = f"{len(shared)} files, such as {min(shared)}," if shared else "one source"
+            raise ValueError(f"{what} in both `{name}` and `{other_name}`: test figures would be worthless.")
 
 
 def _check_calibration_classes(names, protocol, train):
     if isinstance(names, str):
-        raise ValueError(
-            f"`calibration_classes` is a sequence of names. Received: {names!r}; did you mean ({names!r},)?"
-        )
-    strangers = [item for item in names if item not in protocol.negative]
-    if strangers:
-        raise ValueError(
-            f"`calibration_classes` must be negative classes of the protocol, {protocol.negative}. "
-            f"Received: {strangers}"
-        )
+        raise ValueError(f"`calibration_classes` is a sequence. Received: {names!r}; did you mean ({names!r},)?")
     if names and train.kind != "class":
         raise ValueError(f"`calibration_classes` are for images with one class each. Received: {train!r}")
+    strange, has = [item for item in names if item not in protocol.negative], protocol.negative
+    if strange:
+        raise ValueError(f"`calibration_classes` must be negative classes of the protocol, {has}. Received: {strange}")
 
 
 def _check_fractions(fractions):
@@ -180,8 +162,7 @@ def _check_fractions(fractions):
 def _check_train(part):
     if part.source.kind == "mask":
         return
-    seen = {*part.labels.tolist()} if part.source.kind == "class" else {*np.flatnonzero((part.multi_hot == 1).any(0))}
-    names = part.protocol.class_names
-    empty = [name for index, name in enumerate(names) if index not in seen]
+    seen = part.labels if part.source.kind == "class" else np.flatnonzero((part.multi_hot == 1).any(0))
+    empty = [name for index, name in enumerate(part.protocol.class_names) if index not in seen]
     if empty:
         raise ValueError(f"No training image of known classes: {', '.join(empty[:10])}")

@@ -5,11 +5,12 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from cplus1_keras.data.reading import common_shape
 from cplus1_keras.data.source import Source
 
 
 def combine(*sources, name=None):
-    """One source from sources of different classes, such as digits and letters: all examples and classes, in order.
+    """One source from sources of different classes, such as digits and letters, one after another.
 
     Args:
         sources: Sources whose class names have nothing in common, of one number of channels.
@@ -28,7 +29,7 @@ def combine(*sources, name=None):
     if shared:
         raise ValueError(
             f"Combined sources must not share class names. Received in more than one: {', '.join(shared[:10])}. "
-            "Name the classes apart; use `concatenate` for more examples of the same classes."
+            "`concatenate` joins more examples of the same classes."
         )
     return join(sources, names, name)
 
@@ -41,10 +42,8 @@ def concatenate(*sources, name=None):
     4
     """
     if any(source.names != sources[0].names for source in sources):
-        raise ValueError(
-            "Concatenated sources must have equal class names. Received: "
-            + "; ".join(f"{source.name}: {', '.join(source.class_names[:10])}" for source in sources)
-        )
+        came = "; ".join(f"{source.name}: {', '.join(source.class_names[:10])}" for source in sources)
+        raise ValueError(f"Concatenated sources must have equal class names. Received: {came}")
     return join(sources, sources[0].class_names if sources else (), name)
 
 
@@ -56,29 +55,27 @@ def join(sources, class_names, name=None):
         return first
     if len({source.dtype for source in sources}) > 1:
         sources = [source if source.dtype == tf.float32 else source.converted() for source in sources]
-    groups = None
-    if any(source.grouped for source in sources):
-        groups = [group for source in sources for group in source.groups]
-    texts = {
-        field: [item for source in sources for item in getattr(source, field)]
-        for field in ("files", "mask_files")
-        if all(getattr(source, field) for source in sources)
-    }
+
+    def joint(field):
+        parts = [getattr(source, field) for source in sources]
+        return [item for part in parts for item in part] if all(parts) else ()
+
     ids = [item for source in sources for item in source.ids]
     if len(set(ids)) < len(ids):
         ids = [f"{number}/{item}" for number, source in enumerate(sources) for item in source.ids]
     return Source(
         first.names if first.kind == "mask" else class_names,
-        **_joint_labels(sources, class_names),
         kind=first.kind,
         name=name or "+".join(dict.fromkeys(source.name for source in sources)),
-        shape=tuple(axis[0] if len(set(axis)) == 1 else None for axis in zip(*(s.shape for s in sources), strict=True)),
+        shape=common_shape(sources),
         dtype=sources[0].dtype,
+        files=joint("files"),
+        mask_files=joint("mask_files"),
         ids=ids,
-        groups=groups,
+        groups=[g for source in sources for g in source.groups] if any(s.grouped for s in sources) else None,
         mirrored=dict.fromkeys(pair for source in sources for pair in source.mirrored),
         count=len(ids),
-        **texts,
+        **_joint_labels(sources, class_names),
         **_joint_way(sources),
     )
 
@@ -86,11 +83,11 @@ def join(sources, class_names, name=None):
 def _check_joint(sources):
     if not sources:
         raise ValueError("Needs at least one source. Received: none")
-    if len({source.kind for source in sources}) > 1 or len({source.shape[2] for source in sources}) > 1:
+    if len({(source.kind, source.shape[2]) for source in sources}) > 1:
+        came = ", ".join(f"{source.name}: {source.kind}, {source.shape[2]}" for source in sources)
         raise ValueError(
-            "Sources to be joined must be of one kind and have the same number of channels. Received: "
-            + ", ".join(f"{source.name}: {source.kind}, {source.shape[2]}" for source in sources)
-            + ". Use `source.converted(channels=3)` on the grey ones."
+            "Sources to be joined must be of one kind and have the same number of channels. "
+            f"Received: {came}. Use `source.converted(channels=3)` on the grey ones."
         )
     if sources[0].kind == "mask" and any(source.names != sources[0].names for source in sources):
         raise ValueError("Masks to be joined must have the same values and names.")
@@ -104,16 +101,14 @@ def _joint_labels(sources, class_names):
     if sources[0].kind == "class":
         return {"labels": np.concatenate([place[s.labels] for place, s in zip(places, sources, strict=True)])}
 
-    def columns(source, place, rows):
-        wide = np.zeros([len(source), len(class_names)], bool)
-        wide[:, place] = rows
-        return wide
+    def joint(parts):
+        wide = [np.zeros([len(rows), len(class_names)], bool) for rows in parts]
+        for columns, place, rows in zip(wide, places, parts, strict=True):
+            columns[:, place] = rows
+        return np.concatenate(wide)
 
-    looked = [np.ones_like(s.labels) if s.annotated is None else s.annotated for s in sources]
-    return {
-        "labels": np.concatenate([columns(s, p, s.labels) for s, p in zip(sources, places, strict=True)]),
-        "annotated": np.concatenate([columns(*each) for each in zip(sources, places, looked, strict=True)]),
-    }
+    annotated = [np.ones_like(s.labels) if s.annotated is None else s.annotated for s in sources]
+    return {"labels": joint([s.labels for s in sources]), "annotated": joint(annotated)}
 
 
 def _joint_way(sources):
@@ -121,8 +116,11 @@ def _joint_way(sources):
         keys = sources[0]._arrays
         return {"arrays": {key: np.concatenate([s._arrays[key][s._indices] for s in sources]) for key in keys}}
     starts = np.cumsum([0] + [len(source) for source in sources])
-    if all(source.random_access for source in sources):
-        return {"read": functools.partial(_read_joint, sources, starts)}
+
+    def read(index):
+        which = tf.searchsorted(tf.constant(starts[:-1], tf.int64), [index], side="right")[0] - 1
+        local = index - tf.gather(tf.constant(starts, tf.int64), which)
+        return tf.switch_case(which, [functools.partial(source.read, local) for source in sources])
 
     def stream(indices):
         parts = []
@@ -132,10 +130,4 @@ def _joint_way(sources):
                 parts.append(source.subset(own).examples())
         return functools.reduce(lambda first, second: first.concatenate(second), parts)
 
-    return {"stream": stream}
-
-
-def _read_joint(sources, starts, index):
-    which = tf.searchsorted(tf.constant(starts[:-1], tf.int64), [index], side="right")[0] - 1
-    local = index - tf.gather(tf.constant(starts, tf.int64), which)
-    return tf.switch_case(which, [functools.partial(source.read, local) for source in sources])
+    return {"read": read} if all(source.random_access for source in sources) else {"stream": stream}

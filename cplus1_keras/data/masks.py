@@ -9,7 +9,7 @@ _OUTSIDE = np.iinfo("int32").min
 
 
 def require(condition, sentence, value):
-    """`value`, or where `condition` fails an InvalidArgumentError with the text of the function `sentence`."""
+    """`value`, or tf.errors.InvalidArgumentError with what `sentence()` says where `condition` is false."""
 
     def fail():
         with tf.control_dependencies([tf.debugging.Assert(condition, [sentence()])]):
@@ -19,19 +19,7 @@ def require(condition, sentence, value):
 
 
 def to_labels(mask, table, where, title="protocol"):
-    """Labels of a mask, in TensorFlow.
-
-    Args:
-        mask: (H, W) integers.
-        table: Dict of mask value -> label.
-        where: String tensor that finds the mask again, for the error.
-        title: What the error calls the protocol.
-
-    Returns:
-        (H, W) int32.
-
-    Raises:
-        tf.errors.InvalidArgumentError: For values that the table lacks; it names them, the file and how many pixels.
+    """(H, W) int32 labels of a mask by a dict of value -> label; errors name the mask by `where`, a string tensor.
 
     >>> to_labels(tf.constant([[0, 7]]), {0: -1, 7: 2}, "a.png").numpy()
     array([[-1,  2]], dtype=int32)
@@ -58,16 +46,10 @@ def to_labels(mask, table, where, title="protocol"):
 
 
 def pixel_counts(split):
-    """Number of pixels, or of images, of each label in a split, in one pass over it.
-
-    Args:
-        split: A `Split` of masks or of a class for each image.
+    """Number of pixels, or of images with one class, of each label in a split; not of sets, which have no background.
 
     Returns:
         (C + 1,) int64: the known classes in label order, then the negatives.
-
-    Raises:
-        ValueError: For sets of labels, which have no background.
 
     >>> from cplus1_keras import data
     >>> pixel_counts(data.split(data.protocols.digits(), data.sources.digits()).test)[-1]
@@ -89,14 +71,14 @@ def pixel_counts(split):
 
 
 def class_weights(counts, offset=1.02):
-    """Weights that help rare classes: w_k = 1 / ln(offset + p_k), p_k the share of class k, scaled to mean 1.
+    """Weights that help rare classes: w_k = 1 / ln(offset + p_k), p_k the share of class k, scaled to sum(p w) = 1.
 
     Args:
         counts: (C + 1,) pixels of each class, the background's last.
         offset: > 1; the smaller, the more a rare class weighs.
 
     Returns:
-        (C + 1,) float32 w with sum(p w) = 1.
+        (C + 1,) float32.
 
     Raises:
         ValueError: If there is no pixel, or the offset is at most 1.

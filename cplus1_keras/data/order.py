@@ -14,19 +14,15 @@ class Order:
     """The endless order of training: pass after pass, each shuffled anew.
 
     With `fraction`, an exact p / q, image n is a negative where floor((n + 1) p / q) exceeds floor(n p / q): among any
-    m images that follow each other, m p / q are negatives, to within 1. Knowns and negatives each have passes of their
-    own.
+    m images that follow each other, m p / q are negatives, to within 1. Knowns and negatives have passes of their own.
     """
 
     def __init__(self, split, fraction=None, seed=0):
         _check(split, fraction)
-        self.seed = seed
-        if fraction is None:
-            share, self.pools = fractions.Fraction(0), [np.arange(len(split))]
-        else:
-            share = fractions.Fraction(fraction).limit_denominator(10**6)
+        self.seed, self.share, self.pools = seed, (0, 1), [np.arange(len(split))]
+        if fraction is not None:
+            self.share = fractions.Fraction(fraction).limit_denominator(10**6).as_integer_ratio()
             self.pools = [np.flatnonzero(split.labels >= 0), np.flatnonzero(split.labels == NEGATIVE)]
-        self.share = share.numerator, share.denominator
 
     @property
     def per_pass(self):
@@ -48,7 +44,7 @@ class Order:
         return tf.where(self.negatives(numbers + 1) > before, self._drawn(1, before), known)
 
     def records(self, split, first, buffer):
-        """(record, position in the split) from image `first` on, of files that can be read from the beginning only.
+        """(position in the split, record) from image `first` on, of files that can be read from the beginning only.
 
         Each pass is shuffled by a buffer instead; what comes before `first` in its pass is read and skipped.
         """
@@ -82,7 +78,7 @@ class Order:
             tf.compat.v1.set_random_seed(1)
             key = tf.stack([tf.constant(self.seed, tf.int64), 2 * number + which])
             seed = tf.random.stateless_uniform([], key, maxval=2**31 - 1, dtype=tf.int64)
-            pairs = tf.data.Dataset.zip(split.source.stream(pool), tf.data.Dataset.from_tensor_slices(pool))
+            pairs = tf.data.Dataset.zip(tf.data.Dataset.from_tensor_slices(pool), split.source.stream(pool))
             return pairs.shuffle(buffer, seed)
 
         numbers = tf.data.Dataset.range(rank // len(pool), np.iinfo("int64").max)
@@ -103,10 +99,7 @@ def _check(split, fraction):
         raise ValueError(f"`negative_fraction` is for images with one class each. Received: {split.source!r}")
     if not 0 <= fraction < 1:
         raise ValueError(f"`negative_fraction` must lie in [0, 1). Received: {fraction!r}")
-    if fraction and not (split.labels == NEGATIVE).any():
-        raise ValueError(
-            f"The {split.name} split has no negatives for negative_fraction={fraction}. "
-            "Name negative classes in the protocol, or leave `negative_fraction` out."
-        )
-    if not (split.labels >= 0).any():
+    if fraction and not split.has_negatives:
+        raise ValueError(f"The {split.name} split has no negatives for negative_fraction={fraction}; leave it out.")
+    if not split.shows_known.any():
         raise ValueError(f"The {split.name} split has no known image.")

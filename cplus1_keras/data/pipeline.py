@@ -6,7 +6,7 @@ import tensorflow as tf
 from cplus1_keras.data.masks import label_weights, require
 from cplus1_keras.data.order import Order
 from cplus1_keras.data.preprocessing import preprocess, size_pair
-from cplus1_keras.data.reading import constants, ragged
+from cplus1_keras.data.reading import constants, ragged, together
 
 MEMORY = 2 * 2**30
 """Examples of a split are held in memory if they need at most so many bytes (2 GiB)."""
@@ -29,25 +29,22 @@ def training(
 ):
     """Shuffled, augmented training batches without end; `steps_per_epoch` says how many make an epoch.
 
-    Step n depends on `seed` and n alone: a run that stopped continues exactly with `first_step`, and a data set that
-    was looked at gives the same again. Each pass over the images has an order of its own.
+    Step n depends on `seed` and n alone: a run that stopped continues exactly with `first_step`. Examples that fit into
+    `memory` are held there before augmentation. What can only be read from the beginning is shuffled by a buffer of
+    10,000.
 
-    With `negative_fraction`, negatives are put between the knowns evenly: among any n consecutive images the number of
-    negatives is n * negative_fraction to within 1, so each batch, and each replica's part of it, has its share. A pass
-    takes each known once; the n-th use of a negative comes after all have been used n - 1 times.
-
-    Examples that fit into `memory` are held there before augmentation, as they are stored if they keep their size.
-    Others are read anew in each pass. What can only be read from the beginning is shuffled by a buffer of 10,000.
+    With `negative_fraction`, negatives lie evenly between the knowns: among any n consecutive images their number is
+    n * negative_fraction to within 1, so each batch and each replica's part has its share. A pass takes each known
+    once; a negative's n-th use comes after all have been used n - 1 times.
 
     Args:
         split: A `Split` without unknown labels.
         batch_size: Images in a batch, over all replicas.
-        image_size: None, or an int or (height, width) that all examples are resized to, labels by nearest neighbour.
+        image_size: int or (height, width) that all examples are resized to, labels by nearest neighbour; or None.
         channels: None, 1 or 3.
         augment: `augment(example, seed)` of `cplus1_keras.data.augment`, or None. It must bring images of several sizes
             to one.
-        negative_fraction: Negatives as a part of each batch, in [0, 1), of images with one class; None mixes the split
-            as it is.
+        negative_fraction: Part of negatives in [0, 1), of images with one class; None mixes the split as it is.
         class_weights: None, or (C + 1,) floats, the negatives' last, as `data.class_weights` gives them.
         seed: int >= 0.
         first_step: Number of the first batch.
@@ -58,8 +55,8 @@ def training(
         float32 weights in the shape of the labels. y is the labels, or a dict where an example has more or others.
 
     Raises:
-        ValueError: If there are no images, unknown ones, no negatives to draw, a fraction outside [0, 1), or no batch
-            size. What reading raises, as tf.errors.OpError, comes when a batch is drawn or, if all is held, here.
+        ValueError: If there are no images, unknown ones, no negatives to draw, or an argument is out of range. What
+            reading raises, as tf.errors.OpError, comes when a batch is drawn or, if all is held, here.
 
     >>> from cplus1_keras import data
     >>> digits = data.split(data.protocols.digits(), data.sources.digits())
@@ -77,41 +74,32 @@ def training(
         y = _targets(example)
         return (example["image"], y, *([] if class_weights is None else [label_weights(y, class_weights)]))
 
-    def augmented(number, example):
+    def one(number, place):
+        example = reader.at(*place) if isinstance(place, tuple) else reader.at(place)
         key = tf.random.fold_in(tf.constant([seed, 0], tf.int32), number)
         return finish(augment(example, tf.cast(key, tf.int32)) if augment else example)
 
     first, end = first_step * batch_size, np.iinfo("int64").max
-    parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
     if reader.random_access:
-        numbers = tf.data.Dataset.range(first, end, batch_size).map(
-            lambda start: start + tf.range(batch_size, dtype=tf.int64)
-        )
+        starts = tf.data.Dataset.range(first, end, batch_size)
+        numbers = starts.map(lambda start: start + tf.range(batch_size, dtype=tf.int64))
         places = numbers.map(lambda own: (own, order.indices(own)))
-        if reader.rows is not None and augment is None:
-            batches = places.map(lambda _, indices: finish(reader.at(indices)), **parallel)
-        else:
-            examples = places.unbatch().map(lambda number, index: augmented(number, reader.at(index)), **parallel)
-            batches = examples.batch(batch_size, drop_remainder=True)
     else:
-        records = tf.data.Dataset.zip(tf.data.Dataset.range(first, end), order.records(split, first, _BUFFER))
-        examples = records.map(lambda number, pair: augmented(number, reader.decode(*pair)), **parallel)
-        batches = examples.batch(batch_size, drop_remainder=True)
+        places = tf.data.Dataset.zip(tf.data.Dataset.range(first, end), order.records(split, first, _BUFFER))
+    if reader.rows is not None and augment is None:
+        batches = places.map(lambda _, indices: finish(reader.at(indices)), num_parallel_calls=tf.data.AUTOTUNE)
+    else:
+        places = places.unbatch() if reader.random_access else places
+        batches = places.map(one, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
     batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def steps_per_epoch(split, batch_size, negative_fraction=None):
-    """How many full batches one pass over the knowns, or without `negative_fraction` over all images, makes.
+    """How many full batches, int >= 1, one pass makes: over the knowns, or without `negative_fraction` over all images.
 
     Args:
-        split, batch_size, negative_fraction: As for `training`.
-
-    Returns:
-        int >= 1.
-
-    Raises:
-        ValueError: If a pass has fewer images than a batch, and as `training`.
+        split, batch_size, negative_fraction: As for `training`; a pass of fewer images than a batch is a ValueError.
 
     >>> from cplus1_keras import data
     >>> digits = data.split(data.protocols.digits(), data.sources.digits())
@@ -121,9 +109,7 @@ def steps_per_epoch(split, batch_size, negative_fraction=None):
     _check_batch_size(batch_size)
     count = Order(split, negative_fraction).per_pass
     if count < batch_size:
-        raise ValueError(
-            f"An epoch of {count} images has no batch of {batch_size}. Take a batch_size of at most {count}."
-        )
+        raise ValueError(f"An epoch of {count} images has no batch of {batch_size}. Take one of at most {count}.")
     return count // batch_size
 
 
@@ -132,17 +118,10 @@ def evaluation(split, batch_size=1, *, image_size=None, channels=None, memory=ME
 
     Args:
         split: A `Split`.
-        batch_size: Images in a batch, over all replicas.
-        image_size: None, or an int or (height, width) that all examples are resized to. Without it and with a batch of
-            1 images keep their own size.
-        channels: None, 1 or 3.
-        memory: Most bytes to hold in memory; 0 reads anew in each pass.
+        batch_size, image_size, channels, memory: As for `training`; in batches of 1, images may keep their own sizes.
 
     Returns:
         `tf.data.Dataset` of (images (N, H, W, C) float32 in 0..255, y), y as `training` gives it.
-
-    Raises:
-        ValueError: If there is no batch size. When a batch is drawn: images of several sizes without `image_size`.
 
     >>> from cplus1_keras import data
     >>> digits = data.split(data.protocols.digits(), data.sources.digits())
@@ -155,11 +134,9 @@ def evaluation(split, batch_size=1, *, image_size=None, channels=None, memory=ME
     indices = tf.data.Dataset.range(len(split))
     if reader.rows is not None:
         batches = indices.batch(batch_size).map(reader.at, num_parallel_calls=tf.data.AUTOTUNE)
-    elif reader.random_access:
-        batches = indices.map(reader.at, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     else:
-        records = tf.data.Dataset.zip(split.source.stream(), indices)
-        batches = records.map(reader.decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+        numbers = indices if reader.random_access else tf.data.Dataset.zip(indices, split.source.stream())
+        batches = numbers.map(reader.at, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     batches = batches.map(lambda example: (example["image"], _targets(example)))
     return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -185,8 +162,7 @@ class _Reader:
             return example
         example = example | {"image": preprocess(example["image"], self.size, self.channels)}
         if self.size is not None and self.split.source.kind == "mask":
-            labels = tf.image.resize(example["labels"][..., tf.newaxis], self.size, method="nearest")[..., 0]
-            example["labels"] = labels
+            example["labels"] = tf.image.resize(example["labels"][..., tf.newaxis], self.size, method="nearest")[..., 0]
         return example
 
     def checked(self, example, index):
@@ -202,21 +178,22 @@ class _Reader:
             image = require(tf.reduce_all(tf.shape(image) == self.shape), sentence, image)
         return example | {"image": tf.ensure_shape(image, self.shape)}
 
-    def decode(self, record, index):
-        """Example `index` from its record."""
-        return _float(self.checked(self.split.decode(record, index), index))
-
-    def at(self, index):
-        """Example `index`; from `rows` also the batch of several."""
+    def at(self, index, record=None):
+        """Example `index`, from its record where that is given; from `rows` also the batch of several."""
         if self.rows is not None:
-            return _float({key: tf.gather(values, index) for key, values in self.rows.items()})
-        if self.items is not None:
-            return _float({key: values(index) for key, values in self.items.items()})
-        return _float(self.checked(self.split.example(index), index))
+            example = {key: tf.gather(values, index) for key, values in self.rows.items()}
+        elif self.items is not None:
+            example = self.items(index)
+        else:
+            split = self.split
+            example = split.example(index) if record is None else split.decode(record, index)
+            example = self.checked(example, index)
+        rest = {key: tf.cast(values, tf.int32) for key, values in example.items() if key != "image"}
+        return {"image": preprocess(example["image"])} | rest
 
 
 def _held(reader, memory):
-    """(dict of tensors of N rows, None), or where sizes differ (None, dict of functions of an index), or no memory."""
+    """(dict of tensors of N rows, None), or where sizes differ (None, function of an index), or no memory."""
     split = reader.split
     if reader.as_stored and split.source.array is not None and split.source.kind != "mask":
         key = "labels" if split.source.kind == "class" else "multi_hot"
@@ -238,7 +215,7 @@ def _held(reader, memory):
     columns = {key: [part[key] for part in parts] for key in first}
     if whole:
         return constants({key: np.concatenate(values) for key, values in columns.items()}), None
-    return None, {key: ragged(values) for key, values in columns.items()}
+    return None, together({key: ragged(values) for key, values in columns.items()})
 
 
 def _small(values):
@@ -251,12 +228,6 @@ def _small(values):
 
 def _size(example):
     return sum(_small(values).nbytes for values in example.values())
-
-
-def _float(example):
-    """An example, or a batch, with its image as float32 and labels as int32."""
-    rest = {key: tf.cast(values, tf.int32) for key, values in example.items() if key != "image"}
-    return {"image": preprocess(example["image"])} | rest
 
 
 def _targets(example):

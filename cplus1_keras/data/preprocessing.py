@@ -6,55 +6,33 @@ from cplus1_keras.layers.resizing import size_pair
 
 
 def decode(contents, channels=3):
-    """Decode one JPEG, PNG, BMP or GIF (its first frame) as PIL does.
+    """Decode a JPEG, PNG, BMP or GIF (its first frame), a string tensor, as PIL does; (H, W, channels) uint8.
 
-    JPEG uses the accurate inverse transform; TensorFlow's default differs from PIL by up to 3 levels. The rotation
-    tag of EXIF is not applied.
+    JPEG uses the accurate inverse transform; TensorFlow's default differs from PIL by up to 3 levels. The rotation tag
+    of EXIF is not applied. `channels` is 1, 3 or 4, or 0 to keep what the file has.
 
-    Args:
-        contents: scalar string tensor, the bytes of the file.
-        channels: 1, 3 or 4 for the result; 0 keeps what the file has.
-
-    Returns:
-        (H, W, channels) uint8.
-
-    Example:
-
-    >>> png = tf.io.encode_png(tf.fill([2, 3, 3], tf.constant(7, tf.uint8)))
-    >>> decode(png).shape
+    >>> decode(tf.io.encode_png(tf.fill([2, 3, 3], tf.constant(7, tf.uint8)))).shape
     TensorShape([2, 3, 3])
     """
-
-    def jpeg():
-        return tf.io.decode_jpeg(contents, channels=channels, dct_method="INTEGER_ACCURATE")
-
-    def other():
-        return tf.io.decode_image(contents, channels=channels, expand_animations=False)
-
-    image = tf.cond(tf.io.is_jpeg(contents), jpeg, other)
+    image = tf.cond(
+        tf.io.is_jpeg(contents),
+        lambda: tf.io.decode_jpeg(contents, channels=channels, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(contents, channels=channels, expand_animations=False),
+    )
     image.set_shape([None, None, channels or None])
     return image
 
 
 def preprocess(image, size=None, channels=None):
-    """Any image, or batch of images, as float32 in 0..255, resized where wished.
+    """Any image, or batch of images, as float32 in 0..255, resized where wished: for training, evaluation and export.
 
-    Integers of 8 bits keep their value, 16 bits are divided by 257, booleans become 0 and 255; floats are taken to
-    be in 0..255 already. Resizing is bilinear with antialiasing, as in PIL, and does not keep the aspect ratio.
-    Nothing here knows a label or draws a random number: training, evaluation and export call this one function.
+    Integers of 8 bits keep their value, 16 bits are divided by 257, booleans become 0 and 255; floats are in 0..255
+    already. Resizing is bilinear with antialiasing, as in PIL, and does not keep the aspect ratio.
 
     Args:
-        image: (H, W), (H, W, C) or (N, H, W, C), any real dtype.
+        image: (H, W), (H, W, C) or (N, H, W, C), any real dtype; the result has the axis of channels.
         size: None, an int for a square, or (height, width).
         channels: None, 1 or 3: grey is repeated to RGB, RGB becomes its luma 0.2989 R + 0.587 G + 0.114 B.
-
-    Returns:
-        (H, W, C) or (N, H, W, C) float32.
-
-    Raises:
-        ValueError: wrong rank, size or channels.
-
-    Example:
 
     >>> preprocess(tf.fill([4, 6], 51), size=2, channels=3).shape
     TensorShape([2, 2, 3])
@@ -64,26 +42,16 @@ def preprocess(image, size=None, channels=None):
         image = image[..., tf.newaxis]
     if image.shape.rank not in (3, 4):
         raise ValueError(f"An image has shape (H, W), (H, W, C) or (N, H, W, C). Received: shape {image.shape}")
+    came = image.shape[-1]
     if channels not in (None, 1, 3):
         raise ValueError(f"`channels` must be None, 1 or 3. Received: channels={channels!r}")
+    if channels not in (None, came) and came not in (1, 3):
+        raise ValueError(f"Can turn 1 or 3 channels into {channels}. Received: an image of shape {image.shape}")
     factor = {tf.uint16: 1 / 257, tf.bool: 255.0}.get(image.dtype, 1.0)
     image = tf.cast(image, tf.float32)
     image = image if factor == 1.0 else image * factor
-    image = _with_channels(image, channels)
-    if size is None:
+    if channels not in (None, came):
+        image = tf.repeat(image, channels, axis=-1) if came == 1 else tf.image.rgb_to_grayscale(image)
+    if size is None or image.shape[-3:-1].as_list() == list(size_pair(size)):
         return image
-    height, width = size_pair(size)
-    if image.shape[-3:-1].as_list() == [height, width]:
-        return image
-    return tf.image.resize(image, (height, width), antialias=True)
-
-
-def _with_channels(image, channels):
-    came = image.shape[-1]
-    if channels is None or came == channels:
-        return image
-    if came == 1:
-        return tf.repeat(image, channels, axis=-1)
-    if came == 3:
-        return tf.image.rgb_to_grayscale(image)
-    raise ValueError(f"Can turn 1 or 3 channels into {channels}. Received: an image of shape {image.shape}")
+    return tf.image.resize(image, size_pair(size), antialias=True)

@@ -19,13 +19,12 @@ class Protocol:
         known: Classes of interest in label order: names, or a mapping (or pairs) of a name -> the source's names that
             it merges.
         negative: Names of classes that training sees as background, label -1.
-        unknown: Names of classes that only tests see, label -2. Whole images and images with a set of labels that
-            show one are tests; pixels of one are what `unknown_in_training` says.
+        unknown: Names of classes that only tests see, label -2. Whole images and images with a set of labels that show
+            one are tests; pixels of one are what `unknown_in_training` says.
         ignored: Names of classes that count for nothing, label -100.
         unknown_in_training: "ignored" or "negative": what pixels of unknown classes are in the training split. In
             validation and calibration they are always ignored, so that thresholds see none of them.
-        others: Role of the source's names that the protocol does not name: "error" where one occurs, "ignored" or
-            "negative".
+        others: "error" where one occurs, "ignored" or "negative": role of names that the protocol does not have.
         name: A short name for reports.
 
     Raises:
@@ -74,15 +73,12 @@ class Protocol:
         return bool(self.negative or unknown or self.others == "negative")
 
     def labels(self, names, part="test", partial=False):
-        """The label of each name of a source, in one part of the data.
+        """The label of each name of a source in one part of the data, None for a name whose occurrence is an error.
 
         Args:
             names: The source's class names; a name may occur more than once.
             part: "train", "validation", "calibration" or "test": they differ in what an unknown class is.
-            partial: Accept a source that lacks some classes of the protocol.
-
-        Returns:
-            Tuple of int, or None for a name whose occurrence is an error.
+            partial: Accept a source that lacks some classes of the protocol, which is a ValueError otherwise.
 
         >>> Protocol(["a"], unknown=["b"], unknown_in_training="negative").labels(["a", "b", "c"], "train")
         (0, -1, None)
@@ -94,11 +90,7 @@ class Protocol:
         return tuple(roles.get(name, ROLES.get(self.others)) for name in names)
 
     def table(self, names, part="test"):
-        """Dict of mask value -> label, of the values that have a role; `names` is a dict of value -> class name.
-
-        >>> Protocol(["road"], negative=["tree"]).table({3: "road", 5: "tree"})
-        {3: 0, 5: -1}
-        """
+        """Dict of mask value -> label, from a source's dict of value -> name; values without a role are absent."""
         pairs = zip(names, self.labels(names.values(), part), strict=True)
         return {value: label for value, label in pairs if label is not None}
 
@@ -106,12 +98,13 @@ class Protocol:
         """Which known classes each image shows, and whether it shows any known or unknown class.
 
         Args:
-            present: (N, n) bool, whether image i shows class `names[k]`; one without a role is an error.
+            present: (N, n) bool, whether image i shows class `names[k]`; one without a role is a ValueError.
             names: The source's class names.
             annotated: (N, n) bool, whether it was looked for; None: all were.
 
         Returns:
-            (N, C) int32 of 1 present, 0 absent, -100 not annotated; (N,) bool, shows a known; (N,) bool, an unknown.
+            (N, C) int32 of 1 present, 0 absent, -100 not annotated; (N,) bool shows a known class; (N,) bool an unknown
+            one.
 
         >>> Protocol({"cat": ["cat"], "vehicle": ["car", "bus"]}, unknown=["owl"]).multi_hot(
         ...     [[False, False, True, True]], ["cat", "car", "bus", "owl"])
@@ -135,15 +128,11 @@ class Protocol:
     def mirror(self, pairs=()):
         """The known class that each known class becomes in a mirrored image.
 
+        For logits z of a mirrored image, flipped back, `z[..., p]` are those of the image itself, p being the result.
+
         Args:
-            pairs: Pairs of the source's names that a mirrored image swaps, such as ("left arm", "right arm").
-
-        Returns:
-            Tuple p of length C: for logits z of a mirrored image, flipped back along the width, `z[..., p]` are those
-            of the image itself.
-
-        Raises:
-            ValueError: If the mirrored image of a class is none: one of a pair is held out or merged without the other.
+            pairs: Pairs of the source's names that a mirrored image swaps, such as ("left arm", "right arm"). One of a
+                pair that is held out or merged without the other is a ValueError.
 
         >>> Protocol(["left", "hat", "right"]).mirror([("left", "right")])
         (2, 1, 0)
@@ -160,19 +149,11 @@ class Protocol:
         return tuple(members.index(names) for names in swapped)
 
     def hold_out(self, *names, unknown_in_training=None):
-        """This protocol with some known classes unknown; `unknown_in_training` stays where it is None.
-
-        >>> Protocol(["a", "b"]).hold_out("b").unknown
-        ('b',)
-        """
+        """This protocol with some known classes unknown; `unknown_in_training` stays where it is None."""
         return self._move("unknown", names, unknown_in_training or self.unknown_in_training)
 
     def as_negative(self, *names):
-        """This protocol with some known classes negative.
-
-        >>> Protocol(["road", "sky"]).as_negative("sky").negative
-        ('sky',)
-        """
+        """This protocol with some known classes negative."""
         return self._move("negative", names, self.unknown_in_training)
 
     def to_json(self):
@@ -181,11 +162,7 @@ class Protocol:
 
     @classmethod
     def from_json(cls, text):
-        """The protocol that `to_json` wrote, or anybody's JSON object with `known` and any of the other fields.
-
-        >>> Protocol.from_json('{"known": ["cat", ["vehicle", ["car", "bus"]]]}').known
-        (('cat', ('cat',)), ('vehicle', ('car', 'bus')))
-        """
+        """The protocol that `to_json` wrote, or anybody's JSON object with `known` and any of the other fields."""
         try:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
@@ -230,12 +207,9 @@ class Protocol:
         return roles | {name: label for label, (_, members) in enumerate(self.known) for name in members}
 
     def _move(self, role, names, unknown_in_training):
-        lacks = [name for name in names if name not in self.class_names]
+        lacks = ", ".join(repr(name) for name in names if name not in self.class_names)
         if lacks:
-            raise ValueError(
-                f"Known classes of the {self.title} are {', '.join(self.class_names)}; it lacks: "
-                + ", ".join(map(repr, lacks))
-            )
+            raise ValueError(f"Known classes of the {self.title} are {', '.join(self.class_names)}; it lacks: {lacks}")
         moved = tuple(member for name, members in self.known if name in names for member in members)
         kept = tuple(pair for pair in self.known if pair[0] not in names)
         changes = {"known": kept, role: getattr(self, role) + moved, "unknown_in_training": unknown_in_training}
@@ -249,16 +223,13 @@ class Protocol:
         repeated = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
         if repeated:
             raise ValueError(f"Known classes must differ. Received more than once: {', '.join(repeated)}")
-        role_of = {}
-        members = {"known": [name for _, own in self.known for name in own]}
-        for role, names in (members | {role: getattr(self, role) for role in ROLES}).items():
-            for name in names:
-                if name in role_of:
-                    raise ValueError(
-                        f"Each class has one role. Received: {name!r} in `{role_of[name]}` and in `{role}`. "
-                        "Remove one of the two."
-                    )
-                role_of[name] = role
+        found = {}
+        pairs = [("known", name) for _, members in self.known for name in members]
+        pairs += [(role, name) for role in ROLES for name in getattr(self, role)]
+        for role, name in pairs:
+            if name in found:
+                raise ValueError(f"Each class has one role. Received: {name!r} in `{found[name]}` and in `{role}`.")
+            found[name] = role
 
 
 def no_role(protocol, names):
@@ -295,6 +266,6 @@ def _missing(protocol, missing, names):
     for item in missing[:5]:
         close = difflib.get_close_matches(item, names, n=3)
         hints.append(f"{item!r}" + (f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""))
-    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    hints += [f"and {len(missing) - 5} more"] * (len(missing) > 5)
     has = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"The {protocol.title} names classes that the source lacks: {', '.join(hints)}{more}. The source has: {has}"
+    return f"The {protocol.title} names classes that the source lacks: {', '.join(hints)}. The source has: {has}"

@@ -1,6 +1,4 @@
-"""The protocols that ship. Images: digits, handwriting, the field's MNIST and CIFAR splits, ImageNet. Pixels and sets
-of labels: VOC, Context, LIP, CamVid, COCO, Cityscapes, Oxford-IIIT Pet; `Protocol.hold_out` makes any of them open-set.
-"""
+"""The protocols that ship, for images, pixels and sets of labels; `Protocol.hold_out` makes any of them open-set."""
 
 from cplus1_keras.data.names import CROWD, OUTLINE, UNLABELLED, lists
 from cplus1_keras.data.protocol import Protocol
@@ -12,36 +10,29 @@ def digits():
     >>> digits().unknown
     ('8', '9')
     """
-    return _thirds("digits", tuple("0123456789"))
+    return Protocol(tuple("012345"), ("6", "7"), ("8", "9"), name="digits")
 
 
 def fashion_mnist():
-    """Fashion-MNIST by the same indices as `digits`: known 0-5, negative 6, 7, unknown 8, 9 (ours).
-
-    >>> fashion_mnist().negative
-    ('Shirt', 'Sneaker')
-    """
-    return _thirds("fashion_mnist", lists()["names"]["fashion_mnist"])
+    """Fashion-MNIST by the same indices as `digits` (ours)."""
+    names = lists()["names"]["fashion_mnist"]
+    return Protocol(names[:6], names[6:8], names[8:], name="fashion_mnist")
 
 
 def toy():
-    """Handwriting: known are the digits 0-9, negative 11 letters up to n, unknown the letters p to z.
-
-    The letters g, i, l and o are left out for they look like digits.
+    """Handwriting: known are the digits, negative 11 letters up to n, unknown p to z; g, i, l and o look like digits.
 
     >>> "".join(toy().negative), "".join(toy().unknown)
     ('abcdefhjkmn', 'pqrstuvwxyz')
 
-    Reference: TwoDigitsOneNumber/openset-imagenet-comparison, OSCToyDataGeneration.py; with letters as negatives and
-    unknowns after Dhamija et al., Reducing Network Agnostophobia, NeurIPS 2018.
+    Reference: TwoDigitsOneNumber/openset-imagenet-comparison, OSCToyDataGeneration.py; letters after Dhamija et al.,
+    Reducing Network Agnostophobia, NeurIPS 2018.
     """
     return Protocol(tuple("0123456789"), **lists()["toy"], others="ignored", name="toy")
 
 
 def mnist(split=0, negatives=0):
-    """The field's five splits of MNIST: 6 known, 4 unknown digits.
-
-    Arguments as `cifar10`.
+    """The field's five splits of MNIST: 6 known, 4 unknown digits; arguments and reference as for `cifar10`.
 
     >>> mnist(0).class_names
     ('2', '4', '5', '9', '8', '3')
@@ -54,36 +45,29 @@ def cifar10(split=0, negatives=0):
 
     Args:
         split: 0 to 4.
-        negatives: So many of the 4 other classes, the first in class order, are negative instead (ours; the field has
-            none).
+        negatives: So many of the 4 other classes, the first in class order, are negative instead (ours).
 
     >>> cifar10(0).unknown
     ('bird', 'cat', 'dog', 'ship')
 
-    Reference: Introduced by Neal et al., Open Set Learning with Counterfactual Images, ECCV 2018; these lists are
-    split.py of Chen et al., Adversarial Reciprocal Points Learning, TPAMI 2021 (iCGY96/ARPL), equal to osr_splits.py
-    of Vaze et al., ICLR 2022 (sgvaze/osr_closed_set_all_you_need).
+    Reference: Neal et al., Open Set Learning with Counterfactual Images, ECCV 2018; the lists are split.py of Chen et
+    al., Adversarial Reciprocal Points Learning, TPAMI 2021 (iCGY96/ARPL), and osr_splits.py of Vaze et al., ICLR 2022.
     """
     return _one_set("cifar10", split, lists()["names"]["cifar10"], negatives)
 
 
 def cifar_plus(unknowns, split=0, negatives=False):
-    """CIFAR+10 and CIFAR+50: 4 known classes of CIFAR-10, 10 or 50 unknown classes of CIFAR-100.
+    """CIFAR+10 and CIFAR+50: 4 known classes of CIFAR-10, 10 or 50 unknown classes of CIFAR-100; lists as of `cifar10`.
 
-    Read with `combine(tfds("cifar10", ...), tfds("cifar100", ...))`: the class names of the two sets are disjoint. The
-    field tests on the two test sets alone: train on CIFAR-10, test on the combination.
+    The field trains on CIFAR-10 and tests on `combine(tfds("cifar10", "test"), tfds("cifar100", "test"))`.
 
     Args:
         unknowns: 10 or 50.
         split: 0 to 4.
-        negatives: With `unknowns=10`, the 40 classes that CIFAR+50 has in addition are negative (ours; the field has
-            none).
+        negatives: With `unknowns=10`, the 40 classes that CIFAR+50 has in addition are negative (ours).
 
-    >>> protocol = cifar_plus(10)
-    >>> protocol.class_names, protocol.unknown[:3]
+    >>> cifar_plus(10).class_names, cifar_plus(10).unknown[:3]
     (('deer', 'horse', 'truck', 'automobile'), ('dolphin', 'couch', 'aquarium_fish'))
-
-    Reference: As `cifar10`.
     """
     if unknowns not in (10, 50) or (negatives and unknowns != 10):
         raise ValueError(
@@ -92,26 +76,22 @@ def cifar_plus(unknowns, split=0, negatives=False):
         )
     ten, hundred = lists()["names"]["cifar10"], lists()["names"]["cifar100"]
     known = [ten[index] for index in _pick("cifar_plus", split)]
-    unknown = [hundred[index] for index in lists()[f"cifar_plus_{unknowns}"][split]]
-    wider = [hundred[index] for index in lists()["cifar_plus_50"][split]]
+    unknown, wider = ([hundred[k] for k in lists()[f"cifar_plus_{number}"][split]] for number in (unknowns, 50))
     negative = [item for item in wider if item not in unknown] if negatives else ()
     name = f"cifar_plus{unknowns}_split{split}" + "_negatives" * bool(negatives)
     return Protocol(known, negative, unknown, others="ignored", name=name)
 
 
 def imagenet(number):
-    """The open-set protocols of ImageNet, P1 (easy), P2 (hard) and P3 (in between), by WordNet id.
+    """The open-set protocols of ImageNet by WordNet id: P1 (easy), P2 (hard) and P3 (in between).
 
-    Args:
-        number: 1, 2 or 3; 116/67/166, 30/31/55 and 151/97/164 known/negative/unknown classes.
+    Their known/negative/unknown classes are 116/67/166, 30/31/55 and 151/97/164.
 
-    >>> protocol = imagenet(2)
-    >>> protocol.num_classes, len(protocol.negative), len(protocol.unknown), protocol.class_names[0]
-    (30, 31, 55, 'n02087394')
+    >>> imagenet(2).num_classes, imagenet(2).class_names[0]
+    (30, 'n02087394')
 
-    Reference: Palechor, Bhoumik, Günther, Large-Scale Open-Set Classification Protocols for ImageNet, WACV 2023. The
-    lists follow from the rules of its protocol.py (AIML-IfI/openset-imagenet) over the WordNet edges in
-    MadryLab/BREEDS-Benchmarks.
+    Reference: Palechor, Bhoumik, Günther, Large-Scale Open-Set Classification Protocols for ImageNet, WACV 2023; the
+    lists follow from its protocol.py (AIML-IfI/openset-imagenet) over the WordNet edges in MadryLab/BREEDS-Benchmarks.
     """
     if isinstance(number, bool) or number not in (1, 2, 3):
         raise ValueError(f"ImageNet has the protocols 1, 2 and 3. Received: {number!r}")
@@ -119,55 +99,31 @@ def imagenet(number):
 
 
 def imagenet_names():
-    """Dict of WordNet id -> English name for the classes of P1, P2 and P3.
-
-    >>> imagenet_names()["n02085620"]
-    'Chihuahua'
-    """
+    """Dict of WordNet id -> English name for the classes of P1, P2 and P3."""
     return dict(lists()["imagenet_names"])
 
 
 def voc():
-    """PASCAL VOC: 20 classes, value 0 background, the outline of objects (255) ignored.
-
-    >>> voc().num_classes, voc().ignored
-    (20, ('outline',))
-
-    Reference: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2015.
-    """
+    """PASCAL VOC (Everingham et al., IJCV 2015): 20 classes, value 0 background, outlines (255) ignored."""
     return _objects("voc", OUTLINE)
 
 
 def context():
-    """PASCAL Context: the 59 most frequent classes, everything else (value 0) background.
-
-    >>> context().num_classes, context().class_names[0], context().class_names[-1]
-    (59, 'aeroplane', 'wood')
-
-    Reference: Mottaghi et al., The Role of Context for Object Detection and Semantic Segmentation, CVPR 2014; the
-    order is that of mmsegmentation's PascalContextDataset.
-    """
+    """PASCAL Context (Mottaghi et al., CVPR 2014): the 59 most frequent classes, in mmsegmentation's order; the rest
+    (value 0) is background."""
     return _objects("context", UNLABELLED)
 
 
 def lip():
-    """Look into Person: 19 parts and garments, value 0 background; left and right limbs swap in a mirrored image.
-
-    >>> lip().class_names[13:15]
-    ('left arm', 'right arm')
-
-    Reference: Gong et al., Look into Person, CVPR 2017.
-    """
+    """Look into Person (Gong et al., CVPR 2017): 19 parts and garments, left and right ones apart; 0 is background."""
     return _objects("lip", UNLABELLED)
 
 
 def camvid():
-    """CamVid by SegNet: 11 classes of street scenes, value 11 (unlabelled) ignored. It has no background.
+    """CamVid (Brostow et al., PRL 2009) by SegNet: 11 classes of street scenes, unlabelled (11) ignored, no background.
 
     >>> camvid().num_classes, camvid().ignored
     (11, ('unlabelled',))
-
-    Reference: Brostow et al., Semantic Object Classes in Video, PRL 2009; Badrinarayanan et al., SegNet, TPAMI 2017.
     """
     return Protocol(lists()["names"]["camvid"], ignored=[UNLABELLED], name="camvid")
 
@@ -175,9 +131,8 @@ def camvid():
 def camvid_open(unknown_in_training="ignored"):
     """CamVid with classes held out (ours): fences and bicyclists unknown, trees negative, 8 classes known.
 
-    A tree is a real class with many pixels (10 %) that is no object of traffic: a background as in VOC, seen and
-    not of interest. Fences and bicyclists are objects of traffic like the known ones, yet rare (1.5 % together), so
-    little of training is lost. Unlabelled pixels stay ignored.
+    A tree is a real class with many pixels (10 %) that is no object of traffic: a background as in VOC. Fences and
+    bicyclists are objects of traffic like the known ones, yet rare (1.5 % together): little of training is lost.
 
     >>> camvid_open().class_names
     ('sky', 'building', 'pole', 'road', 'pavement', 'sign', 'car', 'pedestrian')
@@ -187,12 +142,10 @@ def camvid_open(unknown_in_training="ignored"):
 
 
 def coco(masks=True):
-    """COCO's 80 classes; of masks all else is background, and crowds are ignored.
+    """COCO's 80 classes (Lin et al., ECCV 2014); of masks all else is background, and crowds are ignored.
 
     >>> coco().num_classes, coco().class_names[0], coco(masks=False).negative
     (80, 'person', ())
-
-    Reference: Lin et al., Microsoft COCO, ECCV 2014.
     """
     return _objects("coco", CROWD) if masks else Protocol(lists()["names"]["coco"], name="coco")
 
@@ -200,11 +153,8 @@ def coco(masks=True):
 def coco_mini(unknown_in_training="ignored", masks=True):
     """COCO in 4 merged classes (ours): person, vehicle, animal, tableware; furniture unknown, all else negative.
 
-    Merged by COCO's supercategories, for a set of a few hundred images has too little of most of the 80.
-
-    Args:
-        unknown_in_training: "ignored" or "negative": what pixels of furniture are in training.
-        masks: Whether the source has masks, with background and crowds, or sets of labels.
+    Merged by COCO's supercategories, for a set of a few hundred images has too little of most of the 80. `masks` adds
+    crowds, which are ignored; `unknown_in_training` is the `Protocol`'s.
 
     >>> coco_mini().class_names, coco_mini().unknown[0]
     (('person', 'vehicle', 'animal', 'tableware'), 'chair')
@@ -216,33 +166,17 @@ def coco_mini(unknown_in_training="ignored", masks=True):
 
 
 def cityscapes():
-    """Cityscapes by label id: the 19 classes of its benchmark, all else ignored. No background.
-
-    >>> cityscapes().num_classes, cityscapes().class_names[0]
-    (19, 'road')
-
-    Reference: Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016.
-    """
+    """Cityscapes (Cordts et al., CVPR 2016) by label id: the benchmark's 19 classes, all else ignored."""
     return Protocol(lists()["cityscapes_known"], others="ignored", name="cityscapes")
 
 
 def oxford_iiit_pet():
-    """Oxford-IIIT Pet by trimap: the pet, background, its outline ignored.
-
-    >>> oxford_iiit_pet().class_names
-    ('pet',)
-
-    Reference: Parkhi et al., Cats and Dogs, CVPR 2012.
-    """
+    """Oxford-IIIT Pet (Parkhi et al., CVPR 2012) by trimap: the pet, background, its outline ignored."""
     return Protocol(["pet"], ["background"], ignored=[OUTLINE], name="oxford_iiit_pet")
 
 
 def _objects(data_set, ignored):
     return Protocol(lists()["names"][data_set], ["background"], ignored=[ignored], name=data_set)
-
-
-def _thirds(name, names):
-    return Protocol(names[:6], names[6:8], names[8:], name=name)
 
 
 def _pick(what, split):
@@ -256,9 +190,6 @@ def _one_set(data_set, split, names, negatives):
     known = _pick(data_set, split)
     rest = [item for index, item in enumerate(names) if index not in known]
     if isinstance(negatives, bool) or negatives not in range(len(rest)):
-        raise ValueError(
-            f"`negatives` is how many of the {len(rest)} other classes are negative, 0 to {len(rest) - 1}. "
-            f"Received: negatives={negatives!r}"
-        )
+        raise ValueError(f"`negatives` of {data_set} is a number, 0 to {len(rest) - 1}. Received: {negatives!r}")
     name = f"{data_set}_split{split}" + (f"_negatives{negatives}" if negatives else "")
     return Protocol([names[index] for index in known], rest[:negatives], rest[negatives:], name=name)

@@ -24,6 +24,10 @@ MASK_ENDINGS = (".png", ".bmp", ".gif", ".tif", ".tiff", ".pgm")
 
 _HEADER = 33  # bytes of a png up to the end of its first chunk, which says bits and kind of colour
 _GREY, _PALETTE = 0, 3
+_COLOURS = (
+    ": a mask is a grey image or one with a palette, so that each pixel is one integer. Received: {}. Convert its "
+    "colours to class numbers first."
+)
 _SPREAD = {1: 65535, 2: 21845, 4: 4369, 8: 257}
 
 
@@ -50,11 +54,10 @@ def image_reader(files, channels=3):
 
 
 def mask_reader(files=(), contents=None, places=None):
-    """Function of an index, a scalar int64 tensor, giving a file's mask, (H, W) int32: grey values or palette indices.
+    """Function of an index, a scalar int64 tensor, giving a mask, (H, W) int32: grey values or a palette's indices.
 
-    TensorFlow's decoder gives a palette's colours, so a palette image is told that it is grey before it is decoded: the
-    two kinds of png differ in one byte and its checksum. `contents` are those of png files, where they are in memory,
-    and `places` the names of these.
+    TensorFlow's decoder gives the palette's colours, so a palette image is told that it is grey before it is decoded:
+    the two kinds of png differ in one byte and its checksum. `contents` are png files in memory, which `places` name.
     """
     if contents is None:
         contents = _contents(files, (".png",), _mask_as_png)
@@ -67,17 +70,12 @@ def mask_reader(files=(), contents=None, places=None):
         header = tf.io.decode_raw(tf.strings.substr(tf.strings.join([raw, "\0" * _HEADER]), 0, _HEADER), tf.uint8)
         grey = (header[25] == _GREY) | (header[25] == _PALETTE)
 
-        def colours():
-            return tf.strings.join([
-                path, ": a mask is a grey image or one with a palette, so that each pixel is one integer. Received: an "
-                "image in colour. Convert its colours to class numbers first.",
-            ])  # fmt: skip
-
         def damaged():
             return tf.strings.join([path, " is damaged, or no png image."])
 
         raw = require(tf.reduce_all(header[:4] == list(b"\x89PNG")), damaged, raw)
-        raw = _as_grey(require(grey, colours, raw), header)
+        raw = require(grey, lambda: tf.strings.join([path, _COLOURS.format("an image in colour")]), raw)
+        raw = _as_grey(raw, header)
         mask = _attempt(lambda raw: tf.io.decode_png(raw, 1, tf.uint16), raw, tf.zeros([0, 0, 1], tf.uint16))
         # Grey values of fewer than 16 bits are spread over 0..65535.
         factor = tf.gather([_SPREAD.get(bits, 1) for bits in range(17)], tf.minimum(tf.cast(header[24], tf.int32), 16))
@@ -95,19 +93,25 @@ def png(pixels):
 
 def ragged(values):
     """Function of an index giving one of several arrays of one rank and type but of any size, from one flat tensor."""
-    flat = constants({
-        "values": np.concatenate([value.reshape(-1) for value in values]),
-        "starts": np.cumsum([0] + [value.size for value in values]),
-        "shapes": np.array([value.shape for value in values], "int32"),
-    })  # fmt: skip
+    starts, shapes = np.cumsum([0] + [value.size for value in values]), np.array([v.shape for v in values], "int32")
+    flat = np.concatenate([value.reshape(-1) for value in values])
+    held, same = constants({"values": flat, "starts": starts, "shapes": shapes}), common_shape(values)
 
     def at(index):
-        start, stop = tf.gather(flat["starts"], index), tf.gather(flat["starts"], index + 1)
-        value = tf.reshape(flat["values"][start:stop], tf.gather(flat["shapes"], index))
-        same = [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*(v.shape for v in values), strict=True)]
-        return tf.ensure_shape(value, same)
+        start, stop = tf.gather(held["starts"], index), tf.gather(held["starts"], index + 1)
+        return tf.ensure_shape(tf.reshape(held["values"][start:stop], tf.gather(held["shapes"], index)), same)
 
     return at
+
+
+def together(readers):
+    """Function of an index giving an example, from a dict of functions of an index."""
+    return lambda index: {key: read(index) for key, read in readers.items()}
+
+
+def common_shape(items):
+    """The shape of all items, None along an axis where they differ."""
+    return tuple(axis[0] if len(set(axis)) == 1 else None for axis in zip(*(i.shape for i in items), strict=True))
 
 
 def constants(arrays):
@@ -118,7 +122,7 @@ def constants(arrays):
 
 def _as_grey(raw, head):
     """A png's contents with a palette's indices as grey values."""
-    changed = tf.where(head[25] == _PALETTE, tf.bitwise.bitwise_xor(head, _TO_GREY), head)
+    changed = tf.where(head[25] == _PALETTE, tf.bitwise.bitwise_xor(head, _to_grey()), head)
     characters = tf.constant([bytes([value]) for value in range(256)])
     start = tf.strings.reduce_join(tf.gather(characters, tf.cast(changed, tf.int32)))
     return tf.strings.join([start, tf.strings.substr(raw, _HEADER, -1)])
@@ -135,9 +139,6 @@ def _to_grey():
     flips[25] = _PALETTE
     flips[29:33] = list(struct.pack(">I", zlib.crc32(bytes(17)) ^ zlib.crc32(bytes(chunk))))
     return flips
-
-
-_TO_GREY = _to_grey()
 
 
 def _contents(files, endings, convert):
@@ -167,10 +168,7 @@ def _mask_as_png(path):
     with _opened(path) as image:
         pixels = np.asarray(image)
         if pixels.ndim != 2 or pixels.dtype.kind not in "bui":
-            raise ValueError(
-                f"{path}: a mask is a grey image or one with a palette, so that each pixel is one integer. Received: "
-                f"an image of mode {image.mode}. Convert its colours to class numbers first."
-            )
+            raise ValueError(f"{path}{_COLOURS.format(f'an image of mode {image.mode}')}")
         return png(pixels.astype("uint8" if pixels.max(initial=0) < 256 else "uint16"))
 
 
@@ -178,9 +176,9 @@ def _opened(path):
     try:
         image = Image.open(existing(path))
         image.load()
+    except FileNotFoundError:
+        raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
         raise ValueError(f"{path} is damaged, or no image: {error}") from error
     return image
 

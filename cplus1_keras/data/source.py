@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.data.preprocessing import preprocess, size_pair
+from cplus1_keras.data.reading import constants
 
 KINDS = ("class", "mask", "classes")
 
@@ -19,8 +20,8 @@ class Source:
 
     Args:
         names: Class names: a sequence, or for masks also a dict of mask value -> name.
-        labels: Of classes (N,) ints, indices into the names; of sets (N, n) bool, which classes an image shows; of
-            masks None.
+        labels: Of classes (N,) ints, indices into the names; of sets (N, n) bool, which classes an image shows; else
+            None.
         kind: "class", "mask" or "classes".
         name: A short name for reports.
         arrays: Dict of numpy arrays of N rows, where all is in memory.
@@ -32,10 +33,9 @@ class Source:
         annotated: (N, n) bool, whether a class was looked for in an image; None: all were. Sets only.
         shape: (H, W, C) of all images, None where it differs or is not known.
         dtype: Type of the images.
-        files: One path for each image, where images are files.
-        mask_files: One path for each mask, where masks are files.
+        files, mask_files: One path for each image and mask, where they are files.
         ids: A name for each image, all different; None: its file, or the source's name and a number.
-        groups: What each image was cut from, such as its video; None: each is for itself. Splits keep a group together.
+        groups: What each image was cut from, such as its video: splits keep it together. None: each is for itself.
         mirrored: Pairs of class names that a mirrored image swaps.
 
     Raises:
@@ -77,8 +77,8 @@ class Source:
         image = None if arrays is None else arrays["image"]
         self.shape = tuple(shape) if image is None else image.shape[1:]
         self.dtype = tf.as_dtype(dtype if image is None else image.dtype)
-        self.files, self.mask_files = _texts(files), _texts(mask_files)
-        self._ids, self._groups = (None if items is None else _texts(items) for items in (ids, groups))
+        self.files, self.mask_files = (tuple(map(str, items)) for items in (files, mask_files))
+        self._ids, self._groups = (None if items is None else tuple(map(str, items)) for items in (ids, groups))
         sizes = {len(items) for items in (self.labels, self.annotated, image, self._ids) if items is not None}
         sizes |= {len(items) for items in (self.files, self.mask_files, self._groups) if items}
         sizes |= set() if count is None else {count}
@@ -158,18 +158,7 @@ class Source:
         return self.stream().map(self.decode, num_parallel_calls=tf.data.AUTOTUNE)
 
     def subset(self, indices):
-        """A source of some of the examples, with the same class names.
-
-        Args:
-            indices: Strictly ascending ints.
-
-        Raises:
-            ValueError: If indices do not ascend strictly or lie outside the source.
-
-        >>> source = Source(["cat", "dog"], [0, 1, 1], name="pets", arrays={"image": np.zeros([3, 4, 4, 1], "uint8")})
-        >>> source.subset([0, 2]).describe(1)
-        'pets[2]'
-        """
+        """A source of some of the examples, by strictly ascending indices, with the same class names."""
         indices = np.asarray(indices, "int64").reshape(-1)
         if len(indices) and (indices[0] < 0 or indices[-1] >= len(self) or np.any(np.diff(indices) <= 0)):
             raise ValueError(f"`indices` must ascend strictly within 0 to {len(self) - 1} for {self!r}")
@@ -187,23 +176,9 @@ class Source:
         return part
 
     def converted(self, size=None, channels=None):
-        """The same source with each image passed through `preprocess`: one size, one number of channels, float32.
-
-        Args:
-            size: None, an int or (height, width); not for masks.
-            channels: None, 1 or 3.
-
-        Raises:
-            ValueError: If images with masks were to be resized.
-
-        >>> from cplus1_keras.data import sources
-        >>> sources.digits().converted(32, channels=3)
-        Source('digits', class, 1797 images (32, 32, 3), 10 classes)
-        """
+        """The same source with each image passed through `preprocess`: one size (not of masks), so many channels."""
         if size and self.kind == "mask":
-            raise ValueError(
-                f"{self.name}: `image_size` of training resizes image and mask alike; `converted` does not."
-            )
+            raise ValueError(f"{self.name}: `image_size` of training resizes images with masks; `converted` does not.")
         shape = (*(size_pair(size) if size else self.shape[:2]), channels or self.shape[2])
 
         def decode(record):
@@ -212,19 +187,12 @@ class Source:
 
         way = {"read": decode} if self.random_access else {"stream": self.stream, "decode": decode}
         fields = ("labels", "kind", "name", "annotated", "files", "mask_files", "ids", "groups", "mirrored")
-        return Source(
-            self.names if self.kind == "mask" else self.class_names,
-            **{field: getattr(self, field) for field in fields},
-            shape=shape,
-            dtype="float32",
-            **way,
-        )
+        names = self.names if self.kind == "mask" else self.class_names
+        return Source(names, **{key: getattr(self, key) for key in fields}, shape=shape, dtype="float32", **way)
 
     @functools.cached_property
     def _constants(self):
-        with tf.init_scope(), tf.device("CPU:0"):
-            arrays = {key: tf.constant(rows) for key, rows in (self._arrays or {}).items()}
-            return arrays | {"index": tf.constant(self._indices, tf.int64)}
+        return constants((self._arrays or {}) | {"index": self._indices.astype("int64")})
 
 
 def _named(names, name, kind):
@@ -242,26 +210,15 @@ def _named(names, name, kind):
 def _labels(labels, class_names, kind, name):
     if kind == "mask":
         return None
-    labels = np.asarray(labels)
+    labels, count = np.asarray(labels), len(class_names)
+    came = f"Received: shape {labels.shape}, dtype {labels.dtype}"
     if kind == "classes":
-        if labels.ndim != 2 or labels.shape[1] != len(class_names) or not np.isin(labels, (0, 1)).all():
-            raise ValueError(
-                f"{name}: needs (N, {len(class_names)}) of 0 and 1, a column for each class. Received: shape "
-                f"{labels.shape}, dtype {labels.dtype}"
-            )
+        if labels.ndim != 2 or labels.shape[1] != count or not np.isin(labels, (0, 1)).all():
+            raise ValueError(f"{name}: needs (N, {count}) of 0 and 1, a column for each class. {came}")
         return labels.astype(bool)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name}: needs one integer label for each example. Received: shape {labels.shape}, dtype {labels.dtype}"
-        )
-    outside = labels[(labels < 0) | (labels >= len(class_names))]
-    if len(outside):
-        raise ValueError(
-            f"{name}: labels must lie in 0 to {len(class_names) - 1}, for there are {len(class_names)} class names. "
-            f"Received: {sorted(set(outside.tolist()))[:10]}"
-        )
+        raise ValueError(f"{name}: needs one integer label for each example. {came}")
+    outside = sorted(set(labels[(labels < 0) | (labels >= count)].tolist()))
+    if outside:
+        raise ValueError(f"{name}: labels must lie in 0 to {count - 1}, by the class names. Received: {outside[:10]}")
     return labels.astype("int64")
-
-
-def _texts(items):
-    return tuple(map(str, items))

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cplus1_keras.data.masks import require, to_labels
 from cplus1_keras.data.protocol import Protocol, no_role
+from cplus1_keras.data.reading import constants
 from cplus1_keras.data.source import Source
 from cplus1_keras.labels import NEGATIVE, UNKNOWN
 
@@ -23,13 +24,12 @@ class Split:
 
     Args:
         name: "train", "validation", "calibration" or "test": they differ in what an unknown class is.
-        source: The images.
-        protocol: The protocol.
+        source: A `Source`.
+        protocol: A `Protocol`.
 
     >>> from cplus1_keras.data import protocols, sources
-    >>> test = Split("test", sources.digits(), protocols.digits())
-    >>> test.name, len(test), test.labels.dtype
-    ('test', 1797, dtype('int32'))
+    >>> len(Split("test", sources.digits(), protocols.digits()))
+    1797
     """
 
     name: str
@@ -42,22 +42,29 @@ class Split:
     @functools.cached_property
     def labels(self):
         """(N,) int32 where each image has one class, else None."""
-        return class_labels(self.protocol, self.source) if self.source.kind == "class" else None
+        if self.source.kind != "class":
+            return None
+        names, own = self.source.class_names, self.source.labels
+        labels = self.protocol.labels(names, partial=True)
+        strange = sorted({names[k] for k in set(own.tolist()) if labels[k] is None})
+        if strange:
+            raise ValueError(no_role(self.protocol, strange))
+        return np.array([0 if label is None else label for label in labels], "int32")[own]
 
     @property
     def multi_hot(self):
         """(N, C) int32 where each image has a set of classes, else None."""
-        return None if self._sets is None else self._sets[0]
+        return self._shown[0]
 
     @property
     def shows_known(self):
         """(N,) bool, whether an image shows a known class; None of masks, which are not in memory."""
-        return self._shown(0)
+        return self._shown[1]
 
     @property
     def shows_unknown(self):
         """(N,) bool, whether an image shows an unknown class; None of masks, which are not in memory."""
-        return self._shown(1)
+        return self._shown[2]
 
     @property
     def groups(self):
@@ -72,18 +79,14 @@ class Split:
     @property
     def has_unknown(self):
         """True where this split has, or as masks can have, labels of unknown classes."""
-        if self.source.kind == "mask":
-            return UNKNOWN in self.table.values()
-        return bool(self.shows_unknown.any())
+        return UNKNOWN in self.table.values() if self.source.kind == "mask" else bool(self.shows_unknown.any())
 
     @property
     def has_negatives(self):
         """True where this split has negatives, or as masks can have them."""
         if self.source.kind == "mask":
             return NEGATIVE in self.table.values()
-        if self.source.kind == "class":
-            return bool((self.labels == NEGATIVE).any())
-        return bool((self.multi_hot == 0).any())
+        return bool((self.multi_hot == 0).any() if self.labels is None else (self.labels == NEGATIVE).any())
 
     @functools.cached_property
     def table(self):
@@ -104,7 +107,7 @@ class Split:
 
     def example(self, index):
         """Example `index`, a scalar int64 tensor, also in a graph; only where the source has random access."""
-        return self.label(self.source.read(index), index)
+        return self._label(self.source.read(index), index)
 
     def dataset(self):
         """`tf.data.Dataset` of all examples, one by one, in order."""
@@ -113,75 +116,56 @@ class Split:
 
     def decode(self, record, index):
         """The example of a record of `source.stream`, which is number `index` of this split."""
-        return self.label(self.source.decode(record), index)
+        return self._label(self.source.decode(record), index)
 
-    def label(self, example, index):
-        """The example that a source's example `index` is in this split."""
+    def _label(self, example, index):
         image = example["image"]
-        if self.source.kind == "mask":
-            mask = tf.squeeze(example["mask"], -1) if example["mask"].shape.rank == 3 else example["mask"]
-            mask = self._fitting(image, mask, index)
-            labels = to_labels(mask, self.table, self.where(index), self.protocol.title)
-            return {"image": image, "labels": tf.ensure_shape(labels, [None, None])}
-        key = "labels" if self.source.kind == "class" else "multi_hot"
-        return {"image": image, key: tf.gather(self._constants[key], index)}
+        if self.source.kind != "mask":
+            return {"image": image} | {key: tf.gather(values, index) for key, values in self._constants.items()}
+        mask = tf.squeeze(example["mask"], -1) if example["mask"].shape.rank == 3 else example["mask"]
+        size, own = tf.shape(image)[:2], tf.shape(mask)
+
+        def sentence():
+            sizes = "image {} x {}, mask {} x {} (width x height) for "
+            text = tf.strings.format(sizes, (size[1], size[0], own[1], own[0]))
+            advice = ". Resize the mask to the image, by nearest neighbour, or the image to the mask."
+            return tf.strings.join(["A mask has the size of its image. Received: ", text, self.where(index), advice])
+
+        mask = require(tf.reduce_all(size == own), sentence, mask)
+        labels = to_labels(mask, self.table, self.where(index), self.protocol.title)
+        return {"image": image, "labels": tf.ensure_shape(labels, [None, None])}
+
+    @functools.cached_property
+    def _places(self):
+        return constants({"places": [self.describe(index) for index in range(len(self))] or [""]})["places"]
 
     def where(self, index):
         """`describe(index)` for a tensor, a string tensor."""
         return tf.gather(self._places, index)
 
-    def _fitting(self, image, mask, index):
-        size, own = tf.shape(image)[:2], tf.shape(mask)
-
-        def sentence():
-            text = tf.strings.format(
-                "image {} x {}, mask {} x {} (width x height) for ", (size[1], size[0], own[1], own[0])
-            )
-            advice = ". Resize the mask to the image, by nearest neighbour, or the image to the mask."
-            return tf.strings.join(["A mask has the size of its image. Received: ", text, self.where(index), advice])
-
-        return require(tf.reduce_all(size == own), sentence, mask)
-
-    def _shown(self, which):
-        if self.source.kind == "class":
-            return (self.labels >= 0, self.labels == UNKNOWN)[which]
-        return None if self._sets is None else self._sets[1 + which]
-
     @functools.cached_property
-    def _sets(self):
-        source = self.source
-        if source.kind == "classes":
-            return self.protocol.multi_hot(source.labels, source.class_names, source.annotated)
-        return None
-
-    @functools.cached_property
-    def _places(self):
-        with tf.init_scope(), tf.device("CPU:0"):
-            return tf.constant([self.describe(index) for index in range(len(self))] or [""])
+    def _shown(self):
+        if self.source.kind == "classes":
+            return self.protocol.multi_hot(self.source.labels, self.source.class_names, self.source.annotated)
+        return (None, None, None) if self.labels is None else (None, self.labels >= 0, self.labels == UNKNOWN)
 
     @functools.cached_property
     def _constants(self):
         key = "labels" if self.source.kind == "class" else "multi_hot"
-        with tf.init_scope(), tf.device("CPU:0"):
-            return {key: tf.constant(getattr(self, key))}
+        return constants({key: getattr(self, key)})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Splits:
     """The four splits of a protocol, made by `split`; no image is in two of them.
 
-    Args:
-        train: Images to fit.
-        validation: Images to watch and select by.
-        calibration: Images for the threshold alone.
-        test: Images of known, negative and all unknown classes.
-        protocol: The protocol.
-        dropped: How many images of ignored classes, or of unknown classes that were not wanted, are in no split.
+    `train` is to fit, `validation` to watch and select by, `calibration` for the threshold alone, `test` has known,
+    negative and all unknown classes. `dropped` counts images in no split: of ignored classes, or unknown ones that were
+    not wanted.
 
     >>> from cplus1_keras.data import protocols, sources, split
-    >>> splits = split(protocols.digits(), sources.digits())
-    >>> splits.num_classes, splits.class_names[:2]
-    (6, ('0', '1'))
+    >>> split(protocols.digits(), sources.digits()).num_classes
+    6
     """
 
     train: Split
@@ -217,17 +201,3 @@ class Splits:
             lines.append(f"{part.name:12}{counts[0]:9,}{counts[1]:10,}{counts[2]:9,}{len(part):9,}")
         dropped = f"; {self.dropped:,} images in no split" if self.dropped else ""
         return "\n".join([*lines, f"{self.num_classes} known classes{dropped}"])
-
-
-def class_labels(protocol, source):
-    """The label of each image of a source that has one class an image, (N,) int32.
-
-    Raises:
-        ValueError: If an image is of a class that has no role.
-    """
-    names = source.class_names
-    labels = protocol.labels(names, partial=True)
-    strange = sorted({names[k] for k in set(source.labels.tolist()) if labels[k] is None})
-    if strange:
-        raise ValueError(no_role(protocol, strange))
-    return np.array([0 if label is None else label for label in labels], "int32")[source.labels]

@@ -12,57 +12,44 @@ CROWD_VALUE = 255
 
 
 class Annotations:
-    """The content of a COCO json file and the folder of its images; what does not fit is a ValueError that names it."""
+    """The content of a COCO json file and the folder of its images."""
 
     def __init__(self, path, images):
-        self.path_of_json, self.folder = existing(path), existing(images, "folder")
+        self.path_of_json, folder = existing(path), existing(images, "folder")
         self.name = self.path_of_json.stem
         try:
             content = json.loads(self.path_of_json.read_text(encoding="utf-8"))
             self.records = sorted(content["images"], key=lambda record: record["id"])
             categories = sorted(content["categories"], key=lambda category: category["id"])
             self.class_names = tuple(category["name"] for category in categories)
-            self._objects = {record["id"]: [] for record in self.records}
+            self.objects = {record["id"]: [] for record in self.records}
             found = list(content["annotations"])
             files = [record["file_name"] for record in self.records]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is no COCO json with images, categories and annotations: {error!r}") from error
+        self.files = {record["id"]: os.path.join(folder, record["file_name"]) for record in self.records}
         self.values = {category["id"]: value for value, category in enumerate(categories, 1)}
-        if CROWD_VALUE in self.values.values():
-            raise ValueError(
-                f"{path} has {len(self.values)} categories, and {CROWD_VALUE} means a crowd: at most 254 fit."
-            )
+        if len(categories) >= CROWD_VALUE:
+            raise ValueError(f"{path} has {len(categories)} categories: at most 254 fit, {CROWD_VALUE} being a crowd.")
+        self.mask_names = {0: "background"} | dict(enumerate(self.class_names, 1)) | {CROWD_VALUE: CROWD}
         for item in found:
             self._check(item)
-            self._objects[item["image_id"]].append(item)
-        there = set(os.listdir(self.folder))
+            self.objects[item["image_id"]].append(item)
+        there = set(os.listdir(folder))
         missing = [file for file in files if os.path.dirname(file) == "" and file not in there]
         if missing:
             raise ValueError(f"{path} lists {len(missing)} images that {images} lacks, such as {missing[0]}.")
-
-    @property
-    def mask_names(self):
-        """Dict of mask value -> class name."""
-        return {0: "background"} | dict(enumerate(self.class_names, 1)) | {CROWD_VALUE: CROWD}
-
-    def path(self, record):
-        """Path of an image."""
-        return os.path.join(self.folder, record["file_name"])
 
     def place(self, record):
         """What messages call the mask of an image."""
         return f"{self.path_of_json}, image {record['file_name']}"
 
-    def objects(self, record):
-        """The objects of an image."""
-        return self._objects[record["id"]]
-
     def mask(self, record):
         """(H, W) uint8: crowds first, then objects from large to small."""
         size = self._size(record)
         drawn = np.zeros(size, "uint8")
-        runs = [(item, self._runs(item, size)) for item in self.objects(record)]
-        areas = [float(item["area"]) if "area" in item else float(_tool().area(run)) for item, run in runs]
+        runs = [(item, self._runs(item, size)) for item in self.objects[record["id"]]]
+        areas = [float(item["area"]) if "area" in item else float(tool.area(run)) for item, run in runs]
         for place in sorted(range(len(runs)), key=lambda k: (not runs[k][0].get("iscrowd"), -areas[k])):
             item, run = runs[place]
             value = CROWD_VALUE if item.get("iscrowd") else self.values[item["category_id"]]
@@ -79,31 +66,32 @@ class Annotations:
         return record["height"], record["width"]
 
     def _runs(self, item, size):
-        """pycocotools' run lengths of an object."""
+        from pycocotools import mask as tool
+
         shape = item.get("segmentation")
         try:
             if isinstance(shape, dict):
+                counts = shape["counts"]
                 if tuple(shape["size"]) != size:
                     raise ValueError(f"its run lengths are of an image {shape['size']}, this one is {list(size)}")
-                if isinstance(shape["counts"], list) and (
-                    sum(shape["counts"]) != size[0] * size[1] or min(shape["counts"]) < 0
-                ):
-                    raise ValueError(f"its run lengths add up to {sum(shape['counts'])}, not to {size[0]} x {size[1]}")
-                return _tool().frPyObjects(shape, *size) if isinstance(shape["counts"], list) else shape
+                if not isinstance(counts, list):
+                    return shape
+                if sum(counts) != size[0] * size[1] or min(counts) < 0:
+                    raise ValueError(f"its run lengths add up to {sum(counts)}, not to {size[0]} x {size[1]}")
+                return tool.frPyObjects(shape, *size)
             polygons = [polygon for polygon in shape if len(polygon) >= 6]
             if not polygons:
                 return _tool().encode(np.zeros(size, "uint8", order="F"))
             return _tool().merge(_tool().frPyObjects(polygons, *size))
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"{self.path_of_json}: object {item.get('id')} has no valid segmentation: {error}"
-            ) from error
+            title = f"{self.path_of_json}: object {item.get('id')}"
+            raise ValueError(f"{title} has no valid segmentation: {error}") from error
 
     def _check(self, item):
         title = f"{self.path_of_json}: object {item.get('id') if isinstance(item, dict) else item!r}"
         if not isinstance(item, dict) or "image_id" not in item or "category_id" not in item:
             raise ValueError(f"{title} needs `image_id` and `category_id`.")
-        if item["image_id"] not in self._objects:
+        if item["image_id"] not in self.objects:
             raise ValueError(f"{title} is in image {item['image_id']}, which the file does not list.")
         if item["category_id"] not in self.values:
             raise ValueError(f"{title} has category {item['category_id']}, which the file does not list.")

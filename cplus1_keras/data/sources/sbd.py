@@ -13,24 +13,19 @@ from cplus1_keras.data.sources.layouts import voc_folder
 def convert_sbd(sbd, voc):
     """Write SBD's masks into VOC 2012 as `SegmentationClassAug/*.png`, and the lists `aug.txt` and `trainaug.txt`.
 
-    `aug.txt` lists what SBD annotates and VOC's "train" and "val" do not contain (9,118 images of the full sets),
-    `trainaug.txt` VOC's "train" and then these (10,582). Masks that are there already are not written again.
+    `aug.txt` lists what SBD (Hariharan et al., ICCV 2011) annotates and VOC's "train" and "val" do not contain (9,118
+    images of the full sets), `trainaug.txt` VOC's "train" and then these (10,582), as mmsegmentation's voc_aug.py does.
+    Masks that are there already are not written again. Returns both numbers.
 
     Args:
         sbd: SBD's folder `dataset` with `cls`, `train.txt` and `val.txt`, or one that holds `dataset`.
         voc: The folder `VOC2012`, or one that holds it.
 
-    Returns:
-        How many images `aug.txt` and `trainaug.txt` list, (int, int).
-
     Raises:
         FileNotFoundError: If a folder or list is missing.
-        ValueError: If a .mat file is missing or damaged; the message names it.
+        ValueError: If a .mat file is damaged; the message names it.
 
-    >>> convert_sbd("SBD/dataset", "VOCdevkit/VOC2012")  # doctest: +SKIP
-
-    Reference: Hariharan et al., Semantic Contours from Inverse Detectors, ICCV 2011; lists as in mmsegmentation's
-    tools/dataset_converters/voc_aug.py
+    >>> numbers = convert_sbd("SBD/dataset", "VOCdevkit/VOC2012")  # doctest: +SKIP
     """
     sbd, voc = existing(sbd, "folder"), voc_folder(voc)
     sbd = sbd / "dataset" if (sbd / "dataset").is_dir() else sbd
@@ -49,7 +44,7 @@ def convert_sbd(sbd, voc):
 
 
 def read_sbd(path):
-    """The class mask of one SBD file, (H, W) uint8 with VOC's values; a ValueError names a file that is damaged."""
+    """The class mask of one SBD file, (H, W) uint8 with VOC's values."""
     from scipy import io
 
     path = pathlib.Path(path)
