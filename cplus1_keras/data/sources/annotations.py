@@ -49,7 +49,7 @@ class Annotations:
         size = self._size(record)
         drawn = np.zeros(size, "uint8")
         runs = [(item, self._runs(item, size)) for item in self.objects[record["id"]]]
-        areas = [float(item["area"]) if "area" in item else float(tool.area(run)) for item, run in runs]
+        areas = [float(item["area"]) if "area" in item else float(_tool().area(run)) for item, run in runs]
         for place in sorted(range(len(runs)), key=lambda k: (not runs[k][0].get("iscrowd"), -areas[k])):
             item, run = runs[place]
             value = CROWD_VALUE if item.get("iscrowd") else self.values[item["category_id"]]
@@ -66,8 +66,6 @@ class Annotations:
         return record["height"], record["width"]
 
     def _runs(self, item, size):
-        from pycocotools import mask as tool
-
         shape = item.get("segmentation")
         try:
             if isinstance(shape, dict):
@@ -78,7 +76,7 @@ class Annotations:
                     return shape
                 if sum(counts) != size[0] * size[1] or min(counts) < 0:
                     raise ValueError(f"its run lengths add up to {sum(counts)}, not to {size[0]} x {size[1]}")
-                return tool.frPyObjects(shape, *size)
+                return _tool().frPyObjects(shape, *size)
             polygons = [polygon for polygon in shape if len(polygon) >= 6]
             if not polygons:
                 return _tool().encode(np.zeros(size, "uint8", order="F"))
