@@ -26,7 +26,7 @@ def dry_run(experiment, steps=5):
     Raises:
         ValueError: As `run.run`.
 
-    >>> print(dry_run(configs.resolve("digits"), steps=1))
+    >>> print(dry_run(configs.resolve("digits"), steps=1))  # doctest: +ELLIPSIS
     digits
     ...
     25 epochs of 20 steps...

@@ -24,25 +24,17 @@ REJECTED_NAME = "unknown"
 
 
 def is_known(labels):
-    """True where a label (array or tensor of any shape) names a class of interest.
-
-    >>> is_known(np.array([3, 0, NEGATIVE, UNKNOWN, IGNORE]))
-    array([ True,  True, False, False, False])
-    """
+    """True where a label (array or tensor of any shape) names a class of interest."""
     return labels >= 0
 
 
 def is_negative(labels):
-    """True where a label (array or tensor of any shape) is `NEGATIVE`.
-
-    >>> is_negative(np.array([3, 0, NEGATIVE, UNKNOWN, IGNORE]))
-    array([False, False,  True, False, False])
-    """
+    """True where a label is `NEGATIVE`."""
     return labels == NEGATIVE
 
 
 def is_seen(labels):
-    """True where a label (array or tensor of any shape) is one that training sees: a known or `NEGATIVE`.
+    """True where a label is one that training sees: a known or `NEGATIVE`.
 
     >>> is_seen(np.array([3, 0, NEGATIVE, UNKNOWN, IGNORE]))
     array([ True,  True,  True, False, False])
@@ -51,41 +43,24 @@ def is_seen(labels):
 
 
 def is_present(multi_hot):
-    """True where an entry of a label set (array or tensor of any shape) says that the image shows the class.
-
-    >>> is_present(np.array([1, 0, IGNORE]))
-    array([ True, False, False])
-    """
+    """True where an entry of a label set says that the image shows the class."""
     return multi_hot == 1
 
 
 def is_absent(multi_hot):
-    """True where an entry of a label set (array or tensor of any shape) says that the image lacks the class.
-
-    >>> is_absent(np.array([1, 0, IGNORE]))
-    array([False,  True, False])
-    """
+    """True where an entry of a label set says that the image lacks the class."""
     return multi_hot == 0
 
 
 def is_annotated(multi_hot):
-    """True where an entry of a label set (array or tensor of any shape) says whether the image shows the class.
-
-    >>> is_annotated(np.array([1, 0, IGNORE]))
-    array([ True,  True, False])
-    """
+    """True where an entry of a label set says whether the image shows the class."""
     return (multi_hot == 0) | (multi_hot == 1)
 
 
 def to_multi_hot(labels, num_classes):
-    """Class labels as label sets: of a known its class alone is present, a negative lacks every class.
+    """Class labels (...) as label sets (..., C): of a known its class alone is present, a negative lacks every class.
 
-    Args:
-        labels: Integer tensor, shape (...). Unknowns and ignored ones become entries that are not annotated.
-        num_classes: C.
-
-    Returns:
-        int32 tensor of shape (..., C) of 1, 0 and IGNORE.
+    Unknowns and ignored ones become entries that are not annotated.
 
     >>> np.array(to_multi_hot(np.array([1, NEGATIVE, UNKNOWN]), 3)).tolist()
     [[0, 1, 0], [0, 0, 0], [-100, -100, -100]]
@@ -101,18 +76,12 @@ def nearest(values, output):
         taken_i = values_j,   j = floor((i + 1/2) n / m)        along each axis, n values to m cells
 
     Cell i covers the pixels [i n/m, (i + 1) n/m), as in bilinear resizing with half-pixel centres
-    (`align_corners=False`), so that a feature map which is resized to the image lies over its own labels. Only grids of
-    two or more axes change: a label (batch,) or (batch, boxes) belongs to its row.
+    (`align_corners=False`), so that a feature map which is resized to the image lies over its own labels. Labels
+    (batch,) or (batch, boxes) belong to their rows and stay.
 
     Args:
-        values: Tensor of shape (batch, H, W) or (batch, H, W, 1), or of fewer axes, which is returned as it came.
-        output: Tensor of shape (batch, h, w, channels) with h <= H and w <= W.
-
-    Returns:
-        Tensor of the type of `values`, shape (batch, h, w) or (batch, h, w, 1).
-
-    Raises:
-        ValueError: If the grid of `values` is known to be coarser than that of `output`.
+        values: Tensor of shape (batch, H, W) or (batch, H, W, 1).
+        output: Tensor of shape (batch, h, w, channels) with h <= H and w <= W, else there is a ValueError.
 
     >>> np.array(nearest(np.arange(16).reshape(1, 4, 4), np.zeros((1, 2, 2, 3)))).tolist()
     [[[5, 7], [13, 15]]]
@@ -126,9 +95,8 @@ def nearest(values, output):
             continue
         if have is not None and want is not None and have < want:
             raise ValueError(
-                "Labels on a grid need at least as many positions as the output that they are for: "
-                f"{tuple(output.shape[1:-1])}. Received: {tuple(values.shape[1 : axes + 1])}. Give labels of the "
-                "images' own size; they are taken at coarser outputs by nearest neighbour."
+                f"Labels on a grid need at least the positions of the output that they are for, {output.shape[1:-1]}. "
+                f"Received: {tuple(values.shape[1 : axes + 1])}. Give labels of the images' own size."
             )
         have, want = ops.shape(values)[axis], ops.shape(output)[axis]
         index = (2 * ops.arange(want, dtype="int32") + 1) * have // (2 * want)
@@ -137,19 +105,9 @@ def nearest(values, output):
 
 
 def check_labels(labels, output, name):
-    """Class labels as int32, one for each position of an output, if they fit.
+    """Class labels as int32, one for each position of an output (..., channels); a ValueError where they do not fit.
 
-    Args:
-        labels: Integers of the shape of `output` without its last axis, with or without a last axis of 1; or on a finer
-            grid, see `nearest`.
-        output: Tensor of shape (..., channels).
-        name: Who asks, for the error.
-
-    Returns:
-        int32 tensor of the shape of `output` without its last axis.
-
-    Raises:
-        ValueError: If they do not fit.
+    They may have a last axis of 1, or be on a finer grid, see `nearest`. `name` is who asks.
 
     >>> np.array(check_labels(np.array([[2], [-1]]), np.zeros((2, 3)), "loss")).tolist()
     [2, -1]
@@ -161,9 +119,8 @@ def check_labels(labels, output, name):
     if "int" not in dtype or len(labels.shape) != len(output.shape) - 1:
         raise ValueError(
             f"`{name}` needs one integer label per position: shape {tuple(output.shape[:-1])} for outputs of shape "
-            f"{tuple(output.shape)}. Received labels of shape {tuple(labels.shape)} and dtype {dtype}. Soft or one-hot "
-            "targets are not supported: pass class indices, -1 for negatives; sets of labels go by the name "
-            '`multi_hot`, as in `fit(images, {"multi_hot": sets})`.'
+            f"{tuple(output.shape)}. Received labels of shape {tuple(labels.shape)} and dtype {dtype}. Targets are "
+            'neither soft nor one-hot; sets of labels go by a name, `fit(images, {"multi_hot": sets})`.'
         )
     labels = nearest(ops.cast(labels, "int32"), output)
     if not _fits(labels.shape, output.shape[:-1]):
@@ -175,11 +132,7 @@ def check_labels(labels, output, name):
 
 
 def check_multi_hot(multi_hot, shape, name):
-    """Label sets as int32, if they are integers or booleans of the shape (batch, C); `name` is who asks.
-
-    >>> np.array(check_multi_hot(np.array([[True, False]]), (1, 2), "loss")).tolist()
-    [[1, 0]]
-    """
+    """Label sets as int32, if they are integers or booleans of the shape (batch, C); `name` is who asks."""
     multi_hot = ops.convert_to_tensor(multi_hot)
     dtype = keras.backend.standardize_dtype(multi_hot.dtype)
     if not ("int" in dtype or dtype == "bool") or not _fits(multi_hot.shape, shape):
@@ -191,15 +144,11 @@ def check_multi_hot(multi_hot, shape, name):
     return ops.cast(multi_hot, "int32")
 
 
-def check_classes(num_classes):
-    """The number of classes as an integer >= 1, or an error.
-
-    >>> check_classes(10.0)
-    10
-    """
-    if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
-        raise ValueError(f"`num_classes` must be an integer >= 1. Received: num_classes={num_classes}")
-    return int(num_classes)
+def check_count(number, name="num_classes"):
+    """The argument of that name as an integer >= 1, or an error."""
+    if isinstance(number, bool) or int(number) != number or number < 1:
+        raise ValueError(f"`{name}` must be an integer >= 1. Received: {name}={number}")
+    return int(number)
 
 
 def _fits(shape, wanted):
@@ -209,17 +158,9 @@ def _fits(shape, wanted):
 
 
 def check_names(names, num_classes=None):
-    """Class names as a list of strings.
+    """Class names as a list of strings, one for each of `num_classes` known classes if that is given.
 
-    Args:
-        names: One for each known class, in the order of the labels; any Unicode.
-        num_classes: C, or None where the names say how many there are.
-
-    Returns:
-        List of str.
-
-    Raises:
-        ValueError: For another number of names, an empty one, two alike, or one that is `REJECTED_NAME`.
+    Raises ValueError for another number of names, an empty one, two alike, or one that is `REJECTED_NAME`.
 
     >>> check_names(["cat", "dog"], 2)
     ['cat', 'dog']

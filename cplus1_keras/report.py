@@ -20,18 +20,7 @@ def describe(experiment):
 
 
 def epilogue(task, figures, calibration, directory, saved_model):
-    """The last words of a run: the tables, the threshold with its evidence, and what to type next.
-
-    Args:
-        task: A `tasks.Task`.
-        figures: What `Task.judge` gives, with `seconds`.
-        calibration: `calibration.Calibration`.
-        directory: Directory of the run.
-        saved_model: Folder of the SavedModel.
-
-    Returns:
-        Text.
-    """
+    """The last words of a run: its tables, the threshold with its evidence, and what to type next."""
     tables = [*task.tables(figures)]
     if figures["open_set"]:
         tables.append(metrics.table(figures["open_set"], FIGURES))

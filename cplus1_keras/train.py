@@ -19,7 +19,7 @@ import sys
 import tensorflow as tf
 from absl import logging
 
-from cplus1_keras import configs, dry_run, run
+from cplus1_keras import configs, data, dry_run, run
 
 
 def main(arguments=None):
@@ -58,8 +58,7 @@ def main(arguments=None):
         sys.exit("\n".join(["train.py: stopped.", *getattr(stop, "__notes__", [])]))
     except (ValueError, OSError, RuntimeError, FloatingPointError, tf.errors.OpError) as error:
         # What a user can mend is told in a sentence; the rest keeps its traceback.
-        text = getattr(error, "message", None) or str(error)
-        sys.exit("\n".join([f"train.py: {text}", *getattr(error, "__notes__", [])]))
+        sys.exit("\n".join([f"train.py: {data.sentence(error)}", *getattr(error, "__notes__", [])]))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from cplus1_keras.labels import (
     IGNORE,
     NEGATIVE,
     UNKNOWN,
-    check_classes,
+    check_count,
     is_absent,
     is_annotated,
     is_present,
@@ -77,4 +77,4 @@ def test_class_labels_as_label_sets():
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, True])
 def test_numbers_of_classes(wrong):
     with pytest.raises(ValueError, match="`num_classes` must be an integer >= 1"):
-        check_classes(wrong)
+        check_count(wrong)

@@ -18,17 +18,8 @@ def adacos_scale(labels, cosines, scale):
         s' = log B / cos(min(π/4, θ_med)),   B = (1/N) sum_i sum_{c != y_i} exp(s cos θ_ic)
 
     N counts the known labels, θ_med is the median of their angles θ_iy to their true class, both over all replicas.
-    Where no label is known, or s' would not be positive (all other cosines far below 0), the scale stays.
-
-    Args:
-        labels: int32 tensor, shape (...).
-        cosines: Tensor of shape (..., C).
-        scale: s, scalar tensor.
-
-    Returns:
-        s', scalar tensor; no gradient flows through it.
-
-    Reference: Zhang et al. (2019), AdaCos, section 4.2.
+    Where no label is known, or s' would not be positive (all other cosines far below 0), the scale stays. No gradient
+    flows through it.
 
     >>> cosines = np.array([[1.0, 0.0, 0.0]])  # at the centre of its class, orthogonal to two others
     >>> round(float(adacos_scale(np.array([0], "int32"), cosines, scale=5.0)), 4)  # log 2
@@ -66,10 +57,7 @@ class AdaCosHead(Head):
     and in training is set by `adacos_scale` before the loss reads the logits. No gradient flows into it.
 
     Args:
-        num_classes: C >= 3, the number of known classes.
-
-    Raises:
-        ValueError: If `num_classes` is no integer >= 3: the first scale would be 0.
+        num_classes: C >= 3, the number of known classes; below, the first scale would be 0.
 
     Reference: Zhang et al. (2019), AdaCos, sections 4.1 and 4.2; Open-set losses thesis (2023), future work.
 
@@ -99,16 +87,13 @@ class AdaCosHead(Head):
         )
 
     def outputs(self, features):
-        """`features`, `cosines`, `scale` and `logits`."""
         scale = ops.stop_gradient(ops.convert_to_tensor(self.scale))
         return cosine_outputs(features, ops.convert_to_tensor(self.kernel), scale)
 
     def update(self, labels, tensors):
-        """Set the scale by the batch."""
         cosines = tensors["cosines"]
         self.scale.assign(adacos_scale(check_labels(labels, cosines, self.name), cosines, self.scale))
 
     def provide(self, tensors):
-        """`scale` and `logits` after the update, and `kernel_norms` (C,)."""
         scale = ops.full_like(tensors["scale"], ops.stop_gradient(ops.convert_to_tensor(self.scale)))
         return {"scale": scale, "logits": scale * tensors["cosines"], "kernel_norms": kernel_norms(self.kernel)}

@@ -14,7 +14,14 @@ class _AnchorHead(Head):
     """What the two share: no weight, fixed anchors and a scale."""
 
     def __init__(self, anchors, scale=1.0, **kwargs):
-        anchors = _check_anchors(anchors)
+        anchors = np.array(anchors, "float64")
+        if anchors.ndim != 2 or not anchors.size or not np.all(np.isfinite(anchors)):
+            raise ValueError(
+                "`anchors` must be finite points, an array of shape (num_classes, features), like "
+                f"`cplus1_keras.anchors.orthonormal(10, 64)`. Received: shape {anchors.shape}"
+            )
+        if len(np.unique(anchors, axis=0)) < len(anchors):
+            raise ValueError("Two classes have the same anchor, so no feature could tell them apart: make them differ.")
         super().__init__(len(anchors), **kwargs)
         if not 0 < scale < float("inf"):
             raise ValueError(f"`scale` must be a number > 0. Received: scale={scale}")
@@ -43,12 +50,9 @@ class EuclideanAnchorHead(_AnchorHead):
     1.159 for ten orthonormal anchors. A larger scale lowers that floor.
 
     Args:
-        anchors: Array of shape (C, K), row c for class c; see `cplus1_keras.anchors`. Any lengths: with α e_c it is
-            CAC's tuplet loss.
+        anchors: C different points, array (C, K), row c for class c; see `cplus1_keras.anchors`. Any lengths: with
+            α e_c it is CAC's tuplet loss.
         scale: > 0.
-
-    Raises:
-        ValueError: If `anchors` are no C different points, `scale` is not positive, or the features are not K.
 
     Reference: Anchor-based NCM (2018), Eq 4-7.
 
@@ -58,7 +62,6 @@ class EuclideanAnchorHead(_AnchorHead):
     """
 
     def outputs(self, features):
-        """`features`, `distances` and `logits`."""
         distances = root(squared_distances(features, ops.convert_to_tensor(self.anchors, features.dtype)))
         return {"features": features, "distances": distances, "logits": -self.scale * distances}
 
@@ -74,9 +77,6 @@ class CosineAnchorHead(_AnchorHead):
         anchors: Array of shape (C, K), row c for class c, none of them zero; see `cplus1_keras.anchors`.
         scale: > 0.
 
-    Raises:
-        ValueError: As `EuclideanAnchorHead`, or if an anchor is zero.
-
     Reference: Anchor-based NCM (2018), Eq 4-6 and 8.
 
     >>> head = heads.CosineAnchorHead(np.array([[0.0, 1.0], [1.0, 0.0]]))
@@ -90,24 +90,8 @@ class CosineAnchorHead(_AnchorHead):
             raise ValueError("A zero vector has no direction, so `anchors` must not contain one.")
 
     def outputs(self, features):
-        """`features`, `cosines`, `distances`, `scale` and `logits`."""
         directions = self.anchors / np.linalg.norm(self.anchors, axis=-1, keepdims=True)
         cosines = ops.matmul(unit(features), ops.convert_to_tensor(directions.T, features.dtype))
         distances = 1 - cosines
-        scale = ops.full_like(features[..., :1], self.scale)
-        logits = -self.scale * distances
-        return {"features": features, "cosines": cosines, "distances": distances, "scale": scale, "logits": logits}
-
-
-def _check_anchors(anchors):
-    anchors = np.array(anchors, "float64")
-    if anchors.ndim != 2 or not anchors.size or not np.all(np.isfinite(anchors)):
-        raise ValueError(
-            "`anchors` must be finite points, an array of shape (num_classes, features), for example "
-            f"`cplus1_keras.anchors.orthonormal(10, 64)`. Received: shape {anchors.shape}"
-        )
-    if len(np.unique(anchors, axis=0)) < len(anchors):
-        raise ValueError(
-            "Two classes have the same anchor, so no feature could tell them apart. Make `anchors` differ."
-        )
-    return anchors
+        given = {"features": features, "cosines": cosines, "distances": distances, "logits": -self.scale * distances}
+        return {**given, "scale": ops.full_like(features[..., :1], self.scale)}

@@ -1,10 +1,9 @@
 """What every head shares: it names its outputs, knows no label, and computes in at least float32."""
 
-import keras
 from keras import ops
 
-from cplus1_keras.labels import check_classes
-from cplus1_keras.layers.hooks import OpenSetLayer, dtype_of
+from cplus1_keras.labels import check_count
+from cplus1_keras.layers.hooks import OpenSetLayer, dtype_of, no_half
 from cplus1_keras.numerics import at_least_float32
 from cplus1_keras.numerics.derivatives import with_gradient
 
@@ -19,7 +18,7 @@ class Head(OpenSetLayer):
         **kwargs: `prefix` of its outputs' names, see `layers.OpenSetLayer`; Keras's `name`, `dtype`, `trainable`.
 
     Raises:
-        ValueError: If `num_classes` is no positive integer.
+        ValueError: If an argument lies outside its range, or features do not have the shape that the head needs.
 
     >>> class FirstFeatures(heads.Head):
     ...     def outputs(self, features):
@@ -29,11 +28,9 @@ class Head(OpenSetLayer):
     """
 
     def __init__(self, num_classes, **kwargs):
-        policy = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
-        half = policy.compute_dtype in ("float16", "bfloat16")
         # The cast to the layer's dtype would round the features of a float64 or mixed model before the head sees them.
-        super().__init__(dtype="float32" if half else policy, autocast=False, **kwargs)
-        self.num_classes = check_classes(num_classes)
+        super().__init__(dtype=no_half(kwargs.pop("dtype", None)), autocast=False, **kwargs)
+        self.num_classes = check_count(num_classes)
 
     def call(self, features):
         features = ops.convert_to_tensor(features)

@@ -17,9 +17,6 @@ class CAMHead(Head):
         num_classes: C, the number of known classes.
         use_bias: Whether to add a bias; it is part of the maps.
 
-    Raises:
-        ValueError: If `num_classes` is no positive integer or the input has no height and width.
-
     Reference: Homogeneous negative CAM (2020), Eq 1; Zhou et al. (2016), Eq 2.
 
     >>> outputs = heads.CAMHead(3)(np.ones((2, 4, 4, 5), "float32"))
@@ -44,7 +41,6 @@ class CAMHead(Head):
         self.bias = self.add_weight(name="bias", shape=shape[1:], initializer="zeros") if self.use_bias else None
 
     def outputs(self, features):
-        """`features`, `cams` and `logits`."""
         cams = ops.matmul(features, self.kernel)
         if self.use_bias:
             cams = cams + self.bias

@@ -12,25 +12,7 @@ from cplus1_keras.scale import simplex_bound
 
 
 def cosine_outputs(features, kernel, scale=None):
-    """The outputs of a cosine classifier.
-
-        cos θ_c = φ·W_c / (‖φ‖ ‖W_c‖),   z_c = scale cos θ_c
-
-    Args:
-        features: φ, tensor of shape (..., K).
-        kernel: W, tensor of shape (K, C).
-        scale: The scale s, a number or scalar tensor, for hard feature normalisation; None for ‖φ‖.
-
-    Returns:
-        Dict of `features` (..., K), `cosines` (..., C), `scale` (..., 1) and `logits` (..., C). Zero features and zero
-        weights have cosines of 0.
-
-    Reference: Open-set losses thesis (2023), sections 3.2 and 3.3.
-
-    >>> outputs = cosine_outputs(np.array([[3.0, 4.0]]), np.array([[2.0, 0.0], [0.0, 1.0]]))
-    >>> np.round(outputs["cosines"], 6).tolist(), np.round(outputs["logits"], 6).tolist()
-    ([[0.6, 0.8]], [[3.0, 4.0]])
-    """
+    """The outputs of `CosineHead`; zero features and zero weights have cosines of 0."""
     length = norm(features, keepdims=True)
     if scale is None:
         # Not cosines * length, whose gradient would be 0 instead of the unit weights at zero features.
@@ -42,30 +24,23 @@ def cosine_outputs(features, kernel, scale=None):
 
 
 def kernel_norms(kernel):
-    """The norms of the columns of a kernel (K, C), shape (C,); no gradient flows through them.
-
-    >>> np.asarray(kernel_norms(np.array([[3.0, 0.0], [4.0, 0.0]]))).tolist()
-    [5.0, 0.0]
-    """
+    """The norms of the columns of a kernel (K, C), shape (C,); no gradient flows through them."""
     return norm(ops.stop_gradient(ops.convert_to_tensor(kernel)), axis=0)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class CosineHead(Head):
-    """Cosine classifier: z_c = scale cos θ_c, cos θ_c = φ·W_c / (‖φ‖ ‖W_c‖).
+    """Cosine classifier: z_c = scale cos θ_c, cos θ_c = φ·W_c / (‖φ‖ ‖W_c‖). Margins need this head.
 
     Gives `features` φ (..., K), `cosines` and `logits` (..., C), or (..., C + 1) with the background last, and `scale`
     (..., 1). Its weight is `kernel`, shape (K, C) or (K, C + 1); it is normalised in the forward pass and
-    differentiated through, never projected. For the losses it provides `kernel_norms` (C,). Margins need this head.
+    differentiated through, never projected. For the margin `C2AM` it provides `kernel_norms` (C,).
 
     Args:
         num_classes: C, the number of known classes.
         scale: A number s > 0 for hard feature normalisation: the scale is s. None for soft feature normalisation: the
             scale is ‖φ‖, so that z_c = φ·W_c / ‖W_c‖.
         background: Whether there is a logit for the background, the last one.
-
-    Raises:
-        ValueError: If `num_classes` is no positive integer or `scale` is not positive.
 
     Warns:
         UserWarning: If `scale` is below the bound of Eq 3.11, at which the loss can reach 0.
@@ -81,8 +56,7 @@ class CosineHead(Head):
         super().__init__(num_classes, **kwargs)
         if scale is not None and not 0 < scale < float("inf"):
             raise ValueError(
-                "`scale` must be a finite number > 0 (hard normalisation) or None (soft normalisation). "
-                f"Received: {scale}"
+                f"`scale` must be a finite number > 0 (hard normalisation) or None (soft normalisation), not {scale}."
             )
         self.scale = None if scale is None else float(scale)
         self.background = bool(background)
@@ -100,11 +74,9 @@ class CosineHead(Head):
         self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], columns), initializer="glorot_uniform")
 
     def outputs(self, features):
-        """`features`, `cosines`, `scale` and `logits`."""
         return cosine_outputs(features, ops.convert_to_tensor(self.kernel), self.scale)
 
     def provide(self, tensors):
-        """`kernel_norms` (C,): the norms of the classes' weights, which the margin `C2AM` reads."""
         return {"kernel_norms": kernel_norms(self.kernel)}
 
     def get_config(self):

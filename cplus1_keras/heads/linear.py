@@ -18,9 +18,6 @@ class LinearHead(Head):
         use_bias: Whether to add a bias. The losses of the thesis assume none.
         background: Whether there is a logit for the background, the last one.
 
-    Raises:
-        ValueError: If `num_classes` is no positive integer.
-
     Reference: Open-set losses thesis (2023), Eq 3.2.
 
     >>> outputs = heads.LinearHead(3, background=True)(np.ones((2, 5), "float32"))
@@ -39,7 +36,6 @@ class LinearHead(Head):
         self.bias = self.add_weight(name="bias", shape=(columns,), initializer="zeros") if self.use_bias else None
 
     def outputs(self, features):
-        """`features` and `logits`."""
         logits = ops.matmul(features, self.kernel)
         return {"features": features, "logits": logits + self.bias if self.use_bias else logits}
 

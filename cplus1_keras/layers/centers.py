@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from cplus1_keras import replicas
-from cplus1_keras.labels import check_classes, check_labels, is_known
-from cplus1_keras.layers.hooks import OpenSetLayer
+from cplus1_keras.labels import check_count, check_labels, is_known
+from cplus1_keras.layers.hooks import OpenSetLayer, no_half
 from cplus1_keras.numerics import at_least_float32, divide
 from cplus1_keras.numerics.derivatives import as_rows, unit
 from cplus1_keras.numerics.distances import class_sums, squared_distances, unit_squared_distances
@@ -14,29 +14,12 @@ from cplus1_keras.numerics.distances import class_sums, squared_distances, unit_
 class Centers(OpenSetLayer):
     """What the three kinds of centres share: `centers(outputs)` gives the outputs of a head and `embeddings` (..., K).
 
-    For the losses it provides `centers` (C, K) and the `squared_distances` (..., C) of the embeddings to them, which
-    both terms of the C+1 loss share.
-
-    Args:
-        normalize: Whether the embeddings are the features divided by their norms, or the features as they are. The
-            logits stay on the features as they are.
-        **kwargs: The `prefix` of the head; Keras's `name`, `dtype`, `trainable`.
-
-    Raises:
-        ValueError: When called on anything but a dict with `features`.
-
-    >>> class FixedCenters(layers.centers.Centers):
-    ...     def current(self):
-    ...         return ops.eye(2)
-    >>> outputs = FixedCenters(normalize=True)({"features": np.array([[3.0, 4.0]], "float32")})
-    >>> np.round(np.asarray(outputs["embeddings"], "float64"), 6).tolist()
-    [[0.6, 0.8]]
+    For the losses it provides `centers` (C, K), which `current()` gives, and the `squared_distances` (..., C) of the
+    embeddings to them. Embeddings are the features, divided by their norms with `normalize`; logits stay as they are.
     """
 
     def __init__(self, normalize=True, **kwargs):
-        policy = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
-        half = policy.compute_dtype in ("float16", "bfloat16")
-        super().__init__(dtype="float32" if half else policy, autocast=False, **kwargs)
+        super().__init__(dtype=no_half(kwargs.pop("dtype", None)), autocast=False, **kwargs)
         self.normalize = bool(normalize)
 
     def call(self, outputs):
@@ -44,12 +27,7 @@ class Centers(OpenSetLayer):
         features = at_least_float32(outputs[self.prefix + "features"])
         return {**outputs, self.prefix + "embeddings": unit(features) if self.normalize else features}
 
-    def current(self):
-        """The centres as a tensor of shape (C, K)."""
-        raise NotImplementedError(f"{type(self).__name__} must implement `current()`.")
-
     def provide(self, tensors):
-        """`centers` (C, K) and `squared_distances` (..., C)."""
         centers, features = self.current(), at_least_float32(tensors["features"])
         square = unit_squared_distances if self.normalize else squared_distances
         return {"centers": centers, "squared_distances": square(features, centers)}
@@ -72,17 +50,18 @@ class MovingAverageCenters(Centers):
 
         c <- μ c + (1 - μ) · mean of the class in the batch
 
-    They are updated in training before the loss reads them, by known samples only, over all replicas; the first batch
-    of a class sets its centre. They are constants for the gradient and not normalised again. It also provides
-    `centers_seen` (C,), False for a class without a centre yet.
+    Known samples update them in training before the loss reads them, over all replicas; the first batch of a class sets
+    its centre. They are constants for the gradient and not normalised again. It also provides `centers_seen` (C,),
+    False for a class without a centre yet.
 
     Args:
         num_classes: C >= 1.
         momentum: μ in [0, 1).
-        normalize: See `Centers`.
+        normalize: Whether the embeddings are the features divided by their norms, or the features as they are.
+        **kwargs: The `prefix` of the head; Keras's `name`, `dtype`, `trainable`.
 
     Raises:
-        ValueError: If an argument lies outside its range; in training, if the labels do not fit the features.
+        ValueError: If an argument lies outside its range; when called on anything but a dict with `features`.
 
     Reference: C+1 loss (2022), section 3.2; the paper gives no momentum.
 
@@ -100,23 +79,19 @@ class MovingAverageCenters(Centers):
         super().__init__(normalize, **kwargs)
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` is the share of the old centre, in [0, 1). Received: momentum={momentum}")
-        self.num_classes = check_classes(num_classes)
+        self.num_classes = check_count(num_classes)
         self.momentum = float(momentum)
 
     def build(self, input_shape):
         self._check_outputs(input_shape)
         fixed = {"initializer": "zeros", "trainable": False, "aggregation": "only_first_replica"}
-        self.centers = self.add_weight(
-            name="centers", shape=(self.num_classes, input_shape[self.prefix + "features"][-1]), **fixed
-        )
+        shape = (self.num_classes, input_shape[self.prefix + "features"][-1])
+        self.centers = self.add_weight(name="centers", shape=shape, **fixed)
         self.seen = self.add_weight(name="seen", shape=(self.num_classes,), **fixed)
 
     def update(self, labels, tensors):
-        """Move the centres towards the known samples of this batch (of all replicas together)."""
         if not self.built:
-            raise ValueError(
-                f"`{self.name}` has no centres yet: call it on the outputs of a head, `centers(head(features))`, first."
-            )
+            raise ValueError(f"`{self.name}` has no centres yet: call it on the outputs of a head first.")
         embeddings = ops.stop_gradient(ops.cast(tensors["embeddings"], self.centers.dtype))
         labels = check_labels(labels, embeddings, self.name)
         inside = is_known(labels) & (labels < self.num_classes)
@@ -124,8 +99,8 @@ class MovingAverageCenters(Centers):
         sums = class_sums(as_rows(embeddings), segment, self.num_classes + 1)
         counts = ops.segment_sum(ops.ones_like(segment, self.centers.dtype), segment, num_segments=self.num_classes + 1)
         both = replicas.total(ops.concatenate([sums, ops.expand_dims(counts, -1)], axis=-1))[:-1]
-        sums, counts = both[:, :-1], both[:, -1:]
-        mean = divide(sums, counts)
+        counts = both[:, -1:]
+        mean = divide(both[:, :-1], counts)
         old = ops.convert_to_tensor(self.centers)
         seen = ops.expand_dims(ops.convert_to_tensor(self.seen), -1)
         moved = ops.where(seen > 0, self.momentum * old + (1 - self.momentum) * mean, mean)
@@ -133,11 +108,9 @@ class MovingAverageCenters(Centers):
         self.seen.assign(ops.maximum(seen, ops.cast(counts > 0, seen.dtype))[:, 0])
 
     def current(self):
-        """The centres, constant for the gradient."""
         return ops.stop_gradient(ops.convert_to_tensor(self.centers))
 
     def provide(self, tensors):
-        """`centers` (C, K), `squared_distances` (..., C) and `centers_seen` (C,)."""
         return {**super().provide(tensors), "centers_seen": ops.convert_to_tensor(self.seen) > 0}
 
     def get_config(self):
@@ -148,21 +121,16 @@ class MovingAverageCenters(Centers):
 class LearnableCenters(Centers):
     """Centres that are a trainable weight, `centers` of shape (C, K).
 
-    They usually want a larger learning rate than the network. Scaling their gradient would do nothing under Adam, so
-    give them an optimizer of their own, by the name of the layer:
+    They usually want a larger learning rate than the network, from an optimizer of their own by the name of the layer:
 
-        default, own = keras.optimizers.Adam(1e-3), keras.optimizers.Adam(0.1)
-        rates = keras.optimizers.OptimizerMap(default, {"centers/.*": own})
+        rates = keras.optimizers.OptimizerMap(keras.optimizers.Adam(1e-3), {"centers/.*": keras.optimizers.Adam(0.1)})
         model.compile(keras.optimizers.MultiOptimizer(rates), losses.cplus1())
 
     with `LearnableCenters(num_classes, name="centers")`. A `MultiOptimizer` takes no clipping and no moving average.
 
     Args:
         num_classes: C >= 1.
-        normalize: See `Centers`. The centres themselves are never normalised.
-
-    Raises:
-        ValueError: If `num_classes` is no positive integer.
+        normalize, **kwargs: As `MovingAverageCenters`. The centres themselves are never normalised.
 
     Reference: C+1 loss (2022), section 3.2.
 
@@ -173,7 +141,7 @@ class LearnableCenters(Centers):
 
     def __init__(self, num_classes, normalize=True, **kwargs):
         super().__init__(normalize, **kwargs)
-        self.num_classes = check_classes(num_classes)
+        self.num_classes = check_count(num_classes)
 
     def build(self, input_shape):
         self._check_outputs(input_shape)
@@ -183,7 +151,6 @@ class LearnableCenters(Centers):
         self.centers = self.add_weight(name="centers", shape=shape, initializer=length)
 
     def current(self):
-        """The trainable weight."""
         return ops.convert_to_tensor(self.centers)
 
     def get_config(self):
@@ -198,10 +165,7 @@ class SharedCenters(Centers):
 
     Args:
         head: The head whose outputs it is called on, with a `kernel` of shape (K, C) or (K, C + 1).
-        normalize: See `Centers`; the centres are normalised when the embeddings are.
-
-    Raises:
-        ValueError: If `head` is no head with a kernel.
+        normalize, **kwargs: As `MovingAverageCenters`; the centres are normalised when the embeddings are.
 
     Reference: C+1 loss (2022), section 3.2.
 
@@ -223,13 +187,11 @@ class SharedCenters(Centers):
     def build(self, input_shape):
         if getattr(self.head, "kernel", None) is None:
             raise ValueError(
-                "`head` must have a `kernel` and be the one that gives the outputs: "
-                "`SharedCenters(head)(head(features))`. "
-                f"Received: {self.head!r}"
+                "`head` must have a `kernel` and be the one that gives the outputs, as in "
+                f"`SharedCenters(head)(head(features))`. Received: {self.head!r}"
             )
 
     def current(self):
-        """The kernel's columns of the known classes, normalised when the embeddings are."""
         centers = ops.transpose(ops.convert_to_tensor(self.head.kernel))[: self.head.num_classes]
         return unit(centers) if self.normalize else centers
 

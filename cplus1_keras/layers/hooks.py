@@ -20,9 +20,6 @@ class OpenSetLayer(keras.layers.Layer):
             `update` and `provide` meet these names without it. Losses follow by `loss.of("roi1_")`.
         **kwargs: Those of `keras.layers.Layer`.
 
-    Raises:
-        ValueError: If `prefix` does not end with an underscore.
-
     >>> class Overlap(layers.OpenSetLayer):
     ...     def provide(self, tensors):
     ...         return {"mean_logits": ops.mean(tensors["logits"], axis=0)}
@@ -52,11 +49,7 @@ class OpenSetLayer(keras.layers.Layer):
 
 
 def check_prefix(prefix):
-    """The prefix, if it is a name and an underscore; else ValueError.
-
-    >>> check_prefix("roi1_")
-    'roi1_'
-    """
+    """The prefix, if it is a name and an underscore; else ValueError."""
     if not isinstance(prefix, str) or not prefix.endswith("_"):
         raise ValueError(f"`prefix` must be a name and an underscore, like 'roi1_'. Received: prefix={prefix!r}")
     return prefix
@@ -68,11 +61,12 @@ def named(y):
     >>> list(named(np.array([0, -1])))
     ['labels']
     """
-    tensors = {
-        name: ops.convert_to_tensor(value) for name, value in (y if isinstance(y, dict) else {"labels": y}).items()
-    }
-    whole = [name for name in tensors if name.endswith("labels") and "int" in dtype_of(tensors[name])]
-    return {**tensors, **{name: ops.cast(tensors[name], "int32") for name in whole}}
+    tensors = {}
+    for name, value in (y if isinstance(y, dict) else {"labels": y}).items():
+        tensor = ops.convert_to_tensor(value)
+        whole = name.endswith("labels") and "int" in dtype_of(tensor)
+        tensors[name] = ops.cast(tensor, "int32") if whole else tensor
+    return tensors
 
 
 def dtype_of(tensor):
@@ -80,23 +74,14 @@ def dtype_of(tensor):
     return keras.backend.standardize_dtype(tensor.dtype)
 
 
+def no_half(dtype):
+    """The dtype policy of a layer, the global one for None; float32 in place of half precision."""
+    policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+    return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy
+
+
 def name_for(tensors, output, kinds=("labels",)):
-    """The name of the labels of an output: for `roi1_logits` it is `roi1_labels` if that is there, else `labels`.
-
-    Args:
-        tensors: Dict of named tensors.
-        output: Name of an output, or its prefix, like `roi1_`.
-        kinds: Names to look for, the best first: `labels`, `multi_hot`.
-
-    Returns:
-        A key of `tensors`.
-
-    Raises:
-        ValueError: If there are none.
-
-    >>> name_for({"labels": 0, "roi1_labels": 1}, "roi1_logits"), name_for({"labels": 0}, "roi1_logits")
-    ('roi1_labels', 'labels')
-    """
+    """The key of what `labels_for` gives; `output` may be a prefix, like `roi1_`."""
     parts = output.split("_")[:-1]
     for end in range(len(parts), -1, -1):
         for kind in kinds:
@@ -104,14 +89,15 @@ def name_for(tensors, output, kinds=("labels",)):
             if name in tensors:
                 return name
     raise ValueError(
-        f"There is no {' or '.join(f'`{kind}`' for kind in kinds)} for `{output}`: neither the data set nor the "
-        f"`targets` of a layer give it. There are: {sorted(tensors)}. Give `fit` labels as a tensor, which goes by the "
-        "name `labels`, or as a dict with that name."
+        f"There is no {' or '.join(f'`{kind}`' for kind in kinds)} for `{output}` from the data set or a layer's "
+        f"`targets`: there are {sorted(tensors)}. Give `fit` a tensor, which is `labels`, or a dict with that name."
     )
 
 
 def labels_for(tensors, output, kinds=("labels",)):
-    """The labels of an output; see `name_for`, which gives their name.
+    """The labels of an output: for `roi1_logits` they are `roi1_labels` if that is there, else `labels`.
+
+    `kinds` are `labels` or `multi_hot`, the best first; there is a ValueError if none is there.
 
     >>> labels_for({"labels": 0, "roi1_labels": 1}, "roi1_logits")
     1
@@ -143,11 +129,8 @@ def complete(layers, tensors, training):
 
     Args:
         layers: Layers or models; those inside count too.
-        tensors: Dict of the outputs and of what the data set gives, see `named`.
+        tensors: Dict of the outputs and of what the data set gives, see `named`; it is not changed.
         training: Whether `update` is called.
-
-    Returns:
-        A new dict.
 
     Raises:
         ValueError: If two layers provide one name, or labels that an `update` wants are missing.
@@ -168,9 +151,8 @@ def complete(layers, tensors, training):
         twice = sorted(set(provided) & set(givers))
         if twice:
             raise ValueError(
-                f"`{givers[twice[0]]}` and `{layer.name}` both provide {twice}, and losses could not tell whose they "
-                "read. Give one a prefix, like `CosineHead(C, 16.0, prefix='auxiliary_')`, and point its loss there by "
-                "`loss.of('auxiliary_')`."
+                f"`{givers[twice[0]]}` and `{layer.name}` both provide {twice}. Give one a prefix, like "
+                "`CosineHead(C, 16.0, prefix='roi1_')`, and point its loss there by `loss.of('roi1_')`."
             )
         givers.update(dict.fromkeys(provided, layer.name))
         tensors.update(provided)

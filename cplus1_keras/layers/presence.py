@@ -13,23 +13,16 @@ class Presence(keras.layers.Layer):
 
         present_c = z_c >= t_c,    probability_c = σ(z_c)
 
-    Logits and thresholds are compared in float32, as NumPy does. A logit that is NaN or +inf (an overflow) is a NaN
-    score and never present. The thresholds are a weight that training leaves alone: assign to `layer.thresholds` to
-    change them; they are saved with the model.
+    Called on a dict with `logits` (..., C) it gives `present` bool, `score` float32, the logit, and `probabilities`
+    float32, each (..., C). It always computes in float32. A logit that is NaN or +inf (an overflow) is a NaN score and
+    never present. The thresholds are a weight that training leaves alone: assign to `layer.thresholds` to change them.
 
     Args:
         num_classes: C, the number of known classes.
         thresholds: A number, or C numbers, such as a calibration's `thresholds`; on the logits. +inf never answers.
-        **kwargs: As for every Keras layer. It always computes in float32.
-
-    Returns:
-        When called on a dict with `logits` (..., C), a dict of `present` bool, `score` float32, the logit, and
-        `probabilities` float32, each (..., C).
 
     Raises:
         ValueError: For thresholds that are not 1 or C numbers; when called, for another number of logits.
-
-    Example:
 
     >>> answer = Presence(2, [0.0, 4.0])({"logits": ops.array([[1.0, 3.0]])})
     >>> print(ops.convert_to_numpy(answer["present"]))
@@ -49,7 +42,6 @@ class Presence(keras.layers.Layer):
             name="thresholds",
             shape=(num_classes,),
             initializer=lambda shape, dtype: ops.convert_to_tensor(values, dtype),
-            dtype="float32",
             trainable=False,
         )
 

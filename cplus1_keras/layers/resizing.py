@@ -15,7 +15,6 @@ class ScaleWithin(keras.layers.Layer):
     Args:
         base: (long, short), pixels, in any order: the result is the largest size within it, either way up.
         keep_ratio: False stretches to `base`, then (height, width).
-        **kwargs: Keras's `name`, `dtype`.
 
     >>> ScaleWithin((40, 12))(np.ones((1, 6, 8, 3), "float32")).shape.as_list()
     [1, 12, 16, 3]
@@ -31,7 +30,7 @@ class ScaleWithin(keras.layers.Layer):
     def call(self, images):
         import tensorflow as tf
 
-        # The size is a tensor, for it depends on the image's own; `keras.ops.image.resize` refuses that.
+        # The size depends on the image's own, so it is a tensor, which `keras.ops.image.resize` refuses.
         return tf.image.resize(images, scaled_size(tf.shape(images)[1:3], self.base, self.keep_ratio))
 
     def compute_output_spec(self, images):
@@ -44,9 +43,6 @@ class ScaleWithin(keras.layers.Layer):
 @keras.saving.register_keras_serializable("cplus1_keras")
 class ResizeLike(keras.layers.Layer):
     """Resizes a map bilinearly, with half-pixel centres (`align_corners=False`), to the height and width of another.
-
-    Args:
-        **kwargs: Keras's `name`, `dtype`.
 
     >>> ResizeLike()([np.ones((1, 2, 2, 5), "float32"), np.ones((1, 9, 8, 3), "float32")]).shape.as_list()
     [1, 9, 8, 5]
@@ -63,8 +59,7 @@ class ResizeLike(keras.layers.Layer):
         size = ops.shape(like)[1:3]
         if all(isinstance(n, int) for n in size):
             return ops.cast(ops.image.resize(x, size, "bilinear"), x.dtype)
-        # A graph for images of any size, which only TensorFlow has: Keras 3.15 compares sizes with 0 in Python, so that
-        # `ops.image.resize` refuses one that is a tensor.
+        # A graph for images of any size, which only TensorFlow has: `ops.image.resize` refuses a size that is a tensor.
         import tensorflow as tf
 
         return ops.cast(tf.image.resize(x, size), x.dtype)
@@ -75,15 +70,7 @@ class ResizeLike(keras.layers.Layer):
 
 
 def scaled_size(size, base=None, keep_ratio=True, factor=1.0):
-    """The size, times a factor, of an image that is scaled within a base.
-
-    Args:
-        size: int tensor (2,), height and width.
-        base, keep_ratio: as `random_scale` has them.
-        factor: > 0.
-
-    Returns:
-        int32 tensor (2,), rounded, at least 1.
+    """The size (2,) int32, rounded, at least 1, of an image of a `size` (2,) scaled as `ScaleWithin`, times a factor.
 
     >>> scaled_size([6, 8], (12, 40)).numpy(), scaled_size([6, 8], (12, 40), keep_ratio=False, factor=0.5).numpy()
     (array([12, 16], dtype=int32), array([ 6, 20], dtype=int32))
@@ -100,16 +87,7 @@ def scaled_size(size, base=None, keep_ratio=True, factor=1.0):
 
 
 def size_pair(size):
-    """`size` as (height, width): an int is a square.
-
-    Raises:
-        ValueError: not a positive int nor a pair of them.
-
-    Example:
-
-    >>> size_pair(32)
-    (32, 32)
-    """
+    """`size` as (height, width): an int is a square. ValueError for what is no positive int nor a pair of them."""
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
         raise ValueError(f"An image size is a positive int or (height, width). Received: {size!r}")

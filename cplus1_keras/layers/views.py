@@ -8,10 +8,9 @@ from keras import ops
 class Views(keras.layers.Wrapper):
     """Runs a model on images, and in training on transformed views of them too.
 
-    Gives the model's outputs, and each again with the prefix `mirrored_` (and `smaller_`), of the view. Maps, which are
-    outputs (batch, h, w, ...), are transformed back onto the grid of the image, so that `mirrored_cams` is to equal
-    `cams`. A loss of the view as well, such as its classification, is `loss.of("mirrored_")`.
-    Outside training nothing runs twice: there the outputs of each view are the image's own.
+    Gives the model's outputs, and each again with the prefix `mirrored_` (and `smaller_`), of the view. Maps, outputs
+    (batch, h, w, ...), are transformed back onto the grid of the image. A loss of the view as well, such as its
+    classification, is `loss.of("mirrored_")`. Outside training the outputs of each view are the image's own.
 
     The image and its mirror image are one batch of twice the size, with one set of statistics in batch normalisation,
     the smaller view is a second one, as in the authors' code.
@@ -19,10 +18,6 @@ class Views(keras.layers.Wrapper):
     Args:
         layer: A model or layer from images (batch, height, width, channels) to a dict of tensors (batch, ...).
         smaller: Side of the smaller view as a part of the image's, in (0, 1); None for no such view.
-        **kwargs: Keras's `name`.
-
-    Raises:
-        ValueError: If `smaller` does not lie in (0, 1).
 
     Reference: Guo et al., "Visual attention consistency under image transforms", CVPR 2019, Figure 2.
 
@@ -42,7 +37,7 @@ class Views(keras.layers.Wrapper):
 
     def call(self, images, training=False):
         if not training:
-            outputs = dict(self.layer(images, training=False))
+            outputs = self.layer(images, training=False)
             prefixes = ("", "mirrored_") if self.smaller is None else ("", "mirrored_", "smaller_")
             return {prefix + name: value for prefix in prefixes for name, value in outputs.items()}
         both = self.layer(ops.concatenate([images, ops.flip(images, axis=2)]), training=True)
@@ -54,7 +49,8 @@ class Views(keras.layers.Wrapper):
             size = [max(round(self.smaller * side), 1) for side in images.shape[1:3]]
             small = self.layer(ops.image.resize(images, size, antialias=True), training=True)
             for name, value in small.items():
-                outputs[f"smaller_{name}"] = _resize_like(value, outputs[name]) if _is_map(value) else value
+                size = outputs[name].shape[1:3]
+                outputs[f"smaller_{name}"] = ops.image.resize(value, size) if _is_map(value) else value
         return outputs
 
     def get_config(self):
@@ -63,7 +59,3 @@ class Views(keras.layers.Wrapper):
 
 def _is_map(output):
     return len(output.shape) == 4
-
-
-def _resize_like(maps, other):
-    return ops.image.resize(maps, other.shape[1:3], interpolation="bilinear")

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from cplus1_keras.labels import check_count
 from cplus1_keras.layers.hooks import OpenSetLayer
 
 
@@ -16,10 +17,6 @@ class MarginWarmup(OpenSetLayer):
 
     Args:
         steps: The number of training steps after which the margin is full, >= 1.
-        **kwargs: Keras's `name`.
-
-    Raises:
-        ValueError: If `steps` is no positive integer.
 
     >>> features = keras.Input((8,))
     >>> outputs = layers.MarginWarmup(steps=1000)(heads.CosineHead(10, scale=16.0)(features))
@@ -30,9 +27,7 @@ class MarginWarmup(OpenSetLayer):
     def __init__(self, steps, **kwargs):
         kwargs.pop("dtype", None)  # it computes nothing with the outputs, so it must not cast them either
         super().__init__(dtype="float32", autocast=False, **kwargs)
-        if isinstance(steps, bool) or int(steps) != steps or steps < 1:
-            raise ValueError(f"`steps` must be an integer >= 1. Received: steps={steps}")
-        self.steps = int(steps)
+        self.steps = check_count(steps, "steps")
         self.step = self.add_weight(
             name="step",
             shape=(),
@@ -46,11 +41,9 @@ class MarginWarmup(OpenSetLayer):
         return dict(outputs)
 
     def update(self, labels, tensors):
-        """Count one step."""
         self.step.assign(ops.minimum(self.step + 1, self.steps))
 
     def provide(self, tensors):
-        """`margin_fraction`: a scalar in [0, 1]."""
         return {"margin_fraction": ops.cast(self.step, "float32") / self.steps}
 
     def get_config(self):

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from cplus1_keras.labels import is_known, is_negative
-from cplus1_keras.losses.margins import check_margin, represent
+from cplus1_keras.losses.margins import Margin, check_margin
 from cplus1_keras.numerics import MIN_SINE, divide
 from cplus1_keras.numerics.derivatives import as_rows, with_gradient
 
@@ -15,32 +15,14 @@ LEAST_NORM = 1e-30
 
 
 def c2am(logits, scale, kernel_norms, index, moves, alpha, clamp=True, detach=False):
-    """C2AM's training logits: those of the classes with a shorter weight than the true class, moved by their margins.
+    """The training logits of `C2AM`.
 
-        z_j = s cos(min(θ_j + m_yj, π)),   m_yj = max(0, (α/π) ln(‖W_y‖ / ‖W_j‖))
         cos m_yj = cos(a_y - a_j) = cos a_y cos a_j + sin a_y sin a_j
 
     with a = (α/π) ln ‖W‖, so that the cosines and sines of all (N, C) margins are two products of rank 2, and with the
     derivative cos m + sin m cos θ / sin θ written out.
 
-    Args:
-        logits: s cos θ, tensor of shape (N, C).
-        scale: s, tensor of shape (N, 1).
-        kernel_norms: ‖W‖, tensor of shape (C,).
-        index: y, int32 tensor, shape (N,), in 0..C-1.
-        moves: Boolean tensor of shape (N,); the others keep their logits.
-        alpha: α >= 0.
-        clamp: Whether θ + m stops at π.
-        detach: Whether the offset takes no gradient from the angle.
-
-    Returns:
-        Tensor of shape (N, C).
-
-    Reference: C2AM (2022), Eq 6 and 7.
-
-    >>> given = np.array([math.e, 1.0]), np.array([0]), np.array([True])  # the second angle, π/2, grows by 1
-    >>> np.round(c2am(np.zeros((1, 2)), np.ones((1, 1)), *given, alpha=math.pi), 4).tolist()  # -sin 1
-    [[0.0, -0.8415]]
+    Logits are s cos θ (N, C), the scale s (N, 1), the norms ‖W‖ (C,), `index` y (N,); rows (N,) without `moves` stay.
     """
     shifts = alpha / math.pi * ops.log(ops.maximum(kernel_norms, LEAST_NORM))
     own = ops.expand_dims(ops.take(shifts, index), -1)
@@ -75,7 +57,7 @@ def c2am(logits, scale, kernel_norms, index, moves, alpha, clamp=True, detach=Fa
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class C2AM:
+class C2AM(Margin):
     """Category-aware angular margin: the classes with shorter weights move away from the sample. For long tails.
 
         z_y = scale cos θ_y,   z_j = scale cos(min(θ_j + m_yj, π)),   m_yj = max(0, (α/π) ln(‖W_y‖ / ‖W_j‖))
@@ -90,15 +72,13 @@ class C2AM:
         clamp: Whether θ_j + m_yj stops at π. Otherwise passing π makes a class more likely again.
         detach: As in `Margin`.
 
-    Raises:
-        ValueError: If `alpha` is negative.
-
     Reference: C2AM (2022), Eq 6 and 7 (which do not clamp).
 
     >>> loss = losses.CrossEntropyLoss(margin=losses.C2AM(alpha=0.5))
     """
 
     reads = ("logits", "scale", "kernel_norms")
+    target = None  # no function of one cosine
 
     def __init__(self, alpha=0.5, clamp=True, detach=False):
         if not 0 <= alpha < math.inf:
@@ -108,16 +88,6 @@ class C2AM:
         self.detach = bool(detach)
 
     def training_logits(self, labels, outputs, background=None):
-        """The logits that training sees.
-
-        Args:
-            labels: int32 tensor, shape (...).
-            outputs: Dict with `logits` (..., C), `scale` (..., 1) and `kernel_norms` (C,).
-            background: The index of the class that negatives belong to; None leaves their logits as they are.
-
-        Returns:
-            Tensor of shape (..., C).
-        """
         logits = outputs["logits"]
         if background is not None:
             labels = ops.where(is_negative(labels), background, labels)
@@ -128,20 +98,12 @@ class C2AM:
         moved = c2am(rows, scale, norms, index, is_known(labels), self.alpha, self.clamp, self.detach)
         return ops.reshape(moved, ops.shape(logits))
 
-    def __repr__(self):
-        return represent(self)
-
     def get_config(self):
         return {"alpha": self.alpha, "clamp": self.clamp, "detach": self.detach}
 
-    @classmethod
-    def from_config(cls, config):
-        """The margin that `get_config` describes."""
-        return cls(**config)
-
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class GrowingMargin:
+class GrowingMargin(Margin):
     """A margin that grows from none to full over the first steps, for training from scratch.
 
         z = z_plain + f (z_margin - z_plain),   f from 0 to 1
@@ -152,9 +114,6 @@ class GrowingMargin:
     Args:
         margin: A margin of this package.
 
-    Raises:
-        ValueError: If `margin` is no margin.
-
     Reference: Liu et al. (2017), SphereFace, whose published code blends by f = 1 / (1 + λ) and lets λ fall.
 
     >>> features = keras.Input((8,))
@@ -163,12 +122,13 @@ class GrowingMargin:
     >>> model.compile("sgd", losses.CrossEntropyLoss(margin=losses.GrowingMargin(losses.ArcFace(0.5))))
     """
 
+    target = None
+
     def __init__(self, margin):
         self.margin = check_margin(margin)
         self.reads = (*self.margin.reads, "margin_fraction")
 
     def training_logits(self, labels, outputs, background=None):
-        """The logits that training sees; see `Margin.training_logits`. Also reads the scalar `margin_fraction`."""
         plain = outputs["logits"]
         fraction = ops.cast(ops.stop_gradient(outputs["margin_fraction"]), plain.dtype)
         return plain + fraction * (self.margin.training_logits(labels, outputs, background) - plain)
@@ -178,8 +138,3 @@ class GrowingMargin:
 
     def get_config(self):
         return {"margin": keras.saving.serialize_keras_object(self.margin)}
-
-    @classmethod
-    def from_config(cls, config):
-        """The margin that `get_config` describes."""
-        return cls(**config)

@@ -1,6 +1,7 @@
 """What every loss shares: labels are checked, values averaged over what they count, terms added and logged by name."""
 
 import copy
+import re
 
 import keras
 from keras import ops
@@ -27,33 +28,25 @@ GIVERS = {
 """Who gives what losses read."""
 
 
+def expand_like(weight, values):
+    """Weights with the axes of what they weigh: a last one of 1 may be too many, others missing."""
+    weight = ops.cast(weight, values.dtype)
+    if len(weight.shape) == len(values.shape) + 1 and weight.shape[-1] == 1:
+        return ops.squeeze(weight, -1)
+    while len(weight.shape) < len(values.shape):
+        weight = ops.expand_dims(weight, -1)
+    return weight
+
+
 def counted_mean(values, counted, sample_weight=None, per=None):
-    """Sum of `values` over the entries that are counted, by the number of those, on all replicas together.
+    """sum_i w_i values_i [counted_i] / sum_i [per_i], exactly 0 where none is; over all replicas, by their number.
 
-        mean = sum_i w_i values_i [counted_i] / sum_i [per_i]        exactly 0 where none is counted
-
-    The gradient is that of this replica's share of the mean, which is what optimizers sum over replicas.
-
-    Args:
-        values: Tensor of any shape.
-        counted: Boolean tensor of the same shape.
-        sample_weight: Tensor of the shape of `values`, or of its leading axes. It scales the numerator only.
-        per: Boolean tensor: which entries the sum is divided by; None for those that are counted.
-
-    Returns:
-        Scalar tensor: the mean divided by the number of replicas (their sum is the mean).
-
-    >>> float(counted_mean(np.array([1.0, 3.0, 9.0]), np.array([True, True, False])))
-    2.0
+    `per` is `counted` unless given, and w may lack the last axes of `values`. The gradient is that of this replica's
+    share of the mean, which is what optimizers sum over replicas.
     """
     values = ops.where(counted, values, 0)
     if sample_weight is not None:
-        weight = ops.cast(sample_weight, values.dtype)
-        if len(weight.shape) == len(values.shape) + 1 and weight.shape[-1] == 1:
-            weight = ops.squeeze(weight, -1)
-        while len(weight.shape) < len(values.shape):
-            weight = ops.expand_dims(weight, -1)
-        values = values * weight
+        values = values * expand_like(sample_weight, values)
     number = replicas.total(ops.sum(ops.cast(counted if per is None else per, "int32")))
     share = ops.sum(values) / ops.cast(ops.maximum(number, 1), values.dtype)
     if replicas.count() == 1:
@@ -65,13 +58,13 @@ class OpenSetLoss(keras.losses.Loss):
     """A loss on labels and named outputs: `loss(labels, outputs, sample_weight=None)` is a scalar tensor.
 
     Labels are integers: `>= 0` known, `NEGATIVE`, `UNKNOWN` or `IGNORE`; a label that is known and no class of the head
-    gives NaN. Their shape is that of the outputs without the last axis, so one loss serves images (batch,), pixels
-    (batch, height, width) and boxes (batch, boxes). Labels on a finer grid than the output are taken at its cells by
-    nearest neighbour, as are their weights. In place of labels there may be a dict of all that the data set gives.
+    gives NaN. Their shape is that of the outputs without the last axis: images (batch,), pixels (batch, height, width),
+    boxes (batch, boxes). Labels and weights on a finer grid are taken at the output's cells by nearest neighbour. In
+    place of labels there may be a dict of all that the data set gives.
 
     The values are averaged over the labels that the loss counts, over all replicas; a batch with none gives 0 and no
-    gradient. `loss * weight` and `loss + loss` give weighted sums whose terms are logged by name; `loss.of("roi1_")` is
-    the same loss for another head of the model. It trains in an `OpenSetModel`; plain Keras hands no dict to a loss.
+    gradient. `loss * weight` and `loss + loss` give weighted sums whose terms are logged by name. It trains in an
+    `OpenSetModel`; plain Keras hands no dict to a loss.
 
     A subclass implements `values` and says by class attributes:
         reads: The names of the outputs that it reads; the first has the shape of the labels and one axis more.
@@ -84,11 +77,11 @@ class OpenSetLoss(keras.losses.Loss):
         needs_negatives: Whether it trains on negatives.
 
     Args:
-        name: The name in logs.
+        name: The name in logs; unless given that of the class, like `cross_entropy` of `CrossEntropyLoss`.
 
     Raises:
-        ValueError: When called with labels that are no integers (soft targets), labels or values whose shape does not
-            fit, or outputs without one that it reads.
+        ValueError: For an argument outside its range; when called, for labels that are no integers (soft targets) or do
+            not fit the outputs, or outputs without one that it reads.
 
     >>> class Brier(losses.OpenSetLoss):
     ...     def values(self, labels, outputs):
@@ -107,8 +100,9 @@ class OpenSetLoss(keras.losses.Loss):
     needs_negatives = False
     prefix = ""
 
-    def __init__(self, name):
-        super().__init__(name=name, reduction="sum_over_batch_size")
+    def __init__(self, name=None):
+        own = re.sub("(?<=.)(?=[A-Z][a-z])", "_", type(self).__name__.removesuffix("Loss")).lower()
+        super().__init__(name=name or own, reduction="sum_over_batch_size")
 
     def values(self, labels, outputs):
         """One value per label, not reduced; what it gives for labels that are not counted is left out.
@@ -116,9 +110,6 @@ class OpenSetLoss(keras.losses.Loss):
         Args:
             labels: int32 tensor, shape (...).
             outputs: Dict of the tensors named in `reads`, at least float32, shape (..., C or K).
-
-        Returns:
-            Tensor of shape (...).
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `values(labels, outputs)`.")
 
@@ -134,17 +125,8 @@ class OpenSetLoss(keras.losses.Loss):
         """The same loss for another head: it reads `roi1_logits` for `logits` with the prefix `roi1_`.
 
         Its labels are `roi1_labels` where the data set or a layer's `targets` give them, else `labels`. What it reads
-        must be there; only what `shared` names has no prefix.
-
-        Args:
-            prefix: What the head's names begin with, with the underscore.
-            name: The name in logs, the prefix and this loss's name unless given.
-
-        Returns:
-            A new loss, saved with the model.
-
-        Raises:
-            ValueError: If `prefix` does not end with an underscore.
+        must be there; only what `shared` names has no prefix. Its name in logs is the prefix and this loss's unless
+        given.
 
         >>> losses.CrossEntropyLoss().of("roi1_").name
         'roi1_cross_entropy'
@@ -178,9 +160,8 @@ class OpenSetLoss(keras.losses.Loss):
     def _read(self, outputs):
         if not isinstance(outputs, dict):
             raise ValueError(
-                f"`{self.name}` reads named outputs: a dict with {list(self.reads)}. "
-                f"Received: {type(outputs).__name__}. Heads of cplus1_keras.heads give such a dict, and "
-                "`OpenSetModel(inputs, head(features))` hands it to the loss; a plain `keras.Model` does not."
+                f"`{self.name}` reads named outputs: a dict with {list(self.reads)}, as heads give and "
+                f"`OpenSetModel(inputs, head(features))` hands to its loss. Received: {type(outputs).__name__}."
             )
         names = {name: name if name in self.shared else self.prefix + name for name in (*self.reads, *self.may_read)}
         missing = [name for name in self.reads if names[name] not in outputs]
@@ -195,7 +176,9 @@ class OpenSetLoss(keras.losses.Loss):
         return {name: at_least_float32(outputs[given]) for name, given in names.items() if given in outputs}
 
     def __add__(self, other):
-        return WeightedSum(self.terms() + _terms(other))
+        if not isinstance(other, OpenSetLoss):
+            raise TypeError(f"Only losses of cplus1_keras.losses and their subclasses add up. Received: {other!r}")
+        return WeightedSum(self.terms() + other.terms())
 
     def __mul__(self, weight):
         return WeightedSum([(weight * own, loss) for own, loss in self.terms()])
@@ -207,7 +190,6 @@ class OpenSetLoss(keras.losses.Loss):
 
     @classmethod
     def from_config(cls, config):
-        """The loss that `get_config` describes."""
         loss = cls(**{key: value for key, value in config.items() if key != "prefix"})
         loss.prefix = config.get("prefix", "")
         return loss
@@ -218,10 +200,7 @@ class WeightedSum(OpenSetLoss):
     """A weighted sum of losses, made by `+` and `*`; `model.fit` logs each term under its name, unweighted.
 
     Args:
-        terms: List of pairs (weight, loss) with weights >= 0.
-
-    Raises:
-        ValueError: If two terms have one name, or a weight is negative or not a number.
+        terms: List of pairs (weight, loss) with weights >= 0 and names that differ.
 
     >>> loss = losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(radius=50.0)
     >>> [(weight, term.name) for weight, term in loss.terms()]
@@ -239,11 +218,10 @@ class WeightedSum(OpenSetLoss):
                 raise ValueError(f"The weight of a loss must be a number >= 0. Received: {weight!r} for `{loss.name}`")
             self._terms.append((float(weight), loss))
         names = [loss.name for _, loss in self._terms]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if len({*names}) < len(names):
             raise ValueError(
-                f"Each term of a loss is logged by its name, so the names must differ. Received twice: {twice}. "
-                "Pass `name=` to one of them."
+                "Each term of a loss is logged by its name, so pass `name=` to one of those that share it. "
+                f"Received twice: {sorted({name for name in names if names.count(name) > 1})}."
             )
         super().__init__(name=name)
 
@@ -252,11 +230,9 @@ class WeightedSum(OpenSetLoss):
         return any(loss.needs_negatives for _, loss in self._terms)
 
     def terms(self):
-        """The pairs (weight, loss) of which this loss is the sum."""
         return list(self._terms)
 
     def of(self, prefix, name=None):
-        """The same sum for another head; see `OpenSetLoss.of`."""
         return WeightedSum([(weight, loss.of(prefix)) for weight, loss in self._terms], name or prefix + self.name)
 
     def __call__(self, labels, outputs, sample_weight=None):
@@ -265,11 +241,3 @@ class WeightedSum(OpenSetLoss):
     def get_config(self):
         terms = [(weight, keras.saving.serialize_keras_object(loss)) for weight, loss in self._terms]
         return {"terms": terms, "name": self.name}
-
-
-def _terms(other):
-    if not isinstance(other, OpenSetLoss):
-        raise TypeError(
-            f"Only losses of cplus1_keras.losses add up. Received: {other!r}. Subclass `OpenSetLoss` to add your own."
-        )
-    return other.terms()

@@ -1,6 +1,6 @@
-"""The baselines of the papers' tables: hinge, focal, and class-balanced focal loss.
+"""The baselines of the papers' tables: hinge, focal, and class-balanced focal loss. Negatives count for nothing.
 
-The functions take labels (...) of int32 and logits (..., C); a label >= C gives NaN, since it names no class.
+The functions take labels (...) of int32 and logits (..., C), and give 0 for what is not known; a label >= C gives NaN.
 """
 
 import keras
@@ -13,17 +13,7 @@ from cplus1_keras.losses.classification import cross_entropy
 
 
 def hinge(labels, logits):
-    """Multi-class hinge of the known labels: the true logit must exceed every other by 1. One value per label.
-
-        max(0, 1 + max_{c != y} z_c - z_y)        for y >= 0, else 0
-
-    Keras's `categorical_hinge` takes the largest other logit to be 0 where all are negative, so it is not used here.
-
-    Reference: Crammer and Singer (2001), section 3; Anchor NCM (2018), Table 2.
-
-    >>> np.asarray(hinge(np.array([0, 1]), np.array([[2.0, 1.5], [-2.0, -4.0]]))).tolist()
-    [0.5, 3.0]
-    """
+    """The value of each label; see `HingeLoss`."""
     at_target = ops.equal(ops.expand_dims(labels, -1), ops.arange(logits.shape[-1]))
     own = ops.sum(ops.where(at_target, logits, 0), axis=-1)
     others = ops.max(ops.where(at_target, -float("inf"), logits), axis=-1)
@@ -32,39 +22,14 @@ def hinge(labels, logits):
 
 
 def focal(labels, logits, gamma=2.0):
-    """Focal loss of the known labels: cross-entropy that counts the already certain ones less. One value per label.
-
-        -(1 - p_y)^γ log p_y        for y >= 0, else 0
-
-    Keras's `categorical_focal_crossentropy` with alpha=1, without its clipping of p, which stops the gradient of a
-    sample that is very wrong.
-
-    Reference: Lin et al. (2017), Eq 4, with the softmax in place of the sigmoid.
-
-    >>> np.round(focal(np.array([0]), np.zeros((1, 2)), gamma=2.0), 4).tolist()  # (1 - 0.5)^2 log 2
-    [0.1733]
-    """
+    """The value of each label; see `FocalLoss`."""
     values = cross_entropy(labels, logits)
     # 1 - p from log p without cancellation; the floor keeps the derivative of a power below 1 finite at p = 1.
     return ops.power(ops.maximum(-ops.expm1(-values), 1e-30), gamma) * values
 
 
 def class_balanced_weights(counts, beta=0.999):
-    """A weight for each class, inverse to the effective number of its samples; their mean is 1.
-
-        w_c = C E_c^-1 / sum_k E_k^-1,   E_c = (1 - β^n_c) / (1 - β)
-
-    Args:
-        counts: n, the number of training samples of each class, all >= 1.
-        beta: β in [0, 1); 0 weighs all classes alike, towards 1 the weight becomes inverse to n.
-
-    Returns:
-        float64 array of shape (C,).
-
-    Raises:
-        ValueError: If a count is below 1 or `beta` outside its range.
-
-    Reference: Cui et al. (2019), Proposition 1 and section 4 (the normalisation).
+    """Weights (C,) of the classes as float64, see `ClassBalancedFocalLoss`; their mean is 1.
 
     >>> np.asarray(class_balanced_weights([10, 10])).tolist()
     [1.0, 1.0]
@@ -81,10 +46,11 @@ def class_balanced_weights(counts, beta=0.999):
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class HingeLoss(OpenSetLoss):
-    """Multi-class hinge loss on the knowns; negatives count for nothing.
+    """Multi-class hinge loss on the knowns: the true logit must exceed every other by 1.
 
-    Args:
-        name: As in `OpenSetLoss`.
+        max(0, 1 + max_{c != y} z_c - z_y)
+
+    (Keras's `categorical_hinge` takes the largest other logit to be 0 where all are negative.)
 
     Reference: Crammer and Singer (2001), section 3; Anchor NCM (2018), Table 2.
 
@@ -93,36 +59,35 @@ class HingeLoss(OpenSetLoss):
     0.5
     """
 
-    def __init__(self, name="hinge"):
-        super().__init__(name)
-
     def values(self, labels, outputs):
-        """max(0, 1 + max_{c != y} z_c - z_y) of each label."""
         return hinge(labels, outputs["logits"])
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class FocalLoss(OpenSetLoss):
-    """Focal loss on the knowns; negatives count for nothing.
+    """Focal loss on the knowns: cross-entropy that counts the already certain ones less.
+
+        -(1 - p_y)^γ log p_y
+
+    (Keras's `categorical_focal_crossentropy` clips p, which stops the gradient of a sample that is very wrong.)
 
     Args:
         gamma: γ >= 0; 0 is cross-entropy.
-        name: As in `OpenSetLoss`.
 
-    Raises:
-        ValueError: If `gamma` is negative.
-
-    Reference: Lin et al. (2017), Eq 4; HNC (2020), Table 1.
+    Reference: Lin et al. (2017), Eq 4, with the softmax in place of the sigmoid; HNC (2020), Table 1.
 
     >>> loss = losses.FocalLoss(gamma=2.0)
+    >>> round(float(loss(np.array([0]), {"logits": np.zeros((1, 2), "float32")})), 4)  # (1 - 0.5)^2 log 2
+    0.1733
     """
 
-    def __init__(self, gamma=2.0, name="focal"):
-        self.gamma = _exponent(gamma)
+    def __init__(self, gamma=2.0, name=None):
+        if not gamma >= 0:
+            raise ValueError(f"`gamma` must be >= 0. Received: gamma={gamma}")
+        self.gamma = float(gamma)
         super().__init__(name)
 
     def values(self, labels, outputs):
-        """-(1 - p_y)^γ log p_y of each label."""
         return focal(labels, outputs["logits"], self.gamma)
 
     def get_config(self):
@@ -130,35 +95,30 @@ class FocalLoss(OpenSetLoss):
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
-class ClassBalancedFocalLoss(OpenSetLoss):
-    """Focal loss on the knowns, each class weighted by the effective number of its samples.
+class ClassBalancedFocalLoss(FocalLoss):
+    """Focal loss on the knowns, each class weighted by the effective number E of its samples; the mean weight is 1.
+
+        -w_y (1 - p_y)^γ log p_y,   w_c = C E_c^-1 / sum_k E_k^-1,   E_c = (1 - β^n_c) / (1 - β)
 
     The mean divides by the number of knowns, not by the sum of their weights. With equal counts it is `FocalLoss`.
 
     Args:
-        counts: The number of training samples of each known class, all >= 1.
-        beta: β in [0, 1), as in `class_balanced_weights`.
+        counts: n, the number of training samples of each known class, all >= 1.
+        beta: β in [0, 1); 0 weighs all classes alike, towards 1 the weight becomes inverse to n.
         gamma: γ >= 0.
-        name: As in `OpenSetLoss`.
-
-    Raises:
-        ValueError: If an argument lies outside its range; when called, if the logits have fewer than len(counts)
-            columns or more than one beyond (the background's).
 
     Reference: Cui et al. (2019), section 4.3, with the softmax in place of the sigmoids; HNC (2020), Table 1.
 
     >>> loss = losses.ClassBalancedFocalLoss(counts=[500, 50, 5])
     """
 
-    def __init__(self, counts, beta=0.999, gamma=2.0, name="class_balanced_focal"):
+    def __init__(self, counts, beta=0.999, gamma=2.0, name=None):
         self.counts = [int(count) for count in counts]
         self.beta = float(beta)
-        self.gamma = _exponent(gamma)
         self._weights = class_balanced_weights(self.counts, self.beta)
-        super().__init__(name)
+        super().__init__(gamma, name)
 
     def values(self, labels, outputs):
-        """-w_y (1 - p_y)^γ log p_y of each label."""
         logits = outputs["logits"]
         if logits.shape[-1] - len(self.counts) not in (0, 1):
             raise ValueError(
@@ -166,14 +126,7 @@ class ClassBalancedFocalLoss(OpenSetLoss):
                 f"Received: logits of shape {tuple(logits.shape)}"
             )
         weights = ops.cast(self._weights, logits.dtype)
-        index = ops.clip(labels, 0, len(self.counts) - 1)
-        return ops.take(weights, index) * focal(labels, logits, self.gamma)
+        return ops.take(weights, ops.clip(labels, 0, len(self.counts) - 1)) * super().values(labels, outputs)
 
     def get_config(self):
-        return {**super().get_config(), "counts": self.counts, "beta": self.beta, "gamma": self.gamma}
-
-
-def _exponent(gamma):
-    if not gamma >= 0:
-        raise ValueError(f"`gamma` must be >= 0. Received: gamma={gamma}")
-    return float(gamma)
+        return {**super().get_config(), "counts": self.counts, "beta": self.beta}

@@ -3,55 +3,18 @@
 import keras
 from keras import ops
 
-from cplus1_keras.labels import check_labels, check_multi_hot, is_absent, is_annotated, to_multi_hot
+from cplus1_keras.labels import check_count, check_labels, check_multi_hot, is_absent, is_annotated, to_multi_hot
 from cplus1_keras.losses.base import OpenSetLoss
 
 
 def hnc_mse(multi_hot, cams, top_k, target=0.0):
-    """Mean squared distance of the maps of the hardest absent classes to a constant. One value per image.
-
-        1/(hw) sum_{o in J} sum_ij (M_o(i, j) - a)²
-
-    J holds the k absent classes with the largest spatial mean of M, or all if they are fewer; no gradient flows through
-    the choice.
-
-    Args:
-        multi_hot: int32 tensor, shape (batch, C), of 1, 0 and IGNORE; see `labels.to_multi_hot`.
-        cams: M, tensor of shape (batch, h, w, C).
-        top_k: k >= 1.
-        target: a.
-
-    Returns:
-        Tensor of shape (batch,), values >= 0; 0 without an absent class.
-
-    Reference: Homogeneous negative CAM (2020), Eq 2.
-
-    >>> np.array(hnc_mse(np.array([[1, 0, 0]]), np.full((1, 2, 2, 3), 3.0, "float32"), top_k=1)).tolist()
-    [9.0]
-    """
+    """The value of each image, see `HNCMSELoss`, of label sets (batch, C) and maps (batch, h, w, C)."""
     per_class = ops.mean(ops.square(cams - target), axis=(1, 2))
     return _over_hardest(multi_hot, cams, per_class, top_k)
 
 
 def hnc_kd(multi_hot, cams, top_k):
-    """Cross-entropy of the evenly spread map to those of the hardest absent classes. One value per image.
-
-        -1/(hw) sum_{o in J} sum_ij log softmax_ij(M_o)  =  sum_{o in J} (logsumexp_ij M_o - mean_ij M_o)
-
-    Args:
-        multi_hot: int32 tensor, shape (batch, C), of 1, 0 and IGNORE.
-        cams: M, tensor of shape (batch, h, w, C).
-        top_k: k >= 1; J as in `hnc_mse`.
-
-    Returns:
-        Tensor of shape (batch,), values >= log(hw) for each class of J, which flat maps reach.
-
-    Reference: Homogeneous negative CAM (2020), Eq 5.
-
-    >>> values = hnc_kd(np.array([[1, 0, 0]]), np.full((1, 2, 2, 3), 3.0, "float32"), top_k=1)
-    >>> np.array(values / np.log(4.0)).tolist()
-    [1.0]
-    """
+    """The value of each image; see `HNCKDLoss`."""
     per_class = ops.logsumexp(cams, axis=(1, 2)) - ops.mean(cams, axis=(1, 2))
     return _over_hardest(multi_hot, cams, per_class, top_k)
 
@@ -75,13 +38,10 @@ class _HNCLoss(OpenSetLoss):
     counted = staticmethod(lambda multi_hot: ops.any(is_annotated(multi_hot), axis=-1))
 
     def __init__(self, top_k, name):
-        if isinstance(top_k, bool) or int(top_k) != top_k or top_k < 1:
-            raise ValueError(f"`top_k` is a number of classes and must be an integer >= 1. Received: top_k={top_k}")
-        self.top_k = int(top_k)
+        self.top_k = check_count(top_k, "top_k")
         super().__init__(name)
 
     def checked(self, labels, outputs, kind):
-        """The labels as label sets, if they fit the maps."""
         cams = outputs["cams"]
         if len(cams.shape) != 4:
             raise ValueError(
@@ -100,17 +60,16 @@ class _HNCLoss(OpenSetLoss):
 class HNCMSELoss(_HNCLoss):
     """Homogeneous negative CAM, squared: the `cams` of absent classes are to equal a constant. Needs a `CAMHead`.
 
-    It reads label sets `multi_hot` (batch, C) where there are some, else class labels (batch,). For a negative every
-    class is absent, so that the loss trains the rejection of background (this project's extension). The mean is over
-    the images, also those without an absent class, which contribute 0.
+        1/(hw) sum_{o in J} sum_ij (M_o(i, j) - a)²
+
+    J holds the k absent classes with the largest spatial mean of M, or all if they are fewer; no gradient flows through
+    the choice. It reads label sets `multi_hot` (batch, C) where there are some, else class labels (batch,). For a
+    negative every class is absent, so that the loss trains the rejection of background (this project's extension). The
+    mean is over the images, also those without an absent class, which contribute 0.
 
     Args:
-        top_k: k >= 1: only the k absent classes with the largest scores count.
+        top_k: k >= 1.
         target: a, the constant.
-        name: As in `OpenSetLoss`.
-
-    Raises:
-        ValueError: If `top_k` is no positive integer; when called, as `OpenSetLoss`.
 
     Reference: Homogeneous negative CAM (2020), Eq 2. The authors' code also divides by k, so that their weight 0.07 at
     k = 100 is 0.0007 here.
@@ -123,7 +82,6 @@ class HNCMSELoss(_HNCLoss):
         super().__init__(top_k, name)
 
     def values(self, labels, outputs):
-        """The mean squared distances of each image, summed over its hardest absent classes."""
         return hnc_mse(labels, outputs["cams"], self.top_k, self.target)
 
     def get_config(self):
@@ -134,14 +92,12 @@ class HNCMSELoss(_HNCLoss):
 class HNCKDLoss(_HNCLoss):
     """Homogeneous negative CAM, as distillation: the `cams` of absent classes are to be flat. Needs a `CAMHead`.
 
-    Labels and the mean are those of `HNCMSELoss`. The least value is log(hw) for each absent class that counts, not 0.
+        -1/(hw) sum_{o in J} sum_ij log softmax_ij(M_o)  =  sum_{o in J} (logsumexp_ij M_o - mean_ij M_o)
+
+    J, the labels and the mean are those of `HNCMSELoss`. Flat maps give the least value, log(hw) for each class of J.
 
     Args:
-        top_k: k >= 1: only the k absent classes with the largest scores count.
-        name: As in `OpenSetLoss`.
-
-    Raises:
-        ValueError: If `top_k` is no positive integer; when called, as `OpenSetLoss`.
+        top_k: k >= 1.
 
     Reference: Homogeneous negative CAM (2020), Eq 5. The authors' code weighs it by 0.0065 (ResNet-101) and 0.0048
     (ResNet-152) at k = 100; the paper gives no weight.
@@ -153,5 +109,4 @@ class HNCKDLoss(_HNCLoss):
         super().__init__(top_k, name)
 
     def values(self, labels, outputs):
-        """The cross-entropies of each image's maps, summed over its hardest absent classes."""
         return hnc_kd(labels, outputs["cams"], self.top_k)

@@ -14,29 +14,12 @@ from cplus1_keras.numerics.derivatives import add_at, as_rows, take_at, with_gra
 
 
 def cross_entropy(labels, logits):
-    """Softmax cross-entropy of the known labels, one value per label.
-
-        -log p_y = logsumexp_c z_c - z_y        for y >= 0, else 0
-
-    Reference: Open-set losses thesis (2023), Eq 3.2 and 3.5.
-
-    >>> np.round(cross_entropy(np.array([0, -1]), np.zeros((2, 4))), 4).tolist()  # log 4
-    [1.3863, 0.0]
-    """
-    known = is_known(labels)
-    return ops.where(known, _known_or_nan(labels, logits, sparse_cross_entropy), 0)
+    """The value of each label, 0 unless known; see `CrossEntropyLoss`."""
+    return ops.where(is_known(labels), _known_or_nan(labels, logits), 0)
 
 
 def background_cross_entropy(labels, logits):
-    """Cross-entropy over C + 1 classes, the last of which is the background: one value per label.
-
-        -log p_y for y >= 0,   -log p_C for negatives,   else 0
-
-    Reference: Open-set losses thesis (2023), section 2.1; C+1 loss (2022), section 3.2, L_separability.
-
-    >>> np.round(background_cross_entropy(np.array([0, -1, -100]), np.zeros((3, 4))), 4).tolist()  # log 4
-    [1.3863, 1.3863, 0.0]
-    """
+    """The value of each label, 0 unless seen; see `BackgroundCrossEntropyLoss`."""
     background = logits.shape[-1] - 1
     # A known label C would be taken for the background, so it is moved out of range, where it gives NaN.
     index = ops.where(labels >= background, background + 1, labels)
@@ -44,41 +27,19 @@ def background_cross_entropy(labels, logits):
 
 
 def entropic_open_set(labels, logits, negative_weight=1.0):
-    """Entropic open-set loss: knowns as in cross-entropy, negatives towards equal probabilities. One value per label.
-
-        -log p_y for y >= 0,   -w (1/C) sum_c log p_c for negatives,   else 0
-
-    log C is the least value of a negative.
-
-    Reference: Open-set losses thesis (2023), Eq 3.17 and 3.18 (with the log and the sign that print lost); Dhamija et
-    al. (2018), Eq 1.
-
-    >>> np.round(entropic_open_set(np.array([0, -1]), np.array([[2.0, 0.0], [2.0, 0.0]])), 4).tolist()
-    [0.1269, 1.1269]
-    """
+    """The value of each label, 0 unless seen; see `EntropicOpenSetLoss`."""
     negative = is_negative(labels)
-    values = _known_or_nan(labels, logits, lambda index, logits: sparse_cross_entropy(index, logits, negative))
+    values = _known_or_nan(labels, logits, negative)
     return ops.where(is_known(labels), values, ops.where(negative, negative_weight * values, 0))
 
 
 def sparse_cross_entropy(index, logits, even=None):
-    """Softmax cross-entropy to one class, or to equal probabilities of all.
+    """Softmax cross-entropy to the class y = `index` (...), or to equal probabilities of all where `even` (...) is set.
 
         log S - z'_y,   or  log S - mean_c z'_c,     z' = z - max_c z_c,   e = exp(z'),   S = sum_c e_c
 
     The derivative, g (e/S - [c = y]) or g (e/S - 1/C), takes e from the forward pass. TensorFlow's own operation takes
     twice as long on a CPU: one exponential per number is all there is to do, and this is a fast one.
-
-    Args:
-        index: y, int32 tensor, shape (...), in 0..C-1.
-        logits: z, tensor of shape (..., C).
-        even: Boolean tensor of shape (...), True for equal probabilities; None for nowhere.
-
-    Returns:
-        Tensor of shape (...), values >= 0.
-
-    >>> np.round(sparse_cross_entropy(np.array([0, 1]), np.array([[0.0, 0.0], [9.0, 0.0]])), 4).tolist()
-    [0.6931, 9.0001]
     """
     logits = ops.convert_to_tensor(logits)
     rows = as_rows(logits)
@@ -105,23 +66,22 @@ def sparse_cross_entropy(index, logits, even=None):
     return ops.reshape(with_gradient(forward, backward, rows), ops.shape(logits)[:-1])
 
 
-def _known_or_nan(labels, logits, values):
+def _known_or_nan(labels, logits, even=None):
     inside = labels < logits.shape[-1]
     index = ops.where(is_known(labels) & inside, labels, 0)
-    return ops.where(inside, values(index, logits), float("nan"))
+    return ops.where(inside, sparse_cross_entropy(index, logits, even), float("nan"))
 
 
 class _WithMargin(OpenSetLoss):
     """What the three share: a margin, of which they read what it reads."""
 
-    def __init__(self, margin, name):
+    def __init__(self, margin=None, name=None):
         self.margin = check_margin(margin, optional=True)
         if self.margin is not None:
             self.reads = self.margin.reads
         super().__init__(name)
 
     def logits(self, labels, outputs, background=None):
-        """The logits that training sees."""
         return outputs["logits"] if self.margin is None else self.margin.training_logits(labels, outputs, background)
 
     def get_config(self):
@@ -132,25 +92,19 @@ class _WithMargin(OpenSetLoss):
 class CrossEntropyLoss(_WithMargin):
     """Softmax cross-entropy on the knowns; negatives count for nothing. With a margin: CosFace, ArcFace and their kin.
 
+        -log p_y = logsumexp_c z_c - z_y
+
     Args:
         margin: A margin of this package, or None.
-        name: As in `OpenSetLoss`.
 
-    Raises:
-        ValueError: If `margin` is no margin; when called, as `OpenSetLoss`.
-
-    Reference: Open-set losses thesis (2023), Eq 3.5, 3.13-3.16.
+    Reference: Open-set losses thesis (2023), Eq 3.2, 3.5, 3.13-3.16.
 
     >>> loss = losses.CrossEntropyLoss()
     >>> round(float(loss(np.array([1, -1]), {"logits": np.zeros((2, 4), "float32")})), 4)  # log 4
     1.3863
     """
 
-    def __init__(self, margin=None, name="cross_entropy"):
-        super().__init__(margin, name)
-
     def values(self, labels, outputs):
-        """-log p_y of each label."""
         return cross_entropy(labels, self.logits(labels, outputs))
 
 
@@ -158,14 +112,12 @@ class CrossEntropyLoss(_WithMargin):
 class BackgroundCrossEntropyLoss(_WithMargin):
     """Cross-entropy over C + 1 classes: negatives are of the last class. Needs a head with `background=True`.
 
+        -log p_y for y >= 0,   -log p_C for negatives
+
     Args:
         margin: A margin of this package for the knowns, or None.
-        name: As in `OpenSetLoss`.
 
-    Raises:
-        ValueError: If `margin` is no margin; when called, as `OpenSetLoss`.
-
-    Reference: Open-set losses thesis (2023), section 2.1; C+1 loss (2022), section 3.2.
+    Reference: Open-set losses thesis (2023), section 2.1; C+1 loss (2022), section 3.2, L_separability.
 
     >>> loss = losses.BackgroundCrossEntropyLoss()
     >>> round(float(loss(np.array([1, -1]), {"logits": np.zeros((2, 4), "float32")})), 4)  # 3 knowns + background
@@ -175,11 +127,7 @@ class BackgroundCrossEntropyLoss(_WithMargin):
     counted = staticmethod(is_seen)
     needs_negatives = True
 
-    def __init__(self, margin=None, name="background_cross_entropy"):
-        super().__init__(margin, name)
-
     def values(self, labels, outputs):
-        """-log p_y of each label, with the last class for negatives."""
         background = outputs["logits"].shape[-1] - 1
         return background_cross_entropy(labels, self.logits(labels, outputs, background))
 
@@ -188,15 +136,14 @@ class BackgroundCrossEntropyLoss(_WithMargin):
 class EntropicOpenSetLoss(_WithMargin):
     """Entropic open-set loss (EOS): knowns to their class, negatives to equal probabilities of all classes.
 
+        -log p_y for y >= 0,   -w (1/C) sum_c log p_c for negatives, at least w log C
+
     Args:
         margin: A margin of this package for the knowns, or None. With `CosFace` on a `CosineHead` it is Cos-EOS.
-        negative_weight: Factor of the negatives' values, >= 0; the mean still counts each of them once.
-        name: As in `OpenSetLoss`.
+        negative_weight: w >= 0; the mean still counts each negative once.
 
-    Raises:
-        ValueError: If `margin` is no margin or `negative_weight` is negative; when called, as `OpenSetLoss`.
-
-    Reference: Open-set losses thesis (2023), Eq 3.17, 3.18, 4.6, 4.7; Dhamija et al. (2018), Eq 1.
+    Reference: Open-set losses thesis (2023), Eq 3.17, 3.18 (with the log and the sign that print lost), 4.6, 4.7;
+    Dhamija et al. (2018), Eq 1.
 
     >>> loss = losses.EntropicOpenSetLoss()
     >>> round(float(loss(np.array([-1, -1]), {"logits": np.zeros((2, 4), "float32")})), 4)  # the least: log 4
@@ -206,14 +153,13 @@ class EntropicOpenSetLoss(_WithMargin):
     counted = staticmethod(is_seen)
     needs_negatives = True
 
-    def __init__(self, margin=None, negative_weight=1.0, name="entropic_open_set"):
+    def __init__(self, margin=None, negative_weight=1.0, name=None):
         if not 0 <= negative_weight < float("inf"):
             raise ValueError(f"`negative_weight` must be >= 0. Received: negative_weight={negative_weight}")
         self.negative_weight = float(negative_weight)
         super().__init__(margin, name)
 
     def values(self, labels, outputs):
-        """-log p_y of a known label, the cross-entropy to equal probabilities of a negative one."""
         return entropic_open_set(labels, self.logits(labels, outputs), self.negative_weight)
 
     def get_config(self):

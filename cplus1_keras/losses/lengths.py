@@ -1,6 +1,6 @@
 """Terms on the length of the features: Objectosphere's, its symmetric form, and the ring loss.
 
-The functions take labels (...) of int32, features φ (..., K) and a radius ξ or s > 0, and give values (...) >= 0.
+The functions take labels (...) of int32, features φ (..., K) and a radius > 0, and give values (...) >= 0.
 """
 
 import keras
@@ -12,42 +12,18 @@ from cplus1_keras.numerics import norm
 
 
 def magnitude(labels, features, radius):
-    """Objectosphere's term: knowns get at least the length ξ, negatives the length 0. One value per label.
-
-        max(0, ξ - ‖φ‖)² for y >= 0,   ‖φ‖² for negatives,   else 0
-
-    Reference: Open-set losses thesis (2023), Eq 3.19; Dhamija et al. (2018), Eq 2.
-
-    >>> np.asarray(magnitude(np.array([0, -1]), np.array([[3.0, 4.0], [3.0, 4.0]]), radius=7.0)).tolist()
-    [4.0, 25.0]
-    """
+    """The value of each label; see `MagnitudeLoss`."""
     shortfall = ops.square(ops.maximum(radius - norm(features), 0))
     return _knowns_and_negatives(labels, shortfall, features)
 
 
 def symmetric_magnitude(labels, features, radius):
-    """The symmetric form: knowns get the length ξ, negatives the length 0. One value per label.
-
-        (ξ - ‖φ‖)² for y >= 0,   ‖φ‖² for negatives,   else 0
-
-    Reference: Open-set losses thesis (2023), Eq 4.4 and 4.5.
-
-    >>> np.asarray(symmetric_magnitude(np.array([0, -1]), np.array([[3.0, 4.0], [3.0, 4.0]]), radius=4.0)).tolist()
-    [1.0, 25.0]
-    """
+    """The value of each label; see `SymmetricMagnitudeLoss`."""
     return _knowns_and_negatives(labels, ops.square(radius - norm(features)), features)
 
 
 def ring(labels, features, radius):
-    """Ring loss: knowns and negatives alike get the length s. One value per label.
-
-        (s - ‖φ‖)² for y >= 0 and negatives, else 0
-
-    Reference: Open-set losses thesis (2023), Eq 4.3 (no factor 1/2; Zheng et al. (2018) have one and learn s).
-
-    >>> np.asarray(ring(np.array([0, -1, -2]), np.array([[3.0, 4.0]] * 3), radius=7.0)).tolist()
-    [4.0, 4.0, 0.0]
-    """
+    """The value of each label; see `RingLoss`."""
     return ops.where(is_seen(labels), ops.square(radius - norm(features)), 0)
 
 
@@ -62,7 +38,7 @@ class _LengthLoss(OpenSetLoss):
     reads = ("features",)
     counted = staticmethod(is_seen)
 
-    def __init__(self, radius, name):
+    def __init__(self, radius, name=None):
         if not 0 < radius < float("inf"):
             raise ValueError(f"`radius` is a length of features and must be > 0. Received: radius={radius}")
         self.radius = float(radius)
@@ -74,40 +50,34 @@ class _LengthLoss(OpenSetLoss):
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class MagnitudeLoss(_LengthLoss):
-    """Objectosphere's term on `features`: knowns at least as long as ξ, negatives of length 0.
+    """Objectosphere's term on `features`: knowns get at least the length ξ, negatives the length 0.
+
+        max(0, ξ - ‖φ‖)² for y >= 0,   ‖φ‖² for negatives
 
     Args:
         radius: ξ > 0.
-        name: As in `OpenSetLoss`.
-
-    Raises:
-        ValueError: If `radius` is not positive.
 
     Reference: Open-set losses thesis (2023), Eq 3.19; Dhamija et al. (2018), Eq 2.
 
-    >>> objectosphere = losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(radius=50.0)
+    >>> loss = losses.MagnitudeLoss(radius=7.0)
+    >>> float(loss(np.array([0, -1]), {"features": np.array([[3.0, 4.0], [3.0, 4.0]])}))  # the mean of 2² and 5²
+    14.5
     """
 
     needs_negatives = True
 
-    def __init__(self, radius, name="magnitude"):
-        super().__init__(radius, name)
-
     def values(self, labels, outputs):
-        """max(0, ξ - ‖φ‖)² of a known label, ‖φ‖² of a negative one."""
         return magnitude(labels, outputs["features"], self.radius)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class SymmetricMagnitudeLoss(_LengthLoss):
-    """The symmetric term on `features`: knowns of length ξ, negatives of length 0.
+    """The symmetric term on `features`: knowns get the length ξ, negatives the length 0.
+
+        (ξ - ‖φ‖)² for y >= 0,   ‖φ‖² for negatives
 
     Args:
         radius: ξ > 0.
-        name: As in `OpenSetLoss`.
-
-    Raises:
-        ValueError: If `radius` is not positive.
 
     Reference: Open-set losses thesis (2023), Eq 4.4 and 4.5.
 
@@ -116,35 +86,23 @@ class SymmetricMagnitudeLoss(_LengthLoss):
 
     needs_negatives = True
 
-    def __init__(self, radius, name="symmetric_magnitude"):
-        super().__init__(radius, name)
-
     def values(self, labels, outputs):
-        """(ξ - ‖φ‖)² of a known label, ‖φ‖² of a negative one."""
         return symmetric_magnitude(labels, outputs["features"], self.radius)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class RingLoss(_LengthLoss):
-    """Ring loss on `features`: every known and negative sample gets the length s.
+    """Ring loss on `features`: knowns and negatives alike get the length s, so train it without negatives.
 
-    It would make negatives as long as knowns: train without them.
+        (s - ‖φ‖)²
 
     Args:
         radius: s > 0.
-        name: As in `OpenSetLoss`.
 
-    Raises:
-        ValueError: If `radius` is not positive.
-
-    Reference: Open-set losses thesis (2023), Eq 4.3; Zheng et al. (2018), Eq 2.
+    Reference: Open-set losses thesis (2023), Eq 4.3 (no factor 1/2; Zheng et al. (2018), Eq 2, have one and learn s).
 
     >>> sfn_cosface = losses.CrossEntropyLoss(losses.CosFace(0.35)) + 0.01 * losses.RingLoss(radius=13.0)
     """
 
-    def __init__(self, radius, name="ring"):
-        super().__init__(radius, name)
-
     def values(self, labels, outputs):
-        """(s - ‖φ‖)² of each label."""
         return ring(labels, outputs["features"], self.radius)

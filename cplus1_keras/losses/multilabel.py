@@ -1,6 +1,6 @@
 """Several classes in one image: losses on label sets, `multi_hot` (batch, C) of 1 (present), 0 (absent) and IGNORE.
 
-The functions take such sets of int32 and logits z (batch, C), and give values (batch, C) >= 0.
+The losses take the mean over the annotated entries of all images.
 """
 
 import keras
@@ -12,47 +12,15 @@ from cplus1_keras.losses.base import OpenSetLoss
 
 
 def weighted_sigmoid(multi_hot, logits, positive_rates):
-    """Sigmoid cross-entropy that weighs rare presence and common absence more. One value per image and class.
-
-        -u log σ(z), u = exp(1 - p)      for present classes
-        -u log σ(-z), u = exp(p)         for absent classes, else 0
-
-    p is the share of training images with the class, in [0, 1].
-
-    Reference: Homogeneous negative CAM (2020), Eq 8.
-
-    >>> values = weighted_sigmoid(np.array([[1, -100]]), np.zeros((1, 2), "float32"), [1.0, 0.5])
-    >>> np.array(values / np.log(2.0)).tolist()
-    [[1.0, 0.0]]
-    """
+    """The value of each entry; see `WeightedSigmoidLoss`."""
     rates = ops.convert_to_tensor(positive_rates, logits.dtype)
     of_present = ops.exp(1 - rates) * ops.softplus(-logits)
     of_absent = ops.exp(rates) * ops.softplus(logits)
     return _choose(multi_hot, of_present, of_absent)
 
 
-def sigmoid_cross_entropy(multi_hot, logits):
-    """Binary cross-entropy of each class. One value per image and class.
-
-        -log σ(z) for present classes,   -log σ(-z) for absent classes,   else 0
-
-    >>> np.round(sigmoid_cross_entropy(np.array([[1, 0, -100]]), np.zeros((1, 3))), 4).tolist()  # log 2
-    [[0.6931, 0.6931, 0.0]]
-    """
-    return _choose(multi_hot, ops.softplus(-logits), ops.softplus(logits))
-
-
 def asymmetric(multi_hot, logits, gamma_negative=4.0, gamma_positive=0.0, clip=0.05):
-    """Binary focal loss with one exponent for presence, one for absence, and a threshold that drops easy absence.
-
-        -(1 - p)^γ+ log p               for present classes, p = σ(z)
-        -q^γ- log(1 - q)                for absent classes, q = max(p - m, 0);  else 0
-
-    Reference: Ridnik et al., "Asymmetric loss for multi-label classification", ICCV 2021, Eq 4-7.
-
-    >>> np.round(asymmetric(np.array([[1, 0]]), np.zeros((1, 2)), 2.0, 0.0, 0.0), 4).tolist()  # log 2, 0.5² log 2
-    [[0.6931, 0.1733]]
-    """
+    """The value of each entry; see `AsymmetricLoss`."""
     absence = ops.sigmoid(-logits)
     shifted = ops.maximum(ops.sigmoid(logits) - clip, 0)
     of_absent = -ops.log(ops.minimum(absence + clip, 1)) if clip else ops.softplus(logits)
@@ -76,23 +44,17 @@ class _LabelSetLoss(OpenSetLoss):
     counted = staticmethod(is_annotated)
 
     def checked(self, labels, outputs, kind):
-        """The label sets as int32 tensor, if they have the shape of the logits."""
         return check_multi_hot(labels, outputs["logits"].shape, self.name)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class WeightedSigmoidLoss(_LabelSetLoss):
-    """Weighted sigmoid cross-entropy on `logits`, for label sets `multi_hot`.
+    """Sigmoid cross-entropy on `logits` that weighs rare presence and common absence more, for label sets `multi_hot`.
 
-    The mean is over the annotated entries of all images.
+        -exp(1 - p) log σ(z) for present classes,   -exp(p) log σ(-z) for absent classes
 
     Args:
-        positive_rates: For each of the C classes the share of training images that contain it, in [0, 1].
-        name: As in `OpenSetLoss`.
-
-    Raises:
-        ValueError: If a rate lies outside [0, 1]; when called, if label sets do not have the shape of the logits, or
-            the logits another number of classes.
+        positive_rates: p, for each of the C classes the share of training images that contain it, in [0, 1].
 
     Reference: Homogeneous negative CAM (2020), Eq 8.
 
@@ -101,7 +63,7 @@ class WeightedSigmoidLoss(_LabelSetLoss):
     0.9215
     """
 
-    def __init__(self, positive_rates, name="weighted_sigmoid"):
+    def __init__(self, positive_rates, name=None):
         rates = np.asarray(positive_rates, "float64")
         if rates.ndim != 1 or not rates.size or not np.all((rates >= 0) & (rates <= 1)):
             raise ValueError(
@@ -112,7 +74,6 @@ class WeightedSigmoidLoss(_LabelSetLoss):
         super().__init__(name)
 
     def checked(self, labels, outputs, kind):
-        """The label sets as int32 tensor, if they have the shape of the logits."""
         shape = outputs["logits"].shape
         if shape[-1] != len(self.positive_rates):
             raise ValueError(
@@ -122,7 +83,6 @@ class WeightedSigmoidLoss(_LabelSetLoss):
         return super().checked(labels, outputs, kind)
 
     def values(self, labels, outputs):
-        """The weighted cross-entropy of each entry."""
         return weighted_sigmoid(labels, outputs["logits"], self.positive_rates)
 
     def get_config(self):
@@ -131,42 +91,32 @@ class WeightedSigmoidLoss(_LabelSetLoss):
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class MultiLabelCrossEntropyLoss(_LabelSetLoss):
-    """Binary cross-entropy of each class on `logits`, for label sets `multi_hot`; the mean is over annotated entries.
+    """Binary cross-entropy of each class on `logits`, for label sets `multi_hot`.
 
-    Args:
-        name: As in `OpenSetLoss`.
-
-    Raises:
-        ValueError: When called, if label sets do not have the shape of the logits.
+        -log σ(z) for present classes,   -log σ(-z) for absent classes
 
     >>> loss = losses.MultiLabelCrossEntropyLoss()
     >>> round(float(loss({"multi_hot": np.array([[1, -100]])}, {"logits": np.zeros((1, 2), "float32")})), 4)
     0.6931
     """
 
-    def __init__(self, name="multi_label_cross_entropy"):
-        super().__init__(name)
-
     def values(self, labels, outputs):
-        """The cross-entropy of each entry."""
-        return sigmoid_cross_entropy(labels, outputs["logits"])
+        logits = outputs["logits"]
+        return _choose(labels, ops.softplus(-logits), ops.softplus(logits))
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
 class AsymmetricLoss(_LabelSetLoss):
     """Asymmetric loss on `logits`, for label sets `multi_hot`: the many absent classes count less the surer they are.
 
-    The mean is over the annotated entries (the authors' code sums), with the true derivative (their code takes the
-    focusing factors as constants).
+        -(1 - p)^γ+ log p for present classes, p = σ(z),   -q^γ- log(1 - q) for absent ones, q = max(p - m, 0)
+
+    The authors' code sums where this takes the mean, and has no gradient of the focusing factors.
 
     Args:
         gamma_negative: γ- >= 0, the exponent for absent classes.
         gamma_positive: γ+ >= 0, for present ones; 0 in the paper's experiments.
         clip: m in [0, 1), the probability below which an absent class gives no loss.
-        name: As in `OpenSetLoss`.
-
-    Raises:
-        ValueError: If an argument lies outside its range; when called, if label sets do not have the logits' shape.
 
     Reference: Ridnik et al., "Asymmetric loss for multi-label classification", ICCV 2021, Eq 4-7.
 
@@ -175,7 +125,7 @@ class AsymmetricLoss(_LabelSetLoss):
     0.1733
     """
 
-    def __init__(self, gamma_negative=4.0, gamma_positive=0.0, clip=0.05, name="asymmetric"):
+    def __init__(self, gamma_negative=4.0, gamma_positive=0.0, clip=0.05, name=None):
         if not (0 <= gamma_negative < np.inf and 0 <= gamma_positive < np.inf and 0 <= clip < 1):
             raise ValueError(
                 "`gamma_negative` and `gamma_positive` must be >= 0 and `clip` in [0, 1). Received: "
@@ -185,7 +135,6 @@ class AsymmetricLoss(_LabelSetLoss):
         super().__init__(name)
 
     def values(self, labels, outputs):
-        """The asymmetric loss of each entry."""
         return asymmetric(labels, outputs["logits"], self.gamma_negative, self.gamma_positive, self.clip)
 
     def get_config(self):

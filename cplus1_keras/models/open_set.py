@@ -10,7 +10,7 @@ from keras import ops
 from cplus1_keras import replicas
 from cplus1_keras.labels import is_known
 from cplus1_keras.layers.hooks import OpenSetLayer, complete, find_hooks, labels_for, named
-from cplus1_keras.losses.base import OpenSetLoss
+from cplus1_keras.losses.base import OpenSetLoss, expand_like
 from cplus1_keras.losses.classification import BackgroundCrossEntropyLoss
 
 
@@ -91,7 +91,12 @@ class OpenSetModel(keras.Model):
         asked = {"metrics": compiled._user_metrics, "weighted_metrics": compiled._user_weighted_metrics}
         # The model's own outputs, not what a layer provides in their place, like AdaCos the logits of this step.
         tensors = {**tensors, **y_pred}
-        _check_metrics(asked, tensors)
+        for argument, given in asked.items():
+            if given is not None and (not isinstance(given, dict) or set(given) - set(tensors)):
+                raise ValueError(
+                    f"`{argument}` must be a dict like {{'logits': [KnownAccuracy(10)]}}, of {sorted(tensors)}. "
+                    f"Received: {list(given) if isinstance(given, dict) else given}"
+                )
         asked = {name for metrics in asked.values() for name in metrics or ()}
         # All outputs, since Keras names the metrics of an only one otherwise.
         read = {name: value for name, value in y_pred.items() if not isinstance(value, dict | list | tuple)}
@@ -100,20 +105,14 @@ class OpenSetModel(keras.Model):
         compiled.update_state(labels, read, _weights_for("labels", sample_weight))
 
     def _weigh_classes(self, name, labels, sample_weight):
-        """The weights of a term: those of the samples times those of their labels' classes."""
         if name.endswith("multi_hot"):
             raise ValueError(
-                "`class_weight` weighs labels that name one class each, and this loss reads `multi_hot`. Give weights "
-                "of classes to the loss, like `WeightedSigmoidLoss(positive_rates)`."
+                "`class_weight` weighs labels that name one class each, and this loss reads `multi_hot`. Give the "
+                "weights to the loss, like `WeightedSigmoidLoss(positive_rates)`."
             )
         index = ops.clip(ops.cast(labels, "int32"), -1, len(self._class_weight) - 2) + 1
         weight = ops.take(self._class_weight, index)
-        if sample_weight is None:
-            return weight
-        sample_weight = ops.cast(sample_weight, weight.dtype)
-        while len(sample_weight.shape) < len(weight.shape):
-            sample_weight = ops.expand_dims(sample_weight, -1)
-        return weight * sample_weight
+        return weight if sample_weight is None else weight * expand_like(sample_weight, weight)
 
     def _symbolic_build(self, iterator=None, data_batch=None):
         if data_batch is not None:
@@ -146,27 +145,22 @@ class OpenSetModel(keras.Model):
         return self._trackers.means
 
     def _check(self, labels, outputs):
+        wrong, given = None, labels if isinstance(labels, dict) else ("labels",)
         if not isinstance(self.loss, OpenSetLoss):
-            raise ValueError(
-                "OpenSetModel trains with one loss of cplus1_keras.losses, for example "
-                f"`compile(optimizer, CrossEntropyLoss())`. Received: loss={self.loss!r}"
+            wrong = (
+                f"trains with one loss of cplus1_keras.losses, like `CrossEntropyLoss()`. Received: loss={self.loss!r}"
             )
-        if labels is None or isinstance(labels, list | tuple):
-            raise ValueError(
-                "OpenSetModel needs labels: one tensor of integers, `fit(images, labels)`, or a dict of named tensors, "
+        elif labels is None or isinstance(labels, list | tuple):
+            wrong = (
+                "needs labels: one tensor of integers, or a dict of named tensors, as in "
                 f'`fit(images, {{"multi_hot": sets}})`. Received: {type(labels).__name__}'
             )
-        if not isinstance(outputs, dict):
-            raise ValueError(
-                "OpenSetModel needs a dict of named outputs, as the heads of cplus1_keras.heads give. "
-                f"Received: {type(outputs).__name__}"
-            )
-        twice = sorted(set(outputs) & set(labels if isinstance(labels, dict) else ("labels",)))
-        if twice:
-            raise ValueError(
-                f"The data set and the model both give {twice}, and losses could not tell them apart. Name labels like "
-                "`labels` or `multi_hot`, and outputs otherwise."
-            )
+        elif not isinstance(outputs, dict):
+            wrong = f"needs a dict of named outputs, as the package's heads give. Received: {type(outputs).__name__}"
+        elif twice := sorted(set(outputs) & set(given)):
+            wrong = f"and the data set both give {twice}: name the labels or the outputs otherwise."
+        if wrong:
+            raise ValueError(f"OpenSetModel {wrong}")
 
     def _num_classes(self):
         """The number of known classes that labels may name, as far as the outputs tell."""
@@ -198,16 +192,6 @@ def _weights_for(name, sample_weight):
     return sample_weight
 
 
-def _check_metrics(asked, tensors):
-    for argument, given in asked.items():
-        if given is not None and (not isinstance(given, dict) or set(given) - set(tensors)):
-            raise ValueError(
-                f"`{argument}` must be a dict from outputs to lists of metrics, like "
-                f"{{'logits': [KnownAccuracy(10)]}}; there are {sorted(tensors)}. "
-                f"Received: {list(given) if isinstance(given, dict) else given}"
-            )
-
-
 def _weight_table(class_weight, num_classes):
     """Weights by label + 1: the negatives, each known, and a last 1 for the classes above."""
     most = np.inf if num_classes is None else num_classes - 1
@@ -215,7 +199,7 @@ def _weight_table(class_weight, num_classes):
     if wrong:
         raise ValueError(
             "The keys of `class_weight` must be known classes >= 0, or -1 for negatives"
-            f"{'' if num_classes is None else f'; this model has the classes 0..{num_classes - 1}'}. Received: {wrong}"
+            f"{'' if num_classes is None else f'; this model has the classes 0..{most}'}. Received: {wrong}"
         )
     table = np.ones(max(class_weight, default=-1) + 3, "float32")
     for key, weight in class_weight.items():

@@ -8,34 +8,20 @@ MIN_SINE = 3.5e-4
 
 
 def at_least_float32(x):
-    """The tensor in float32 if it is half precision or integer; float32 and float64 stay as they are.
-
-    >>> keras.backend.standardize_dtype(at_least_float32(np.zeros(2, "float16")).dtype)
-    'float32'
-    """
+    """The tensor in float32 if it is half precision or integer; float32 and float64 stay as they are."""
     x = ops.convert_to_tensor(x)
-    if keras.backend.standardize_dtype(x.dtype) in ("float32", "float64"):
-        return x
-    return ops.cast(x, "float32")
+    return x if keras.backend.standardize_dtype(x.dtype) in ("float32", "float64") else ops.cast(x, "float32")
 
 
 def root(x):
-    """Square root of numbers >= 0. Its gradient is 0 where they are 0, instead of infinite.
-
-    >>> float(root(np.float64(9.0)))
-    3.0
-    """
+    """Square root of numbers >= 0. Its gradient is 0 where they are 0, instead of infinite."""
     positive = x > 0
     # Both branches of a `where` are differentiated, so the unused one must be finite too.
     return ops.where(positive, ops.sqrt(ops.where(positive, x, 1)), 0)
 
 
 def norm(x, axis=-1, keepdims=False):
-    """Euclidean norm. Its gradient is 0 where the vector is 0, instead of NaN.
-
-    >>> float(norm(np.array([3.0, 4.0])))
-    5.0
-    """
+    """Euclidean norm. Its gradient is 0 where the vector is 0, instead of NaN."""
     return root(ops.sum(ops.square(x), axis=axis, keepdims=keepdims))
 
 

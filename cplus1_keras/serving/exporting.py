@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from cplus1_keras.serving.graphs import operations
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
@@ -100,10 +99,28 @@ def check(path):
             found = graph.signature_def.get(name)
             if found is None or set(found.inputs) != {"images"} or set(found.outputs) != set(outputs):
                 problems.append(f"the signature {name!r} must map `images` to {sorted(outputs)}")
-        for op in sorted(operations(graph)):
+        for op in sorted(_operations(graph)):
             problems += [f"{op} {why}" for starts, why in _FORBIDDEN.items() if op.startswith(starts)]
     if problems or not proto.meta_graphs:
         raise ValueError(f"The SavedModel {path} must not be served: {'; '.join(problems) or 'it is empty'}")
+
+
+def _operations(graph):
+    """The kinds of operation that a graph's signatures execute, and all that call Python; loading and saving apart."""
+    functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
+    nodes = {node.name: node for node in graph.graph_def.node}
+    found = {node.op for body in functions.values() for node in body if "PyFunc" in node.op}
+    outputs = {tensor.name.split(":")[0] for value in graph.signature_def.values() for tensor in value.outputs.values()}
+    waiting = [(nodes.pop(name), True) for name in outputs if name]
+    while waiting:
+        node, outermost = waiting.pop()
+        found.add(node.op)
+        called = [node.op, *(name.name for value in node.attr.values() for name in (value.func, *value.list.func))]
+        waiting += [(inner, False) for name in called for inner in functions.pop(name, ())]
+        # Inputs matter in the outermost graph alone: a function runs whole, so all of its nodes are taken.
+        sources = [name.lstrip("^").split(":")[0] for name in node.input] if outermost else []
+        waiting += [(nodes.pop(name), True) for name in sources if name in nodes]
+    return found
 
 
 def _signatures(path):

@@ -80,7 +80,8 @@ def load(run):
         record = json.loads((run / CALIBRATION_FILE).read_text(encoding="utf-8"))
         spec = _read_spec(record["spec"])
         evidence = record["calibration"]
-        evidence = evidence and (ClassCalibration if "classes" in evidence else Calibration).from_dict(evidence)
+        if evidence is not None:
+            evidence = (ClassCalibration if "classes" in evidence else Calibration).from_dict(evidence)
         parts = spec.layer.from_config(record["decision"]), record["class_names"], spec, evidence
         given = record["model"], tuple(record["image_shape"]), record["background"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -63,17 +63,9 @@ class Classification(Task):
 
 
 def accepted_unknowns(split, predictions, scores, threshold, class_names, limit=40):
-    """Contact sheet of the unknowns of a split that the threshold accepts, the surest first.
+    """Contact sheet of the unknowns of a split that the threshold accepts, the surest first, `limit` at most.
 
-    Args:
-        split: `data.Split` of images with a label each.
-        predictions, scores: Arrays (N,), in the order of the split.
-        threshold: Accept where score >= threshold.
-        class_names: Names of the known classes.
-        limit: How many to show at most.
-
-    Returns:
-        `matplotlib.figure.Figure`.
+    `predictions` and `scores` (N,) are in the order of the split.
     """
     unknown = split.labels == UNKNOWN
     accepted = np.flatnonzero(unknown & (scores >= threshold))
@@ -95,12 +87,7 @@ def accepted_unknowns(split, predictions, scores, threshold, class_names, limit=
 
 
 def write_predictions(path, split, predictions, scores, threshold, class_names):
-    """A split as csv: a line an image with its label, the prediction, the score and the answer at the threshold.
-
-    Args:
-        path: File to write.
-        split, predictions, scores, threshold, class_names: As for `accepted_unknowns`.
-    """
+    """A split as csv: a line an image with its label, the prediction, the score and the answer at the threshold."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["example", "true_class", "label", "prediction", "score", "answer"])

@@ -64,10 +64,8 @@ class Segmentation(Task):
 
     def check(self, experiment, splits):
         """Reads all images that calibrate, watch or judge, too."""
+        self.check_files((splits.calibration, splits.validation, splits.test))
         super().check(experiment, splits)
-        for split in (splits.validation, splits.test):
-            for _ in split.dataset():
-                pass
 
     def metrics(self, model, experiment, num_classes):
         background = model.output["logits"].shape[-1] > num_classes

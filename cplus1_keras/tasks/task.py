@@ -12,6 +12,9 @@ from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
 from cplus1_keras.tasks.records import Record
 
+SAMPLE = 32
+"""How many images of each split are read before a training, where they are not in memory."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -41,7 +44,15 @@ class Task:
             )
         if not len(splits.test):
             raise ValueError("The test split is empty, so nothing would judge the run. Give it `test_fraction` > 0.")
+        self.check_files(splits, SAMPLE)
         self.check_rate(experiment, splits.calibration)
+
+    def check_files(self, splits, sample=None):
+        """Raises ValueError where an image that is not in memory cannot be read, or its labels not be told."""
+        problems = data.check([split for split in splits if split.source.array is None], sample)
+        if problems:
+            more = f"\n... and {len(problems) - 5:,} more" if len(problems) > 5 else ""
+            raise ValueError("\n".join(problems[:5]) + more)
 
     def check_rate(self, experiment, split):
         """Raises ValueError where a calibration split has too few images to prove the rate asked for."""

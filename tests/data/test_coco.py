@@ -1,6 +1,7 @@
 """COCO's annotations: drawn as COCO's own tools draw them, cropped, as sets of labels, and damaged."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -58,6 +59,14 @@ def test_polygons_and_run_lengths_equal_pycocotools(one):
         item = {"segmentation": {"size": [60, 60], "counts": runs}, "iscrowd": 1}
         crowd = read(sources.coco(*one(polygon(**item))))[0]["mask"]
         np.testing.assert_array_equal(crowd, expected * 255)
+
+
+def test_a_missing_tool_is_named(one, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    files = one(polygon(10, 10, 20, 10, 20, 20, 10, 20))
+    with pytest.raises(ImportError, match=r"cplus1-keras\[coco\]"):
+        sources.coco(*files)
+    assert len(sources.coco_labels(*files)) == 1
 
 
 def test_coco_masks_are_close_to_the_shipped_ones(coco_files):

@@ -46,23 +46,19 @@ class Annotations:
 
     def mask(self, record):
         """(H, W) uint8: crowds first, then objects from large to small."""
-        from pycocotools import mask as tool
-
         size = self._size(record)
         drawn = np.zeros(size, "uint8")
         runs = [(item, self._runs(item, size)) for item in self.objects[record["id"]]]
-        areas = [float(item["area"]) if "area" in item else float(tool.area(run)) for item, run in runs]
+        areas = [float(item["area"]) if "area" in item else float(_tool().area(run)) for item, run in runs]
         for place in sorted(range(len(runs)), key=lambda k: (not runs[k][0].get("iscrowd"), -areas[k])):
             item, run = runs[place]
             value = CROWD_VALUE if item.get("iscrowd") else self.values[item["category_id"]]
-            drawn[tool.decode(run).astype(bool)] = value
+            drawn[_tool().decode(run).astype(bool)] = value
         return drawn
 
     def box(self, record, item):
         """Left, top, width and height of an object."""
-        from pycocotools import mask as tool
-
-        return item["bbox"] if "bbox" in item else tool.toBbox(self._runs(item, self._size(record))).tolist()
+        return item["bbox"] if "bbox" in item else _tool().toBbox(self._runs(item, self._size(record))).tolist()
 
     def _size(self, record):
         if not all(isinstance(record.get(side), int) for side in ("height", "width")):
@@ -70,8 +66,6 @@ class Annotations:
         return record["height"], record["width"]
 
     def _runs(self, item, size):
-        from pycocotools import mask as tool
-
         shape = item.get("segmentation")
         try:
             if isinstance(shape, dict):
@@ -82,11 +76,11 @@ class Annotations:
                     return shape
                 if sum(counts) != size[0] * size[1] or min(counts) < 0:
                     raise ValueError(f"its run lengths add up to {sum(counts)}, not to {size[0]} x {size[1]}")
-                return tool.frPyObjects(shape, *size)
+                return _tool().frPyObjects(shape, *size)
             polygons = [polygon for polygon in shape if len(polygon) >= 6]
             if not polygons:
-                return tool.encode(np.zeros(size, "uint8", order="F"))
-            return tool.merge(tool.frPyObjects(polygons, *size))
+                return _tool().encode(np.zeros(size, "uint8", order="F"))
+            return _tool().merge(_tool().frPyObjects(polygons, *size))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             title = f"{self.path_of_json}: object {item.get('id')}"
             raise ValueError(f"{title} has no valid segmentation: {error}") from error
@@ -99,3 +93,14 @@ class Annotations:
             raise ValueError(f"{title} is in image {item['image_id']}, which the file does not list.")
         if item["category_id"] not in self.values:
             raise ValueError(f"{title} has category {item['category_id']}, which the file does not list.")
+
+
+def _tool():
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise ImportError(
+            "COCO's masks are drawn by pycocotools, which is not installed: pip install 'cplus1-keras[coco]'. Sets of "
+            "labels (`coco_labels`) and masks in files (`folder`) need none."
+        ) from error
+    return mask
