@@ -55,7 +55,7 @@ def worker(what, folder, count):
     model = segmentation_model(inputs, x, heads.LinearHead(5, use_bias=True, background=True))
     names = {value: str(value) for value in range(7)}
     protocol = data.Protocol(known="01234", negative=("6",), unknown=("5",))
-    source = data.sources.masks(folder / "images", folder / "masks", names=names).subset(range(count))
+    source = data.sources.folder(folder / "images", folder / "masks", names=names).subset(range(count))
     splits = data.split(protocol, source.subset([0]), test=source, calibration=source)
     task = Segmentation(crop_size=64, largest=224, edge_width=2)
     rates = {"fpr": 0.1, "coverage": 0.9, "confidence": 0.95, "score": scores.log_odds, "batch_size": 1}
