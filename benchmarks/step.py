@@ -52,7 +52,7 @@ def step_seconds(rounds, steps=50, batch=64):
     for number in range(rounds + 1):
         for name, model in models.items():
             start = time.perf_counter()
-            model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)
+            model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False)
             if number:
                 seconds.setdefault(name, []).append(time.perf_counter() - start)
     return seconds

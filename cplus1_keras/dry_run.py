@@ -37,9 +37,9 @@ def dry_run(experiment, steps=5):
     size = checks.check_model(model)
     checks.check_disk(tempfile.gettempdir(), size)
     batches = experiment.task.training(model, splits.train, experiment)
-    model.fit(batches, steps_per_epoch=1, epochs=1, verbose=0)
+    model.fit(batches, steps_per_epoch=1, epochs=1, verbose=0, shuffle=False)
     start = time.monotonic()
-    model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)
+    model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False)
     seconds = (time.monotonic() - start) / steps
     epochs, each = experiment.length(splits)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB

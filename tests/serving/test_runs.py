@@ -234,7 +234,7 @@ def test_the_command(run, tmp_path, module):
 
 def test_the_command_explains_itself():
     assert "RUN/saved_model/1" in command("export", "--help").stdout
-    assert "Name one run" in command("cplus1_keras.export").stderr
+    assert "required: RUN" in command("cplus1_keras.export").stderr
 
 
 def test_a_stranger_to_the_package_says_what_is_missing(tmp_path):
