@@ -23,7 +23,7 @@ def epilogue(task, figures, calibration, directory, saved_model):
     """The last words of a run: its tables, the threshold with its evidence, and what to type next."""
     tables = [*task.tables(figures)]
     if figures["open_set"]:
-        tables.append(metrics.table(figures["open_set"], FIGURES))
+        tables.append(metrics.table(figures["open_set"], FIGURES, intervals=False))
     return "\n\n".join(
         [
             *tables,
