@@ -70,12 +70,12 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     figures = {**describe(experiment), **figures, "calibration": found.to_dict()}
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
-    saved_model = run / serving.SAVED_MODEL_FOLDER
+    saved_model = run / serving.SAVED_MODEL_FOLDER / "1"
     if adopt:
         serving.save(run, calibrated)
         saved_model = serving.next_version(run)
         calibrated.export(saved_model, samples=task.samples(every, splits.test, experiment))
-    print(epilogue(task, figures, found, directory, saved_model))
+    print(epilogue(task, figures, found, run, saved_model, directory))
     return directory
 
 

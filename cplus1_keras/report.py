@@ -19,7 +19,7 @@ def describe(experiment):
     return {**_plain(experiment), "provenance": provenance()}
 
 
-def epilogue(task, figures, calibration, directory, saved_model):
+def epilogue(task, figures, calibration, run, saved_model, directory=None):
     """The last words of a run: its tables, the threshold with its evidence, and what to type next."""
     tables = [*task.tables(figures)]
     if figures["open_set"]:
@@ -30,10 +30,10 @@ def epilogue(task, figures, calibration, directory, saved_model):
             f"{calibration}\n{at_threshold(figures['at_threshold'], task.unit)}\n"
             f"Took {figures['seconds']:.0f} s, export not counted.",
             "Next:\n"
-            f"  tensorboard --logdir {directory / 'logs'}\n"
-            f"  python -c \"import cplus1_keras; print(cplus1_keras.load('{directory}').calibration)\"\n"
+            f"  tensorboard --logdir {run / 'logs'}\n"
+            f"  python -c \"import cplus1_keras; print(cplus1_keras.load('{run}').calibration)\"\n"
             f"  saved_model_cli show --dir {saved_model} --tag_set serve --signature_def serving_default\n"
-            f"Tables, predictions and pictures are in {directory}",
+            f"Tables, predictions and pictures are in {directory or run}",
         ]
     )
 
