@@ -100,7 +100,7 @@ def test_early_stopping_goes_on_as_if_nothing_had_happened(tmp_path):
     best, whole = train(small(), tmp_path / "best", stop_after=2), MadeUp()
     undisturbed = train(small(), tmp_path / "whole", stopping=whole)
     assert whole.stopped_epoch == 3
-    assert_equal(undisturbed[:2], best[:2])  # kernel and bias
+    assert_equal(undisturbed[1:3], best[1:3])  # kernel and bias, after the seed of dropout
     for epochs in (1, 2, 3):
         train(small(), tmp_path / "stopped", stop_after=epochs, stopping=MadeUp())
     stopped = MadeUp()
