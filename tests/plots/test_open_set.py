@@ -5,6 +5,7 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from cplus1_keras import metrics, plots
+from cplus1_keras.plots.style import ROLES
 
 
 def drawn(figure):
@@ -97,7 +98,7 @@ def test_a_role_has_one_colour_in_every_figure():
     alone = plots.oscr({"negative": curve, "unknown": curve}).axes[0]
     paired = plots.oscr({("entropic", "unknown"): curve, ("entropic", "negative"): curve}).axes[0]
     bars = plots.histogram([0, -1, -2], [1.0, 2.0, 3.0]).axes[0]
-    roles = {text.get_label(): text.get_edgecolor() for text in bars.patches if text.get_label()[0] != "_"}
+    roles = {text.get_label(): text.get_edgecolor() for text in bars.patches if text.get_label() in ROLES}
     by_line = [
         {line.get_label().rpartition(", ")[2]: to_rgba(line.get_color()) for line in axes.lines[::2]}
         for axes in (alone, paired)
