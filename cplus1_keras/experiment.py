@@ -34,6 +34,8 @@ class Experiment:
         steps: Training batches, in place of `epochs`.
         interval: With `steps`, how many there are from one checkpoint and line of the log to the next, about: the
             divisor of `steps` next to it.
+        patience: Training stops when the figure that the task watches on the validation split has not improved for so
+            many epochs, or intervals, and keeps the weights that were best; None trains to the end.
         batch_size: Images in a global batch, over all replicas.
         score: A score of `cplus1_keras.scores`; the run judges, calibrates and serves with it.
         fpr: False positive rate that the threshold is calibrated for, in (0, 1).
@@ -59,6 +61,7 @@ class Experiment:
     epochs: int | None = None
     steps: int | None = None
     interval: int = 1000
+    patience: int | None = None
     batch_size: int = 64
     score: Callable = scores.log_odds
     fpr: float = 0.1
@@ -72,7 +75,7 @@ class Experiment:
                 "Training is counted in `epochs` or in `steps`: give one of them. "
                 f"Received: epochs={self.epochs}, steps={self.steps}"
             )
-        for field in ("epochs", "steps", "interval", "batch_size", "learning_rate"):
+        for field in ("epochs", "steps", "interval", "patience", "batch_size", "learning_rate"):
             value = getattr(self, field)
             if value is not None and not value > 0:
                 raise ValueError(f"`{field}` must be above 0. Received: {field}={value}")

@@ -45,6 +45,11 @@ class Task:
             )
         if not len(splits.test):
             raise ValueError("The test split is empty, so nothing would judge the run. Give it `test_fraction` > 0.")
+        if experiment.patience and not len(splits.validation):
+            raise ValueError(
+                "`patience` watches the validation split, which is empty. Give it a `validation_fraction` > 0, or "
+                f"images of its own. Received: patience={experiment.patience}"
+            )
         self.check_files(splits, SAMPLE)
         self.check_rate(experiment, splits.calibration)
 
@@ -82,6 +87,10 @@ class Task:
     def metrics(self, model, experiment, num_classes):
         """Metrics for `compile`, a dict by output."""
         return {"logits": [metrics.KnownAccuracy(num_classes)]}
+
+    def watched(self, experiment, splits):
+        """Name in the logs of `fit` of the figure that `patience` watches; larger is better."""
+        return "val_logits_known_accuracy"
 
     def steps_per_epoch(self, split, experiment):
         """Batches that show each training image once."""
