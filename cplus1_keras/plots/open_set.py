@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-from cplus1_keras.plots.style import COLOURS, INK, PALE, canvas, grid, to_pixels
+from cplus1_keras.plots.style import COLOURS, INK, PALE, as_text, canvas, grid, to_pixels
 
 DASHES = ("-", "--", ":", "-.")
 
@@ -46,7 +46,7 @@ def oscr(curves, title=None):
     axes.grid(True, which="minor", axis="x", color=PALE, linewidth=0.4)
     outside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "frameon": False} if len(named) > 4 else {}
     axes.legend(**{"loc": "best", "framealpha": 0.9, "edgecolor": PALE, **outside})
-    return figure
+    return as_text(figure)
 
 
 def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40, title=None):
@@ -78,7 +78,7 @@ def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40,
         axes.axis("off")
         note = title or f"No unknown was accepted{passed}."
         axes.text(0.5, 0.5, note, ha="center", va="center", fontsize=12, color=INK)
-        return figure
+        return as_text(figure)
     order = np.argsort(-scores, kind="stable")[:limit]
     columns = min(8, len(order))
     rows = -(-len(order) // columns)
@@ -91,7 +91,7 @@ def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40,
     shown = f", the {len(order)} surest of them" if len(order) < len(images) else ""
     count = f"{len(images):,} unknown{'s' if len(images) > 1 else ''} accepted{passed}{shown}"
     figure.suptitle(title or f"{count}\ntrue class → taken for, score", fontsize=10, color=INK)
-    return figure
+    return as_text(figure)
 
 
 def histogram(labels, scores, threshold=None, bins=60, score_name="score", title=None):
@@ -132,7 +132,7 @@ def histogram(labels, scores, threshold=None, bins=60, score_name="score", title
     axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend
     axes.grid(True, axis="y", color=PALE)
     axes.legend(framealpha=0.9, edgecolor=PALE, ncols=2, loc="upper center")
-    return figure
+    return as_text(figure)
 
 
 def points(name, curve):
