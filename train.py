@@ -3,7 +3,6 @@
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow tells of each GPU that is not there
 if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":  # told before Keras looks for it
     sys.exit(f"train.py: runs need KERAS_BACKEND=tensorflow. Received: KERAS_BACKEND={os.environ['KERAS_BACKEND']}")
 

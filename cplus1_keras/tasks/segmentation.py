@@ -120,6 +120,10 @@ class Segmentation(Task):
         for group, (labels, answer) in zip(split.groups, answers, strict=True):
             yield Record(labels, answer["known_argmax"], answer["score"], group, answer)
 
+    def values(self, split):
+        masks = split.source.stream().map(lambda record: split.source.decode(record)["mask"])
+        return masks.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+
     def figures(self, predictor, split):
         figures = {"segmentation": MeanIoU(predictor)}
         if self.edge_width is not None:

@@ -11,6 +11,7 @@ from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
 from cplus1_keras.tasks.records import Record
+from cplus1_keras.tasks.strangers import Strangers
 
 SAMPLE = 32
 """How many images of each split are read before a training, where they are not in memory."""
@@ -198,6 +199,10 @@ class Task:
             score=experiment.score.__name__,
         )
 
+    def values(self, split):
+        """Iterator of what `Strangers.update` takes beside each record of a split; None where classes are not told."""
+        return None if split.labels is None else iter(split.source.labels)
+
     def figures(self, predictor, split):
         """Accumulators by name, with `update(record)` and `result()`: figures that this task has beside all others."""
         return {}
@@ -206,18 +211,25 @@ class Task:
         """All figures of a split in one pass over its images.
 
         Returns:
-            Pair of the figures, plain values ready for JSON: `images`, `open_set` by group, `at_threshold` where there
-            is a calibration, and those of `figures`; and the accumulator that holds the scores.
+            Pair of the figures, plain values ready for JSON: `images`, `open_set` by group, where there is a
+            calibration `at_threshold` and `by_class` of strangers, and those of `figures`; and the accumulator that
+            holds the scores.
         """
         common, own, number = self.scores(getattr(found, "threshold", None)), self.figures(predictor, split), 0
+        values = None if found is None else self.values(split)
+        strangers = None if values is None else Strangers(split.source.names, found.threshold)
         for record in self.records(predictor, split, experiment):
             common.update(record.labels, record.predictions, record.scores)
             for accumulator in own.values():
                 accumulator.update(record)
+            if strangers is not None:
+                strangers.update(record, next(values))
             number += 1
         figures = {"images": number, "open_set": common.summary()}
         if found is not None:
             figures["at_threshold"] = common.at_threshold()
+        if strangers is not None:
+            figures["by_class"] = strangers.result()
         return figures | {name: accumulator.result() for name, accumulator in own.items()}, common
 
     def write(self, directory, predictor, split, experiment, figures, judged):

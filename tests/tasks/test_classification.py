@@ -124,6 +124,13 @@ def test_figures_are_those_of_the_test_split(run, outputs):
     assert at["fpr_unknown"] == pytest.approx(accepted[labels == -2].mean())
     assert at["fpr_negative"] == pytest.approx(accepted[labels == -1].mean())
     assert report["images"] == len(labels)
+    names = np.array([parts.test.class_name(i) for i in range(len(labels))])
+    assert set(report["by_class"]) == set(names[labels < 0])
+    for name, row in report["by_class"].items():
+        assert (row["images"], row["accepted"]) == (
+            (names == name).sum(),
+            pytest.approx(accepted[names == name].mean()),
+        )
 
 
 def test_predictions_are_told_image_by_image(run, outputs):
