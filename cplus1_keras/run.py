@@ -84,7 +84,7 @@ def prepare(experiment):
     """
     distribution.check_backend()
     keras.utils.set_random_seed(experiment.seed)
-    splits = experiment.data(experiment.seed)
+    splits = experiment.splits()
     print(f"{experiment.name}\n{splits.summary()}", flush=True)
     serving.check_names(splits.class_names, splits.num_classes)
     experiment = experiment.with_loss(splits)

@@ -40,6 +40,7 @@ class MultiLabel(Task):
     pictures: int = 8
 
     scores = metrics.BinnedScores
+    kind = "classes"
     unit = "label"
     headline = types.MappingProxyType({"PR AUC": "logits_pr_auc", "val": "val_logits_pr_auc"})
 

@@ -50,6 +50,7 @@ class Segmentation(Task):
     largest: int = 2048
 
     scores = metrics.BinnedScores
+    kind = "mask"
     unit = "pixel"
     headline = types.MappingProxyType({"mIoU": "logits_mean_iou", "AUROC": "val_auroc_negative"})
 

@@ -16,6 +16,16 @@ from cplus1_keras.tasks.strangers import Strangers
 SAMPLE = 32
 """How many images of each split are read before a training, where they are not in memory."""
 
+LEAK = 0.01
+"""Share of a split that may be copies of training images, as a few of large data sets are."""
+
+KINDS = {
+    "class": "one class for each image",
+    "classes": "a set of classes for each image",
+    "mask": "a class for each pixel",
+}
+"""What a source's kind means."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -28,6 +38,9 @@ class Task:
     scores = metrics.ExactScores
     """Accumulator of labels, predictions and scores; `metrics.BinnedScores` where there are too many to hold."""
 
+    kind = None
+    """Kind of source that it takes, a key of `KINDS`; None for any."""
+
     unit = "image"
     """What a label is of, in words."""
 
@@ -36,6 +49,10 @@ class Task:
 
     def check(self, experiment, splits):
         """Raises ValueError for what a run would otherwise find out after its training."""
+        source = splits.train.source
+        if self.kind not in (None, source.kind):
+            needs = f"{type(self).__name__} needs a source of kind {self.kind!r}, {KINDS[self.kind]}"
+            raise ValueError(f"{needs}. Received one of kind {source.kind!r}, {KINDS[source.kind]}: {source!r}")
         if experiment.loss.needs_negatives and not splits.train.has_negatives:
             terms = [loss.name for _, loss in experiment.loss.terms() if loss.needs_negatives]
             raise ValueError(
@@ -43,22 +60,42 @@ class Task:
                 f"{splits.protocol.name!r}. Name negative classes in it, or take a loss without them, like "
                 "CrossEntropyLoss()."
             )
-        if not len(splits.test):
-            raise ValueError("The test split is empty, so nothing would judge the run. Give it `test_fraction` > 0.")
+        if not len(splits.test) or not (source.kind == "mask" or splits.test.shows_known.any()):
+            raise ValueError(
+                "The test split has no image of a known class, so nothing would judge the run. Give it `test_fraction` "
+                f"> 0. Received: {len(splits.test):,} test images"
+            )
         if experiment.patience and not len(splits.validation):
             raise ValueError(
                 "`patience` watches the validation split, which is empty. Give it a `validation_fraction` > 0, or "
                 f"images of its own. Received: patience={experiment.patience}"
             )
+        if experiment.steps is None:
+            self.steps_per_epoch(splits.train, experiment)  # refuses a batch that is larger than all images
         self.check_files(splits, SAMPLE)
+        self.check_copies(splits)
         self.check_rate(experiment, splits.calibration)
 
     def check_files(self, splits, sample=None):
-        """Raises ValueError where an image that is not in memory cannot be read, or its labels not be told."""
-        problems = data.check([split for split in splits if split.source.array is None], sample)
+        """Raises ValueError where a file cannot be read or labels not be told; reads so many of a split, or all."""
+        problems = data.check(splits, sample)
         if problems:
             more = f"\n... and {len(problems) - 5:,} more" if len(problems) > 5 else ""
             raise ValueError("\n".join(problems[:5]) + more)
+
+    def check_copies(self, splits, decode=False):
+        """Tells of images that are in two splits; ValueError where they are above 1 % of one that does not train."""
+        copies = data.find_copies(splits, decode)
+        found = [own for own in copies if own[0].startswith("train: ")]
+        if not found:
+            return
+        text = f"{len(found):,} images train and are in another split, too, such as {' = '.join(found[0])}."
+        for split in splits:
+            number = sum(any(place.startswith(f"{split.name}: ") for place in own) for own in found)
+            if split.name != "train" and number > LEAK * len(split):
+                share = f"They are {number / len(split):.1%} of {split.name}, whose figures would be worthless"
+                raise ValueError(f"{text} {share}. Remove them.")
+        print(f"Note: {text} Remove them: what was trained on judges nothing.", flush=True)
 
     def check_rate(self, experiment, split):
         """Raises ValueError where a calibration split has too few images to prove the rate asked for."""
