@@ -3,7 +3,8 @@
 from cplus1_keras.data.joining import combine, concatenate
 from cplus1_keras.data.source import Source
 from cplus1_keras.data.sources.arrays import arrays, digits, idx, npz
-from cplus1_keras.data.sources.coco import coco, coco_labels, coco_masks, coco_mini, coco_objects
+from cplus1_keras.data.sources.boxes import bccd, boxes, csv_boxes, voc_boxes
+from cplus1_keras.data.sources.coco import coco, coco_boxes, coco_labels, coco_masks, coco_mini, coco_objects
 from cplus1_keras.data.sources.files import csv, csv_labels, csv_protocol, folder
 from cplus1_keras.data.sources.layouts import camvid, cityscapes, context, lip, voc
 from cplus1_keras.data.sources.prepared import tfds
@@ -12,9 +13,12 @@ from cplus1_keras.data.sources.sbd import convert_sbd
 __all__ = [
     "Source",
     "arrays",
+    "bccd",
+    "boxes",
     "camvid",
     "cityscapes",
     "coco",
+    "coco_boxes",
     "coco_labels",
     "coco_masks",
     "coco_mini",
@@ -24,6 +28,7 @@ __all__ = [
     "context",
     "convert_sbd",
     "csv",
+    "csv_boxes",
     "csv_labels",
     "csv_protocol",
     "digits",
@@ -33,4 +38,5 @@ __all__ = [
     "npz",
     "tfds",
     "voc",
+    "voc_boxes",
 ]
