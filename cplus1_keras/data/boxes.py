@@ -25,6 +25,10 @@ class Boxes:
         clipped, dropped: (N,) ints, how many boxes of each image reached out of it, or were bad and left out.
         neg_categories, not_exhaustive: LVIS: N tuples of values, the classes that were looked for and are absent, and
             those of which not every object has a box. None: all classes were looked for, and all objects have boxes.
+
+    >>> found = collect([[(0, 0, 2, 2)], [(1, 1, 3, 5)]], [[0], [1]], [(8, 6), (8, 6)], where="box {} {}".format)
+    >>> found[[1]].corners, found.areas
+    (array([[1., 1., 3., 5.]], dtype=float32), array([4., 8.], dtype=float32))
     """
 
     counts: np.ndarray

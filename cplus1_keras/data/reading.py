@@ -84,6 +84,15 @@ def mask_reader(files=(), contents=None, places=None):
     return read
 
 
+def encoded_size(raw):
+    """(2,) int32, height and width of an image file's contents; of a jpg without decoding it."""
+    return tf.cond(
+        tf.io.is_jpeg(raw),
+        lambda: tf.io.extract_jpeg_shape(raw)[:2],
+        lambda: tf.shape(tf.io.decode_image(raw, expand_animations=False))[:2],
+    )
+
+
 def image_sizes(files):
     """Height and width of each image file, from its header."""
 
