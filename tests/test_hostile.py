@@ -843,7 +843,7 @@ def test_a_mistake_gets_a_sentence_and_leaves_nothing(zoo, call, says):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_that_nobody_may_read(zoo):
-    with pytest.raises(ValueError, match="locked/cat/1.png cannot be read: Permission denied"):
+    with pytest.raises(ValueError, match=r"locked/cat/1.png cannot be read: Permission denied"):
         look(sources.folder(zoo / "locked"))
 
 
