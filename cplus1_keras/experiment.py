@@ -45,6 +45,8 @@ class Experiment:
         steps: Training batches, in place of `epochs`.
         interval: With `steps`, how many there are from one checkpoint and line of the log to the next, about: the
             divisor of `steps` next to it.
+        patience: Training stops when the figure that the task watches on the validation split has not improved for so
+            many epochs, or intervals, and keeps the weights that were best; None trains to the end.
         batch_size: Images in a global batch, over all replicas.
         score: A score of `cplus1_keras.scores`; the run judges, calibrates and serves with it.
         fpr: False positive rate that the threshold is calibrated for, in (0, 1).
@@ -70,6 +72,7 @@ class Experiment:
     epochs: int | None = None
     steps: int | None = None
     interval: int = 1000
+    patience: int | None = None
     batch_size: int = 64
     score: Callable = scores.log_odds
     fpr: float = 0.1
@@ -84,7 +87,7 @@ class Experiment:
                 f"Received: epochs={self.epochs}, steps={self.steps}"
             )
         _check_kinds(self)
-        for field in ("epochs", "steps", "interval", "batch_size", "learning_rate"):
+        for field in ("epochs", "steps", "interval", "patience", "batch_size", "learning_rate"):
             value = getattr(self, field)
             kind, text = (numbers.Real, "finite") if field == "learning_rate" else (numbers.Integral, "an int")
             if value is not None and not (isinstance(value, kind) and 0 < value < math.inf):

@@ -36,6 +36,8 @@ def main(arguments=None):
     try:
         predictor = serving.load(given.run)
         predictor.export(path)
+    except KeyboardInterrupt:
+        sys.exit("Not exported: stopped.")
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"Not exported. {error}")
     shape = ", ".join("any" if size is None else str(size) for size in predictor.image_shape)

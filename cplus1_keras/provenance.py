@@ -8,6 +8,8 @@ import pathlib
 import platform
 import subprocess
 
+from cplus1_keras.directory import unfinished
+
 PACKAGES = ("cplus1-keras", "keras", "tensorflow", "numpy")
 
 
@@ -33,10 +35,9 @@ def write_json(path, values):
     """Write plain values as indented JSON, by rename, so that a reader never meets half a file; NaN is refused."""
     path = pathlib.Path(path)
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with unfinished(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
 
 
 def read_json(path):

@@ -12,9 +12,11 @@ pictures/.
 """
 
 import argparse
+import math
 import os
 import signal
 import sys
+import time
 
 import tensorflow as tf
 from absl import logging
@@ -37,7 +39,7 @@ def main(arguments=None):
     if given.others:
         parser.error(f"takes options only. Received: {' '.join(given.others)}. Did you mean --config?")
     logging.set_verbosity(logging.WARNING)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_on_signals()
     sys.path.insert(0, os.getcwd())  # where a config of one's own lies
     if given.list:
         print(configs.listing())
@@ -53,12 +55,28 @@ def main(arguments=None):
             print(dry_run.dry_run(found))
             return
         run.tell_stopped(given.workdir, found.name)
-        found.run(given.workdir, command={"config": given.config, "set": given.set})
+        command = {"config": given.config, "set": given.set, "deterministic": given.deterministic}
+        found.run(given.workdir, command=command)
     except KeyboardInterrupt as stop:
         sys.exit("\n".join(["train.py: stopped.", *getattr(stop, "__notes__", [])]))
     except (ValueError, OSError, RuntimeError, FloatingPointError, tf.errors.OpError) as error:
         # What a user can mend is told in a sentence; the rest keeps its traceback.
         sys.exit("\n".join([f"train.py: {data.sentence(error)}", *getattr(error, "__notes__", [])]))
+
+
+def stop_on_signals():
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt; what comes within 2 seconds of one must not cut its tidying up."""
+    last = -math.inf
+
+    def stop(number, frame):
+        nonlocal last
+        if time.monotonic() - last > 2:
+            last = time.monotonic()
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and a shell's `&` ask for
+            signal.signal(number, stop)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,11 @@ def here(tmp_path, monkeypatch):
     """An empty current folder; what a command changes for its process is undone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    handler, level = signal.getsignal(signal.SIGTERM), logging.get_verbosity()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    level = logging.get_verbosity()
     yield tmp_path
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     logging.set_verbosity(level)
 
 

@@ -8,7 +8,15 @@ from cplus1_keras.labels import check_names
 from cplus1_keras.serving.exporting import CLASSES_FILE, check, export
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.predictor import Predictor
-from cplus1_keras.serving.runs import CALIBRATION_FILE, MODEL_FILE, SAVED_MODEL_FOLDER, load, next_version, save
+from cplus1_keras.serving.runs import (
+    CALIBRATION_FILE,
+    MODEL_FILE,
+    SAVED_MODEL_FOLDER,
+    load,
+    next_version,
+    save,
+    save_calibration,
+)
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
 __all__ = [
@@ -26,4 +34,5 @@ __all__ = [
     "load",
     "next_version",
     "save",
+    "save_calibration",
 ]

@@ -35,6 +35,11 @@ class Classification(Task):
             watched += [metrics.BinnedAUROC(num_classes, "negative"), metrics.BinnedOSCR(num_classes, "negative")]
         return {"logits": watched}
 
+    def watched(self, experiment, splits):
+        if experiment.loss.needs_negatives and splits.validation.has_negatives:
+            return "val_logits_auroc_negative"
+        return super().watched(experiment, splits)
+
     def steps_per_epoch(self, split, experiment):
         return data.steps_per_epoch(split, experiment.batch_size, self._negative_fraction(experiment))
 

@@ -61,6 +61,9 @@ class MultiLabel(Task):
     def metrics(self, model, experiment, num_classes):
         return {"logits": [metrics.PresenceAUC(num_classes)]}
 
+    def watched(self, experiment, splits):
+        return "val_logits_pr_auc"
+
     def training(self, model, split, experiment, first_step=0):
         return data.training(
             split,

@@ -72,6 +72,9 @@ class Segmentation(Task):
         background = model.output["logits"].shape[-1] > num_classes
         return {"logits": [metrics.KnownMeanIoU(num_classes, background)]}
 
+    def watched(self, experiment, splits):
+        return "val_mean_iou"
+
     def training(self, model, split, experiment, first_step=0):
         mirror = split.mirror
         change = data.augment.standard(

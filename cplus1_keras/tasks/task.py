@@ -65,6 +65,11 @@ class Task:
                 "The test split has no image of a known class, so nothing would judge the run. Give it `test_fraction` "
                 f"> 0. Received: {len(splits.test):,} test images"
             )
+        if experiment.patience and not len(splits.validation):
+            raise ValueError(
+                "`patience` watches the validation split, which is empty. Give it a `validation_fraction` > 0, or "
+                f"images of its own. Received: patience={experiment.patience}"
+            )
         if experiment.steps is None:
             self.steps_per_epoch(splits.train, experiment)  # refuses a batch that is larger than all images
         self.check_files(splits, SAMPLE)
@@ -119,6 +124,10 @@ class Task:
     def metrics(self, model, experiment, num_classes):
         """Metrics for `compile`, a dict by output."""
         return {"logits": [metrics.KnownAccuracy(num_classes)]}
+
+    def watched(self, experiment, splits):
+        """Name in the logs of `fit` of the figure that `patience` watches; larger is better."""
+        return "val_logits_known_accuracy"
 
     def steps_per_epoch(self, split, experiment):
         """Batches that show each training image once."""

@@ -218,7 +218,7 @@ def test_a_stopped_run_goes_on_exactly(experiment, run, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             experiment.run(tmp_path)
     directory = tmp_path / "wired"
-    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"epoch-000002", "epoch-000003"}
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"epoch-000001", "epoch-000002"}
     experiment.run(resume=directory)
     assert (directory / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
     assert read(directory, "metrics.json")["calibration"] == read(run, "metrics.json")["calibration"]
