@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-from cplus1_keras.plots.style import COLOURS, INK, PALE, ROLES, canvas, grid, to_pixels
+from cplus1_keras.plots.style import COLOURS, INK, PALE, ROLES, as_text, canvas, grid, to_pixels
 
 DASHES = ("-", "--", ":", "-.")
 
@@ -48,7 +48,7 @@ def oscr(curves, title=None):
     axes.grid(True, which="minor", axis="x", color=PALE, linewidth=0.4)
     outside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "frameon": False} if len(named) > 4 else {}
     axes.legend(**{"loc": "best", "framealpha": 0.9, "edgecolor": PALE, **outside})
-    return figure
+    return as_text(figure)
 
 
 def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40, title=None):
@@ -80,7 +80,7 @@ def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40,
         axes.axis("off")
         note = title or f"No unknown was accepted{passed}."
         axes.text(0.5, 0.5, note, ha="center", va="center", fontsize=12, color=INK)
-        return figure
+        return as_text(figure)
     order = np.argsort(-scores, kind="stable")[:limit]
     columns = min(8, len(order))
     rows = -(-len(order) // columns)
@@ -93,7 +93,7 @@ def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40,
     shown = f", the {len(order)} surest of them" if len(order) < len(images) else ""
     count = f"{len(images):,} unknown{'s' if len(images) > 1 else ''} accepted{passed}{shown}"
     figure.suptitle(title or f"{count}\ntrue class → taken for, score", fontsize=10, color=INK)
-    return figure
+    return as_text(figure)
 
 
 def histogram(labels, scores, threshold=None, bins=60, score_name="score", title=None):
@@ -135,7 +135,7 @@ def histogram(labels, scores, threshold=None, bins=60, score_name="score", title
     axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend
     axes.grid(True, axis="y", color=PALE)
     axes.legend(framealpha=0.9, edgecolor=PALE, ncols=2, loc="upper center")
-    return figure
+    return as_text(figure)
 
 
 def points(name, curve):

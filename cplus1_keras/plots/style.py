@@ -30,6 +30,17 @@ def canvas(width, height):
     return figure, axes
 
 
+def as_text(figure):
+    """The figure, all of whose texts but those of ticks are taken as they are: a `$` in a name begins no formula."""
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
+    texts = [*figure.texts, *(text for legend in legends if legend for text in legend.get_texts())]
+    for axes in figure.axes:
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+    for text in texts:
+        text.set_parse_math(False)
+    return figure
+
+
 def to_pixels(image):
     """An image 0..255 of 1 or 3 channels as uint8 colours."""
     pixels = np.clip(np.round(image), 0, 255).astype("uint8")

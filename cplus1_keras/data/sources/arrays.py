@@ -48,22 +48,22 @@ def arrays(
         labels, class_names = _named(labels, class_names, name)
     elif class_names is None:
         class_names = {value: str(value) for value in range(256)} if kind == "mask" else range(labels.shape[1])
-    stored = {"image": images} if labels is not None else {"image": images, "mask": masks}
+    rows = {"image": images} if labels is not None else {"image": images, "mask": masks}
     given = {"kind": kind, "annotated": annotated, "groups": groups, "mirrored": mirrored, "name": name}
-    return Source(class_names, labels, **given, **_stored(stored, name))
+    return Source(class_names, labels, **given, **stored(rows, name))
 
 
-def _stored(stored, name):
+def stored(given, name):
     """How a `Source` reads arrays: as they are, or of several sizes from one flat tensor each."""
     checks = {"image": _checked, "mask": _integers}
-    if all(len({np.shape(item) for item in items}) == 1 for items in stored.values()):
-        held = {key: checks[key](np.asarray(items), name) for key, items in stored.items()}
+    if all(len({np.shape(item) for item in items}) == 1 for items in given.values()):
+        held = {key: checks[key](np.asarray(items), name) for key, items in given.items()}
         image, *mask = (items.shape[1:3] for items in held.values())
         if mask and mask != [image]:
             raise ValueError(f"{name}: a mask has the size of its image, {image}. Received: masks of {mask[0]}")
         return {"arrays": held}
     # One at a time has an axis of examples too.
-    rows = {key: [checks[key](np.asarray(item)[np.newaxis], name)[0] for item in stored[key]] for key in stored}
+    rows = {key: [checks[key](np.asarray(item)[np.newaxis], name)[0] for item in given[key]] for key in given}
     images = rows["image"]
     way = {"read": together({key: ragged(items) for key, items in rows.items()}), "count": len(images)}
     return way | {"shape": common_shape(images), "dtype": images[0].dtype}
