@@ -508,7 +508,7 @@ def _graph(labels):
     batches = tf.data.Dataset.from_tensor_slices((PIXELS, labels)).batch(8)
     from cplus1_keras.callbacks import StopOnNaN
 
-    model.fit(batches, verbose=0, callbacks=[StopOnNaN()])
+    model.fit(batches, shuffle=False, verbose=0, callbacks=[StopOnNaN()])
 
 
 def _rejecting(known, logits):
@@ -843,7 +843,7 @@ def test_a_mistake_gets_a_sentence_and_leaves_nothing(zoo, call, says):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_that_nobody_may_read(zoo):
-    with pytest.raises(ValueError, match=r"locked/cat/1.png cannot be read: Permission denied"):
+    with pytest.raises(ValueError, match=r"locked/cat/1\.png cannot be read: Permission denied"):
         look(sources.folder(zoo / "locked"))
 
 
@@ -863,7 +863,8 @@ def test_a_file_that_nobody_may_read(zoo):
         "0",
     ],
 )
-def test_a_name_that_is_only_strange_is_kept_and_drawn(name, tmp_path):
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # matplotlib's font lacks it
+def test_a_name_that_is_only_strange_is_kept_and_drawn(name):
     protocol = Protocol((name, "b"), ("c",), ("d",))
     assert Protocol.from_json(protocol.to_json()).class_names == (name, "b")
     assert splits(sources.arrays(PIXELS, LABELS % 4, [name, "b", "c", "d"]), protocol).class_names == (name, "b")
@@ -880,5 +881,6 @@ def test_a_name_that_is_only_strange_is_kept_and_drawn(name, tmp_path):
         ),
     ):
         plots.to_png(figure)
-        texts = [text.get_text() for text in figure.findobj(Text) if name in text.get_text()]
-        assert len(name) > 999 or texts
+        named = [text for text in figure.findobj(Text) if name in text.get_text()]
+        assert named
+        assert not any(text.get_parse_math() for text in named)
