@@ -249,6 +249,21 @@ def test_a_record_is_of_one_image(splits):
         assert (record.predictions, record.scores) == (answer["class_id"], answer["score"])
 
 
+def test_thresholds_get_the_rates_and_the_names(monkeypatch):
+    made = mock.Mock()
+    monkeypatch.setattr(module.calibration, "calibrate", made.calibrate)
+    monkeypatch.setattr(module.calibration, "calibrate_classes", made.calibrate_classes)
+    for task in (Task, MultiLabel):
+        monkeypatch.setattr(task, "records", lambda task, *given: ("records of", *given))
+    predictor = mock.Mock(class_names=["a", "b"])
+    assert Task().calibrate(predictor, "split", settings()) is made.calibrate.return_value
+    records = "records of", predictor, "split", settings()
+    assert made.mock_calls == [mock.call.calibrate(records, 0.2, 0.7, 0.9, score="max_logit")]
+    assert MultiLabel().calibrate(predictor, "split", settings()) is made.calibrate_classes.return_value
+    names = {"class_names": ["a", "b"]}
+    made.calibrate_classes.assert_called_once_with(records, 0.2, 0.9, "log_odds", **names)
+
+
 def test_a_split_is_judged_in_one_pass(splits, monkeypatch):
     given = [Record(np.int32(y), np.int32(0), np.float32(s), "") for y, s in ((0, 2), (1, 1), (UNKNOWN, 0))]
     monkeypatch.setattr(Task, "records", lambda *arguments: iter(given))
