@@ -8,6 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f")
+ROLES = {"known": COLOURS[0], "negative": COLOURS[1], "unknown": COLOURS[2]}
+"""The colour of each role, in every figure that tells them apart."""
+
 INK, PALE = "#333333", "#e4e4e4"
 
 

@@ -127,6 +127,13 @@ def test_figures_are_those_of_the_test_split(run, outputs):
     assert at["fpr_unknown"] == pytest.approx(accepted[labels == -2].mean())
     assert at["fpr_negative"] == pytest.approx(accepted[labels == -1].mean())
     assert report["images"] == len(labels)
+    names = np.array([parts.test.class_name(i) for i in range(len(labels))])
+    assert set(report["by_class"]) == set(names[labels < 0])
+    for name, row in report["by_class"].items():
+        assert (row["images"], row["accepted"]) == (
+            (names == name).sum(),
+            pytest.approx(accepted[names == name].mean()),
+        )
 
 
 def test_predictions_are_told_image_by_image(run, outputs):
@@ -214,7 +221,7 @@ def test_a_stopped_run_goes_on_exactly(experiment, run, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             experiment.run(tmp_path)
     directory = tmp_path / "wired"
-    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"epoch-000002", "epoch-000003"}
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"epoch-000001", "epoch-000002"}
     experiment.run(resume=directory)
     assert (directory / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
     assert read(directory, "metrics.json")["calibration"] == read(run, "metrics.json")["calibration"]

@@ -149,6 +149,11 @@ def test_thresholds_are_judged_on_the_test_split(run):
     absent = truth == 0
     assert told["at_threshold"]["fpr_negative"] == pytest.approx(found[absent & ~strange[:, None]].mean())
     assert told["at_threshold"]["fpr_unknown"] == pytest.approx(found[absent & strange[:, None]].mean())
+    ((name, row),) = told["by_class"].items()
+    groups, odd = np.array(split.groups), absent & strange[:, None]
+    shares = [found[groups == group][odd[groups == group]].mean() for group in np.unique(groups[strange])]
+    assert (name, row["images"]) == ("white", len(shares))
+    assert row["accepted"] == pytest.approx(np.mean(shares))
     recall = [found[truth[:, c] == 1, c].mean() for c in range(3)]
     assert told["multi_label"]["calibrated"]["cr"] == pytest.approx(np.mean(recall))
     none, all_absent = told["multi_label"]["none_of_these"], absent.all(axis=1)

@@ -151,6 +151,15 @@ def test_figures_are_those_of_the_test_split(run, pixels):
     assert at["fpr_unknown"] == pytest.approx(accepted[labels == UNKNOWN].mean(), abs=1e-3)
     assert at["ccr"] == pytest.approx((accepted & (logits[:, :8].argmax(-1) == labels))[known].mean(), abs=1e-3)
     assert report["images"] == 3
+    threshold, shares = np.float32(report["calibration"]["threshold"]), {}
+    source, strangers = pixels[1].test.source, {*data.protocols.camvid_open().unknown}
+    for example, (_, logits) in zip(source.examples(), pixels[0]["test"], strict=True):
+        mask, score = np.squeeze(example["mask"]), logits[..., :8].max(-1)
+        for value in np.unique(mask):
+            shares.setdefault(source.names[value], []).append((score >= threshold)[mask == value].mean())
+    assert {name for name, row in report["by_class"].items() if row["role"] == "unknown"} == strangers & {*shares}
+    for name, row in report["by_class"].items():
+        assert (row["images"], row["accepted"]) == (len(shares[name]), pytest.approx(np.mean(shares[name]), abs=1e-3))
 
 
 def test_edges_and_flips_are_judged_as_asked(run, pixels, experiment):
