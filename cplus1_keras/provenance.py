@@ -63,7 +63,7 @@ def _git(*arguments):
 def _commit():
     commit = _git("rev-parse", "--short=12", "HEAD")
     # Results that the run itself writes are no change of the program.
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!:docs/results", ":/")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs/results")
     return f"{commit}+changes" if commit and changed else commit
 
 

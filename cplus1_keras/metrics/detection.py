@@ -86,6 +86,23 @@ def match(boxes, predictions, confidences, objects, labels, iou=0.5):
     return right, inside & ~right
 
 
+MISTAKES = ("wrong class", "wrong place", "background", "unknown taken for known")
+
+
+def mistakes(image):
+    """The kind of mistake of each detection of an `Image`, one of `MISTAKES`, or "" for what is right or ignored.
+
+    The place is wrong where a detection overlaps with a known object, with an IoU of 0.1 or more, that it does not
+    hit, or that a more confident one of its class has found.
+    """
+    known = is_known(image.object_labels)
+    near = overlaps(image.boxes, image.objects[known], image.object_labels[known]).max(axis=1, initial=0) >= 0.1
+    labels, same = image.labels, image.labels == image.predictions
+    kinds = [(is_known(labels) & ~same), (is_known(labels) & same) | (near & (labels == NEGATIVE))]
+    kinds += [labels == NEGATIVE, labels == UNKNOWN]
+    return np.where(image.right | image.ignored, "", np.select(kinds, MISTAKES, ""))
+
+
 class Image(NamedTuple):
     """What is kept of an image: its detections, its objects, and the scores that each unknown object was found with."""
 
@@ -99,6 +116,7 @@ class Image(NamedTuple):
     surest: np.ndarray  # whether no other detection of the unknown object that this one hits has a lower score
     objects: np.ndarray
     object_labels: np.ndarray
+    areas: np.ndarray
     lowest: np.ndarray
     highest: np.ndarray
 
@@ -133,11 +151,15 @@ class DetectionScores:
         self.names, self.threshold, self.max_detections = list(class_names), threshold, max_detections
         self.samples, self.seed, self.images = samples, seed, []
 
-    def update(self, boxes, predictions, confidences, scores, objects, labels):
-        """Count an image: its detections, as for `match`, with the scores (n,) that decide, and its objects."""
+    def update(self, boxes, predictions, confidences, scores, objects, labels, areas=None):
+        """Count an image: its detections, as for `match`, with the scores (n,) that decide, and its objects.
+
+        `areas` (m,) of the objects say which are small, medium or large; None takes those of the boxes.
+        """
         objects, labels = np.asarray(objects, "float32"), np.asarray(labels, "int32")
+        areas = np.prod(objects[:, 2:] - objects[:, :2], axis=1) if areas is None else np.asarray(areas)
         kept = np.prod(objects[:, 2:] - objects[:, :2], axis=1) > 0
-        objects, labels = objects[kept], labels[kept]
+        objects, labels, areas = objects[kept], labels[kept], areas[kept]
         right, ignored = match(boxes, predictions, confidences, objects, labels)
         which, hits = hit(boxes, objects, labels)
         hits = np.where(right, predictions, hits)
@@ -148,7 +170,7 @@ class DetectionScores:
         surest = np.zeros(len(right), bool)
         surest[np.where(own, scores, np.inf).argmin(axis=1)[own.any(axis=1)] if right.size else []] = True
         detections = boxes, predictions, confidences, scores, right, ignored & ~right, hits, surest
-        self.images.append(Image(*map(np.asarray, (*detections, objects, labels, lowest, highest))))
+        self.images.append(Image(*map(np.asarray, (*detections, objects, labels, areas, lowest, highest))))
 
     def result(self):
         """The figures, ready for JSON; what no image tells is None.
@@ -161,7 +183,7 @@ class DetectionScores:
             them find no object of their class, `a_ose`, and `unknown_recall`, the share of unknown objects that a
             rejected detection finds. Both have `intervals`, at 95 % confidence.
         """
-        columns = [(i.boxes, i.predictions, i.confidences, i.objects, i.object_labels) for i in self.images]
+        columns = [(i.boxes, i.predictions, i.confidences, i.objects, i.object_labels, i.areas) for i in self.images]
         rows = self._rows()
         result = {
             "images": len(self.images),
