@@ -41,6 +41,8 @@ def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None
 def detection(size, scale=None, mirror=None, min_share=0.3):
     """The usual recipe for boxes: random scale, crop, flip, photometric distortion, padding.
 
+    FCOS as published has neither crop nor colour: `chain(random_short_side(), random_flip(), pad(1333))`.
+
     Args:
         size: int or (height, width) of the result.
         scale: `random_scale(...)` or `random_short_side(...)`; None: 0.8 to 1.2 times the largest size within `size`.
@@ -165,8 +167,7 @@ def random_flip(mirror=None):
 
     def augment(example, seed):
         turn = tf.random.stateless_uniform([], seed) < 0.5
-        turned = flip(example, mirror)
-        return {key: tf.where(turn, turned[key], value) for key, value in example.items()}
+        return tf.cond(turn, lambda: flip(example, mirror), lambda: example)
 
     return augment
 
@@ -189,6 +190,8 @@ def pad(size, colour=MEAN_COLOUR):
 
 def from_layer(layer):
     """Use a Keras augmentation layer, such as `keras.layers.RandAugment(value_range=(0, 255))`, on the image alone.
+
+    Where label maps or boxes are annotated it must be one that moves no pixel, for they stay as they are.
 
     The layer draws by its own seed: an interrupted run does not continue with the same draws. Create the layer outside
     of data functions; it must keep the image's shape.
