@@ -115,8 +115,8 @@ def random_crop(size=None, padding=0, max_share=1.0, min_share=0.3):
         padding: Black pixels that are added on each side first, int >= 0; labels there are ignored.
         max_share: In (0, 1]; below 1, a window is drawn again, up to 10 times, while one label has at least this share
             of the annotated pixels. For label maps.
-        min_share: In [0, 1]: a box that keeps less than this share of its area is cut to the window and ignored, so
-            that its rest is neither to be found nor background. One of which nothing is left is gone.
+        min_share: In [0, 1]: boxes are cut to the window, and that of a known object which keeps less than this share
+            of its area is ignored, so that its rest is neither to be found nor background. What is outside is gone.
 
     >>> random_crop(4)({"image": tf.zeros([3, 9, 3])}, seed=[0, 1])["image"].shape
     TensorShape([3, 4, 3])

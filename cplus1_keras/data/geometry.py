@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from cplus1_keras.labels import IGNORE
+from cplus1_keras.labels import IGNORE, NEGATIVE
 
 _LABELS = ("labels", "box_labels")
 
@@ -52,7 +52,7 @@ def flip(example, mirror=None):
 def crop(example, top, left, height, width, min_share):
     """Cut out a window, as far as it lies in the image. Boxes are cut to it.
 
-    A box that is gone is left out; of one of which less than the share `min_share` of its area is left, the rest is
+    A box that is gone is left out; where less than the share `min_share` of a known object's area is left, the rest is
     ignored: it is neither an object to be found nor background.
     """
     example = _everywhere(example, lambda pixels: pixels[top : top + height, left : left + width])
@@ -62,7 +62,9 @@ def crop(example, top, left, height, width, min_share):
     limit = tf.cast(tf.tile(tf.shape(example["image"])[1::-1], [2]), tf.float32)
     inside = tf.clip_by_value(boxes, 0.0, limit)
     share = tf.math.divide_no_nan(_area(inside), _area(boxes))
-    labels = tf.where(share >= min_share, example["box_labels"], IGNORE)
+    labels = example["box_labels"]
+    # The rest of a background object is background.
+    labels = tf.where((share >= min_share) | (labels == NEGATIVE), labels, IGNORE)
     found = {"boxes": inside, "box_labels": labels}
     return example | {key: tf.boolean_mask(values, share > 0) for key, values in found.items()}
 

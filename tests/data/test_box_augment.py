@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from cplus1_keras.data import augment
 from cplus1_keras.data.geometry import crop
-from cplus1_keras.labels import IGNORE
+from cplus1_keras.labels import IGNORE, NEGATIVE
 
 BOXES = np.array([[3, 5, 20, 17], [30, 2, 41, 30], [10, 12, 52, 40]], "float32")
 MIRROR = (1, 0, 2)
@@ -103,6 +103,8 @@ def test_of_a_box_that_is_mostly_cut_off_the_rest_is_ignored(left, expected):
     assert found["image"].shape == (44, min(30, 60 - left), 3)
     both = crop(painted(), 0, 15, 44, 30, min_share=0.4)
     assert both["box_labels"].numpy().tolist() == [IGNORE, 1, 2]
+    background = crop(given | {"box_labels": tf.constant([NEGATIVE])}, 0, left, 44, 30, min_share=0.4)
+    assert background["box_labels"].numpy().tolist() == ([] if expected is None else [NEGATIVE])
 
 
 def test_the_share_is_that_of_the_drawn_window():
