@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from cplus1_keras.data import augment
-from cplus1_keras.data.geometry import crop
+from cplus1_keras.data.geometry import crop, enlarge
 from cplus1_keras.labels import IGNORE, NEGATIVE
 
 BOXES = np.array([[3, 5, 20, 17], [30, 2, 41, 30], [10, 12, 52, 40]], "float32")
@@ -49,6 +49,7 @@ GEOMETRIC = {
     "shift": augment.random_crop(padding=9, min_share=0),
     "flip": augment.random_flip(),
     "pad": augment.pad((50, 70), 0.0),
+    "more on each side": lambda example, seed: enlarge(example, [[3, 1], [5, 2]], 0.0),
     "all": augment.chain(
         augment.random_short_side(30, 60, longest=90),
         augment.random_crop((32, 40), min_share=0),
@@ -71,7 +72,7 @@ def test_pixels_are_where_the_boxes_say(name):
         assert len(found["boxes"]) == len(found["box_labels"])
         limit = np.tile(white.shape[1::-1], 2)
         assert ((found["boxes"] >= 0) & (found["boxes"] <= limit + 1e-4)).all()
-    assert len(set(shown)) > 3 or name == "pad"
+    assert len(set(shown)) > 3 or name in ("pad", "more on each side")
 
 
 def test_a_mirrored_image_has_mirrored_classes():
