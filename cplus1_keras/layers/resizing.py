@@ -69,6 +69,28 @@ class ResizeLike(keras.layers.Layer):
         return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[-1]), dtype=x.dtype)
 
 
+@keras.saving.register_keras_serializable("cplus1_keras")
+class RepeatLike(keras.layers.Layer):
+    """Each cell of a map twice along both axes, cut to the height and width of another: that map, halved, goes back.
+
+    >>> coarse, fine = np.arange(4.0).reshape(1, 2, 2, 1), np.ones((1, 3, 4, 1))
+    >>> np.array(RepeatLike()([coarse, fine]))[0, :, :, 0].tolist()
+    [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [2.0, 2.0, 3.0, 3.0]]
+    """
+
+    def call(self, inputs):
+        x, like = inputs
+        # A net that halves an odd side downwards leaves it one short: the last cell serves once more.
+        x = ops.repeat(ops.concatenate([x, x[:, -1:]], axis=1), 2, axis=1)
+        x = ops.repeat(ops.concatenate([x, x[:, :, -1:]], axis=2), 2, axis=2)
+        height, width = ops.shape(like)[1:3]
+        return x[:, :height, :width]
+
+    def compute_output_spec(self, inputs):
+        x, like = inputs
+        return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[-1]), dtype=self.compute_dtype)
+
+
 def scaled_size(size, base=None, keep_ratio=True, factor=1.0):
     """The size (2,) int32, rounded, at least 1, of an image of a `size` (2,) scaled as `ScaleWithin`, times a factor.
 
