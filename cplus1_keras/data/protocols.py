@@ -165,6 +165,17 @@ def coco_mini(unknown_in_training="ignored", masks=True):
     return Protocol(known, (), unknown, ignored, unknown_in_training, others="negative", name="coco_mini")
 
 
+def bccd(hold_out=(), unknown_in_training="ignored"):
+    """Blood cells: RBC, WBC and Platelets known, save the names in `hold_out`, which are unknown (ours).
+
+    >>> bccd(hold_out=["Platelets"]).class_names
+    ('RBC', 'WBC')
+    """
+    if isinstance(hold_out, str):
+        raise ValueError(f"`hold_out` is a sequence of names. Received: {hold_out!r}; did you mean ({hold_out!r},)?")
+    return Protocol(lists()["names"]["bccd"], name="bccd").hold_out(*hold_out, unknown_in_training=unknown_in_training)
+
+
 def cityscapes():
     """Cityscapes (Cordts et al., CVPR 2016) by label id: the benchmark's 19 classes, all else ignored."""
     return Protocol(lists()["cityscapes_known"], others="ignored", name="cityscapes")

@@ -5,10 +5,19 @@ writes its SavedModel and checks it. All of it runs on Keras's TensorFlow backen
 """
 
 from cplus1_keras.labels import check_names
+from cplus1_keras.serving.boxes import BoxSpec
 from cplus1_keras.serving.exporting import CLASSES_FILE, check, export
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.predictor import Predictor
-from cplus1_keras.serving.runs import CALIBRATION_FILE, MODEL_FILE, SAVED_MODEL_FOLDER, load, next_version, save
+from cplus1_keras.serving.runs import (
+    CALIBRATION_FILE,
+    MODEL_FILE,
+    SAVED_MODEL_FOLDER,
+    load,
+    next_version,
+    save,
+    save_calibration,
+)
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
 __all__ = [
@@ -16,6 +25,7 @@ __all__ = [
     "CLASSES_FILE",
     "MODEL_FILE",
     "SAVED_MODEL_FOLDER",
+    "BoxSpec",
     "ImageSpec",
     "LabelSetSpec",
     "PixelSpec",
@@ -26,4 +36,5 @@ __all__ = [
     "load",
     "next_version",
     "save",
+    "save_calibration",
 ]
