@@ -1,10 +1,12 @@
 """Detectors: a backbone, a pyramid, and at each of its points a class, a box and how central the point is in it."""
 
+import keras
 from keras import initializers, layers
 
 from cplus1_keras.backbones.outputs import check_choice
 from cplus1_keras.layers.hooks import no_half
 from cplus1_keras.layers.points import BoxOffsets, FCOSPoints
+from cplus1_keras.layers.resizing import RescalePoints, ScaleWithin
 from cplus1_keras.models.classifier import check_makers
 from cplus1_keras.models.open_set import OpenSetModel
 from cplus1_keras.models.pyramids import pyramid
@@ -92,6 +94,28 @@ def fcos(
         "points": FCOSPoints(strides, regress_ranges, center_radius, name="points")(maps),
     }
     return OpenSetModel(net.input, outputs, name=name)
+
+
+def scale_boxes(model, base, keep_ratio=True):
+    """A trained detector behind `ScaleWithin`, with points and distances in pixels of the images that it was given.
+
+    `base` and `keep_ratio` are those of `ScaleWithin`; a base of None gives `model` itself.
+
+    >>> backbone = lambda: keras.applications.MobileNetV2((None, None, 3), include_top=False, weights=None)
+    >>> model = fcos(3, backbone, heads.LinearHead, levels=(5,), channels=8, tower=1, groups=2)
+    >>> outputs = scale_boxes(model, (64, 96))(np.ones((1, 128, 192, 3), "float32"))
+    >>> np.array(outputs["points"])[0, 0].tolist()  # of (16, 16) in an image of 64 x 96
+    [32.0, 32.0, 32.0]
+    """
+    if base is None:
+        return model
+    images = keras.Input((None, None, model.input_shape[-1]), name="images")
+    scaled = ScaleWithin(base, keep_ratio, name="scale_within")(images)
+    outputs = model(scaled)
+    found = {name: outputs[name] for name in ("features", "logits", "centerness")}
+    for name in ("points", "box_offsets"):
+        found[name] = RescalePoints(name=f"{name}_in_pixels")([outputs[name], scaled, images])
+    return keras.Model(images, found, name=model.name)
 
 
 def _tower(maps, depth, groups, name):
