@@ -84,6 +84,9 @@ SHIPPED = {
         "COCO 2014: sets of 80 classes, ResNet-101 at 288 x 288; Table 4 of the HNC paper (--set method=).",
         "coco",
     ),
+    "bccd": Config(
+        "detection.bccd", "BCCD, FCOS: red and white blood cells and platelets, one of them unknown.", "bccd"
+    ),
     **{
         name: Config(f"tables.{network}", row.summary, row.data_set, (name, row), given)
         for name, row in ROWS.items()
