@@ -11,7 +11,7 @@ import types
 import typing
 
 from cplus1_keras.configs.needs import NEEDS
-from cplus1_keras.configs.rows import NETWORKS, ROWS
+from cplus1_keras.configs.rows import BOX_ROWS, NETWORKS, ROWS
 from cplus1_keras.configs.settings import apply, guess, settable
 
 
@@ -85,13 +85,19 @@ SHIPPED = {
         "coco",
     ),
     "bccd": Config(
-        "detection.bccd", "BCCD, FCOS: red and white blood cells and platelets, one of them unknown.", "bccd"
+        "detection.bccd", "BCCD, FCOS: red and white blood cells and platelets; hold_out=WBC makes one unknown.", "bccd"
+    ),
+    "coco_mini_boxes": Config(
+        "detection.coco_mini_boxes",
+        "COCO, 267 images, FCOS: boxes of 4 merged classes, all else background, furniture unknown.",
+        "coco_mini",
     ),
     **{
         name: Config(f"tables.{network}", row.summary, row.data_set, (name, row), given)
         for name, row in ROWS.items()
         for network, given in [NETWORKS[row.network]]
     },
+    **{name: Config("detection.coco", row.summary, "coco_boxes", (name, row)) for name, row in BOX_ROWS.items()},
 }
 
 

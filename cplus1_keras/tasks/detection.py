@@ -89,8 +89,11 @@ class Detection(Task):
             return [pictures]
 
         def judge():
-            figures, _ = self.judge(every, splits.validation, experiment)
-            return {"ap50": figures["detection"]["coco"]["ap50"], "ap": figures["detection"]["coco"]["ap"]}
+            objects = Objects(every, samples=0)
+            for record in self.records(every, splits.validation, experiment):
+                objects.update(record)
+            figures = objects.result()["coco"]
+            return {name: figures[name] for name in ("ap", "ap50")}
 
         return [Validation(judge), pictures]
 
@@ -196,11 +199,10 @@ class Detection(Task):
 class Objects:
     """Figures of objects: COCO's, and what unknown ones do."""
 
-    def __init__(self, predictor):
+    def __init__(self, predictor, samples=300):
         found = predictor.calibration
-        self.scores = metrics.DetectionScores(
-            predictor.class_names, None if found is None else found.threshold, predictor.spec.max_detections
-        )
+        threshold, most = None if found is None else found.threshold, predictor.spec.max_detections
+        self.scores = metrics.DetectionScores(predictor.class_names, threshold, most, samples)
 
     def update(self, record):
         found = (record.more[name] for name in ("objects", "object_labels", "areas"))
