@@ -38,7 +38,7 @@ def main(arguments=None):
         predictor.export(path)
     except KeyboardInterrupt:
         sys.exit("Not exported: stopped.")
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"Not exported. {error}")
     shape = ", ".join("any" if size is None else str(size) for size in predictor.image_shape)
     print(f"Wrote {path}: images (N, {shape}), pixels 0..255 -> {', '.join(predictor.class_names)} or unknown.")

@@ -11,7 +11,6 @@ calibration.json and exports a SavedModel with the new threshold, as its next ve
 
 import argparse
 import dataclasses
-import json
 import os
 import pathlib
 import sys
@@ -21,7 +20,7 @@ from absl import logging
 
 from cplus1_keras import configs, serving
 from cplus1_keras.directory import new_directory, unfinished
-from cplus1_keras.provenance import write_json
+from cplus1_keras.provenance import read_json, write_json
 from cplus1_keras.report import describe, epilogue
 
 RATES = ("fpr", "coverage", "confidence")
@@ -54,7 +53,7 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     if data is not None:
         given = configs.find(data) if isinstance(data, str) else data
         experiment = dataclasses.replace(experiment, data=given)
-    task, splits = experiment.task, experiment.data(experiment.seed)
+    task, splits = experiment.task, experiment.splits()
     if [*splits.class_names] != [*predictor.class_names]:
         raise ValueError(
             f"{run} answers with {list(predictor.class_names)}; these splits know {list(splits.class_names)}. Give "
@@ -84,7 +83,7 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
 def _command(run, config, settings):
     """Name of a run's config and all settings, those of the run first."""
     file = run / "config.json"
-    told = json.loads(file.read_text(encoding="utf-8")).get("command") if file.is_file() else None
+    told = read_json(file).get("command") if file.is_file() else None
     if config is None and not told:
         raise ValueError(
             f"{file} does not tell by which config the run was made, as `train.py` writes it. Name it: "
@@ -109,7 +108,7 @@ def main(arguments=None):
         judge(given.run, given.set, given.data, given.config, given.adopt)
     except KeyboardInterrupt:
         sys.exit("Not judged: stopped.")
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"Not judged. {error}")
 
 

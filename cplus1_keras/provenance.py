@@ -40,6 +40,17 @@ def write_json(path, values):
         partial.replace(path)
 
 
+def read_json(path):
+    """The dict of a JSON file, ValueError where it is damaged or holds something else."""
+    try:
+        values = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged, or no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it should hold an object. Received: {type(values).__name__}")
+    return values
+
+
 def _git(*arguments):
     folder = pathlib.Path(__file__).parent
     try:
@@ -52,7 +63,7 @@ def _git(*arguments):
 def _commit():
     commit = _git("rev-parse", "--short=12", "HEAD")
     # Results that the run itself writes are no change of the program.
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!:docs/results", ":/")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs/results")
     return f"{commit}+changes" if commit and changed else commit
 
 

@@ -1,6 +1,5 @@
 """One run for every task: train, calibrate, judge, save, draw, export."""
 
-import json
 import math
 import pathlib
 import re
@@ -13,7 +12,7 @@ from cplus1_keras.callbacks import StopOnNaN, TermGradients
 from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.directory import CHECKPOINTS, clean, hold, is_held, move_all, new_directory, remove, unfinished
 from cplus1_keras.progress import Progress
-from cplus1_keras.provenance import write_json
+from cplus1_keras.provenance import read_json, write_json
 from cplus1_keras.report import describe, epilogue
 
 
@@ -84,7 +83,7 @@ def prepare(experiment):
     """
     distribution.check_backend()
     keras.utils.set_random_seed(experiment.seed)
-    splits = experiment.data(experiment.seed)
+    splits = experiment.splits()
     print(f"{experiment.name}\n{splits.summary()}", flush=True)
     serving.check_names(splits.class_names, splits.num_classes)
     experiment = experiment.with_loss(splits)
@@ -157,10 +156,7 @@ def read_config(directory):
         raise ValueError(
             f"The run {directory} is finished. `python -m cplus1_keras.judge {directory}` judges it again."
         )
-    try:
-        return json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{config} is damaged: {error}") from error
+    return read_json(config)
 
 
 def build(experiment, splits):

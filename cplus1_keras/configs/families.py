@@ -17,9 +17,9 @@ CENTERS = {
 """Class centres by name, the rows of Table 2 of the C+1 paper: functions from a head to a layer."""
 
 
-def background_head(num_classes, centers=None, use_bias=False):
+def background_head(num_classes, centers=None, use_bias=False, prior=None):
     """A linear classifier over C + 1 classes, and class centres, by a key of `CENTERS`, on its outputs."""
-    head = heads.LinearHead(num_classes, use_bias=use_bias, background=True)
+    head = heads.LinearHead(num_classes, use_bias=use_bias, background=True, prior=prior)
     if centers is None:
         return head
     layer = CENTERS[centers](head)

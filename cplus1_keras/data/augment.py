@@ -1,13 +1,14 @@
 """Random changes of a training example: each function returns an `augment(example, seed)` for `training`.
 
-`example` is a dict with `image` (H, W, C) float32 in 0..255 and what is annotated: `labels` (H, W) change with the
-image, a class or a set of classes stays. `seed` is an int (2,) tensor that differs for each use of each example; equal
-seeds give equal results.
+`example` is a dict with `image` (H, W, C) float32 in 0..255 and what is annotated: `labels` (H, W), or `boxes` (M, 4)
+and `box_labels` (M,), change with the image; a class or a set of classes stays. `seed` is an int (2,) tensor that
+differs for each use of each example; equal seeds give equal results.
 """
 
 import tensorflow as tf
 
 from cplus1_keras.data.colour import photometric, tone  # noqa: F401  (tone is one of these functions)
+from cplus1_keras.data.geometry import crop, enlarge, ensure_size, flip, resize
 from cplus1_keras.labels import IGNORE, NEGATIVE
 from cplus1_keras.layers.resizing import scaled_size, size_pair
 
@@ -37,6 +38,30 @@ def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None
     )
 
 
+def detection(size, scale=None, mirror=None, min_share=0.3):
+    """The usual recipe for boxes: random scale, crop, flip, photometric distortion, padding.
+
+    FCOS as published has neither crop nor colour: `chain(random_short_side(), random_flip(), pad(1333))`.
+
+    Args:
+        size: int or (height, width) of the result.
+        scale: `random_scale(...)` or `random_short_side(...)`; None: 0.8 to 1.2 times the largest size within `size`.
+        mirror, min_share: As in the functions below.
+
+    >>> detection(8)({"image": tf.zeros([6, 20, 3]), "boxes": tf.constant([[2.0, 0, 9, 6]]),
+    ...     "box_labels": tf.constant([1])}, seed=[0, 1])["image"].shape
+    TensorShape([8, 8, 3])
+    """
+    size = size_pair(size)
+    return chain(
+        scale or random_scale(0.8, 1.2, base=size),
+        random_crop(size, min_share=min_share),
+        random_flip(mirror),
+        photometric(),
+        pad(size),
+    )
+
+
 def random_scale(low=0.5, high=2.0, base=None, keep_ratio=True):
     """Resize by a random factor, uniform in [low, high]: the image bilinear, labels by nearest neighbour.
 
@@ -58,7 +83,31 @@ def random_scale(low=0.5, high=2.0, base=None, keep_ratio=True):
     return augment
 
 
-def random_crop(size=None, padding=0, max_share=1.0):
+def random_short_side(low=640, high=800, longest=1333):
+    """Resize to a random length of the shorter side, uniform in [low, high] pixels, as far as `longest` allows.
+
+        factor = min(length / shorter side, longest / longer side)
+
+    >>> random_short_side(8, 8, longest=12)({"image": tf.zeros([4, 5, 3])}, seed=[0, 1])["image"].shape
+    TensorShape([8, 10, 3])
+
+    Reference: Tian et al., FCOS, ICCV 2019; its code draws from all of 640 to 800, mmdetection's `mstrain_640-800` one of
+    the two ends.
+    """
+    if not 0 < low <= high <= longest:
+        came = f"low={low!r}, high={high!r}, longest={longest!r}"
+        raise ValueError(f"A range of sides needs 0 < low <= high <= longest. Received: {came}")
+
+    def augment(example, seed):
+        size = tf.cast(tf.shape(example["image"])[:2], tf.float32)
+        side = low + (high - low) * tf.random.stateless_uniform([], seed)
+        factor = tf.minimum(side / tf.reduce_min(size), longest / tf.reduce_max(size))
+        return resize(example, scaled_size(size, factor=factor))
+
+    return augment
+
+
+def random_crop(size=None, padding=0, max_share=1.0, min_share=0.3):
     """Cut out a window at random. An image smaller than `size` is kept whole along that side.
 
     Args:
@@ -67,6 +116,8 @@ def random_crop(size=None, padding=0, max_share=1.0):
         padding: Black pixels that are added on each side first, int >= 0; labels there are ignored.
         max_share: In (0, 1]; below 1, a window is drawn again, up to 10 times, while one label has at least this share
             of the annotated pixels. For label maps.
+        min_share: In [0, 1]: boxes are cut to the window, and that of a known object which keeps less than this share
+            of its area is ignored, so that its rest is neither to be found nor background. What is outside is gone.
 
     >>> random_crop(4)({"image": tf.zeros([3, 9, 3])}, seed=[0, 1])["image"].shape
     TensorShape([3, 4, 3])
@@ -75,21 +126,23 @@ def random_crop(size=None, padding=0, max_share=1.0):
         raise ValueError(f"`padding` is a number of pixels, an int >= 0. Received: padding={padding!r}")
     if not 0 < max_share <= 1:
         raise ValueError(f"`max_share` must lie in (0, 1]. Received: {max_share!r}")
+    if not 0 <= min_share <= 1:
+        raise ValueError(f"`min_share` must lie in [0, 1]. Received: {min_share!r}")
     fixed = None if size is None else size_pair(size)
 
     def augment(example, seed):
         static = example["image"].shape[:2]
         height, width = fixed or (static if static.is_fully_defined() else tf.unstack(tf.shape(example["image"])[:2]))
-        example = _enlarge(example, [[padding, padding]] * 2, 0) if padding else example
+        example = enlarge(example, [[padding, padding]] * 2, 0) if padding else example
         room = tf.maximum(tf.shape(example["image"])[:2] - [height, width], 0)
 
-        def cut(number):
+        def corner(number):
             draw = tf.random.stateless_uniform([2], tf.random.fold_in(_key(seed), number))
-            top, left = tf.unstack(tf.minimum(tf.cast(draw * tf.cast(room + 1, tf.float32), tf.int32), room))
-            return lambda pixels: pixels[top : top + height, left : left + width]
+            return tf.unstack(tf.minimum(tf.cast(draw * tf.cast(room + 1, tf.float32), tf.int32), room))
 
         def uniform(number):
-            part = tf.reshape(cut(number)(example["labels"]), [-1])
+            top, left = corner(number)
+            part = tf.reshape(example["labels"][top : top + height, left : left + width], [-1])
             counts = tf.math.bincount(tf.boolean_mask(part, part != IGNORE) - NEGATIVE)
             largest = tf.reduce_max(tf.concat([counts, [0]], 0))
             return tf.cast(largest, tf.float32) >= max_share * tf.cast(tf.reduce_sum(counts), tf.float32)
@@ -99,7 +152,7 @@ def random_crop(size=None, padding=0, max_share=1.0):
             (number,) = tf.while_loop(
                 lambda number: tf.logical_and(number < _TRIES, uniform(number)), lambda number: (number + 1,), (number,)
             )
-        return _everywhere(example, cut(number))
+        return crop(example, *corner(number), height, width, min_share)
 
     return augment
 
@@ -115,26 +168,9 @@ def random_flip(mirror=None):
 
     def augment(example, seed):
         turn = tf.random.stateless_uniform([], seed) < 0.5
-        turned = flip(example, mirror)
-        return {key: tf.where(turn, turned[key], value) for key, value in example.items()}
+        return tf.cond(turn, lambda: flip(example, mirror), lambda: example)
 
     return augment
-
-
-def flip(example, mirror=None):
-    """Mirror an example left to right; `mirror` as in `random_flip`.
-
-    >>> flip({"image": tf.zeros([1, 2, 3]), "labels": tf.constant([[0, -1]])}, mirror=(1, 0))["labels"].numpy()
-    array([[-1,  1]], dtype=int32)
-    """
-    example = _everywhere(example, lambda pixels: tf.reverse(pixels, axis=[1]))
-    if mirror is None:
-        return example
-    if "labels" in example:
-        labels = example["labels"]
-        other = tf.gather(tf.constant(mirror, tf.int32), tf.maximum(labels, 0))
-        return example | {"labels": tf.where(labels >= 0, other, labels)}
-    return example | {"multi_hot": tf.gather(example["multi_hot"], mirror)}
 
 
 def pad(size, colour=MEAN_COLOUR):
@@ -148,26 +184,15 @@ def pad(size, colour=MEAN_COLOUR):
 
     def augment(example, seed=None):
         shape = tf.shape(example["image"])
-        example = _enlarge(example, [[0, height - shape[0]], [0, width - shape[1]]], colour)
-        return _everywhere(example, lambda pixels: tf.ensure_shape(pixels, [height, width, *pixels.shape[2:]]))
+        return ensure_size(enlarge(example, [[0, height - shape[0]], [0, width - shape[1]]], colour), height, width)
 
     return augment
 
 
-def resize(example, size):
-    """Resize to (height, width), the image bilinear, label maps by nearest neighbour at the pixels' centres.
-
-    >>> resize({"image": tf.zeros([2, 2, 3]), "labels": tf.constant([[0, 1], [2, 3]])}, [1, 4])["labels"].numpy()
-    array([[2, 2, 3, 3]], dtype=int32)
-    """
-    example = example | {"image": tf.image.resize(example["image"], size)}
-    if _has_map(example):
-        example["labels"] = tf.image.resize(example["labels"][..., tf.newaxis], size, method="nearest")[..., 0]
-    return example
-
-
 def from_layer(layer):
     """Use a Keras augmentation layer, such as `keras.layers.RandAugment(value_range=(0, 255))`, on the image alone.
+
+    Where label maps or boxes are annotated it must be one that moves no pixel, for they stay as they are.
 
     The layer draws by its own seed: an interrupted run does not continue with the same draws. Create the layer outside
     of data functions; it must keep the image's shape.
@@ -197,26 +222,6 @@ def chain(*augments):
         return example
 
     return augment
-
-
-def _has_map(example):
-    return "labels" in example and example["labels"].shape.rank == 2
-
-
-def _everywhere(example, change):
-    maps = ["image", "labels"] if _has_map(example) else ["image"]
-    return example | {key: change(example[key]) for key in maps}
-
-
-def _enlarge(example, sides, colour):
-    """The example with more pixels on its sides: of the image of one colour, of label maps IGNORE."""
-    # Padding the difference to the colour with 0 would round each pixel.
-    there = tf.pad(tf.ones(tf.shape(example["image"])[:2], tf.bool), sides)[..., tf.newaxis]
-    image = tf.where(there, tf.pad(example["image"], [*sides, [0, 0]]), tf.constant(colour, tf.float32))
-    example = example | {"image": image}
-    if _has_map(example):
-        example["labels"] = tf.pad(example["labels"], sides, constant_values=IGNORE)
-    return example
 
 
 def _key(seed):

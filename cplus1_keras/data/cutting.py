@@ -8,7 +8,7 @@ from cplus1_keras.data.joining import join
 from cplus1_keras.data.splits import PARTS, Split, Splits
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 
-_FRACTIONS = {"mask": (0.2, 0.1, 0.0), "class": (0.2, 0.2, 0.1), "classes": (0.2, 0.2, 0.1)}
+_FRACTIONS = {"mask": (0.2, 0.1, 0.0), "class": (0.2, 0.2, 0.1), "classes": (0.2, 0.2, 0.1), "boxes": (0.2, 0.2, 0.1)}
 
 
 def split(
@@ -29,11 +29,12 @@ def split(
 
     What has no source of its own is cut from `train` by a seeded shuffle; the rest trains. Images with one class are
     cut class by class, each by a shuffle that depends on `seed` and the class alone, test first: another protocol or
-    validation fraction keeps each test image. Masks, sets of labels and sources with groups are cut group by group, so
-    that crops of one image and frames of one video stay together.
+    validation fraction keeps each test image. Masks, sets of labels, boxes and sources with groups are cut group by
+    group, so that crops of one image and frames of one video stay together.
 
     Images of unknown classes, and sets of labels with one, are tests whichever source they are in; images of ignored
-    classes go nowhere. Of masks, unknown pixels are in every split and have another label in each; see `Protocol`.
+    classes go nowhere. Of masks and boxes, unknown pixels and objects are in every split and have another label in
+    each; see `Protocol`.
 
     Args:
         protocol: A `Protocol`.
@@ -99,7 +100,10 @@ def _labels(protocol, source):
     if source.kind == "mask":
         return np.zeros(len(source), "int32")
     whole = Split("test", source, protocol)
-    return whole.labels if source.kind == "class" else np.where(whole.shows_unknown, UNKNOWN, 0)
+    if source.kind == "class":
+        return whole.labels
+    # Asked of boxes too, so that classes without a role are told before anything is cut.
+    return np.where(whole.shows_unknown & (source.kind == "classes"), UNKNOWN, 0)
 
 
 def _joined(sources):
@@ -162,7 +166,10 @@ def _check_fractions(fractions):
 def _check_train(part):
     if part.source.kind == "mask":
         return
-    seen = part.labels if part.source.kind == "class" else np.flatnonzero((part.multi_hot == 1).any(0))
+    if part.source.kind == "classes":
+        seen = np.flatnonzero((part.multi_hot == 1).any(0))
+    else:
+        seen = part.labels if part.source.kind == "class" else part.box_labels
     empty = [name for index, name in enumerate(part.protocol.class_names) if index not in seen]
     if empty:
         raise ValueError(f"No training image of known classes: {', '.join(empty[:10])}")

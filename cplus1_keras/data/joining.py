@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from cplus1_keras.data.boxes import concatenate as concatenate_boxes
 from cplus1_keras.data.reading import common_shape
 from cplus1_keras.data.source import Source
 
@@ -97,6 +98,8 @@ def _joint_labels(sources, class_names):
         return {}
     position = {item: index for index, item in enumerate(class_names)}
     places = [np.array([position[item] for item in source.class_names]) for source in sources]
+    if sources[0].kind == "boxes":
+        return {"boxes": concatenate_boxes([s.boxes.relabel(place) for place, s in zip(places, sources, strict=True)])}
     if sources[0].kind == "class":
         return {"labels": np.concatenate([place[s.labels] for place, s in zip(places, sources, strict=True)])}
 

@@ -46,7 +46,7 @@ def to_labels(mask, table, where, title="protocol"):
 
 
 def pixel_counts(split):
-    """Number of pixels, or of images with one class, of each label in a split; not of sets, which have no background.
+    """Number of pixels, images with one class, or boxes of each label in a split; not of sets: they lack background.
 
     Returns:
         (C + 1,) int64: the known classes in label order, then the negatives.
@@ -58,8 +58,9 @@ def pixel_counts(split):
     number = split.protocol.num_classes
     if split.source.kind == "classes":
         raise ValueError("Sets of labels have a count of images for each class: `splits.train.multi_hot.sum(0)`.")
-    if split.labels is not None:
-        return np.bincount(split.labels[split.labels >= NEGATIVE] % (number + 1), minlength=number + 1)
+    labels = split.labels if split.box_labels is None else split.box_labels
+    if labels is not None:
+        return np.bincount(labels[labels >= NEGATIVE] % (number + 1), minlength=number + 1)
 
     def count(example):
         # A negative is -1: the last of C + 1.

@@ -3,10 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
+from cplus1_keras.data.geometry import resize_annotations
 from cplus1_keras.data.masks import label_weights, require
 from cplus1_keras.data.order import Order
 from cplus1_keras.data.preprocessing import preprocess, size_pair
 from cplus1_keras.data.reading import constants, ragged, together
+from cplus1_keras.labels import IGNORE
 
 MEMORY = 2 * 2**30
 """Examples of a split are held in memory if they need at most so many bytes (2 GiB)."""
@@ -52,7 +54,9 @@ def training(
 
     Returns:
         `tf.data.Dataset` of (images (batch_size, H, W, C) float32 in 0..255, y), and with `class_weights` a third item,
-        float32 weights in the shape of the labels. y is the labels, or a dict where an example has more or others.
+        float32 weights in the shape of the labels. y is the labels, or a dict where an example has more or others. Of
+        boxes it is {"boxes": (batch_size, M, 4), "box_labels": (batch_size, M)}, M being the most of any image of the
+        split; images with fewer have boxes of zeros with the label -100 at the end.
 
     Raises:
         ValueError: If there are no images, unknown ones, no negatives to draw, or an argument is out of range. What
@@ -66,12 +70,12 @@ def training(
     """
     _check_batch_size(batch_size)
     order = Order(split, negative_fraction, seed)
-    if class_weights is not None and split.source.kind == "classes":
-        raise ValueError("`class_weights` are for labels of which one holds; sets of labels weigh in the loss.")
+    if class_weights is not None and split.source.kind in ("classes", "boxes"):
+        raise ValueError("`class_weights` are for images and pixels with one label; sets and boxes weigh in the loss.")
     reader = _Reader(split, image_size, channels, memory, one_size=augment is None)
 
     def finish(example):
-        y = _targets(example)
+        y = _targets(reader.pad(example))
         return (example["image"], y, *([] if class_weights is None else [label_weights(y, class_weights)]))
 
     def one(number, place):
@@ -136,7 +140,8 @@ def evaluation(split, batch_size=1, *, image_size=None, channels=None, memory=ME
         batches = indices.batch(batch_size).map(reader.at, num_parallel_calls=tf.data.AUTOTUNE)
     else:
         numbers = indices if reader.random_access else tf.data.Dataset.zip(indices, split.source.stream())
-        batches = numbers.map(reader.at, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+        examples = numbers.map(lambda *number: reader.pad(reader.at(*number)), num_parallel_calls=tf.data.AUTOTUNE)
+        batches = examples.batch(batch_size)
     batches = batches.map(lambda example: (example["image"], _targets(example)))
     return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -160,10 +165,9 @@ class _Reader:
         """An example of the split resized as wished; its image is as stored where nothing was wished."""
         if self.as_stored:
             return example
-        example = example | {"image": preprocess(example["image"], self.size, self.channels)}
-        if self.size is not None and self.split.source.kind == "mask":
-            example["labels"] = tf.image.resize(example["labels"][..., tf.newaxis], self.size, method="nearest")[..., 0]
-        return example
+        image = preprocess(example["image"], self.size, self.channels)
+        example = example if self.size is None else resize_annotations(example, self.size)
+        return example | {"image": image}
 
     def checked(self, example, index):
         """The converted example, once its image has the one size that all must have."""
@@ -188,14 +192,26 @@ class _Reader:
             split = self.split
             example = split.example(index) if record is None else split.decode(record, index)
             example = self.checked(example, index)
-        rest = {key: tf.cast(values, tf.int32) for key, values in example.items() if key != "image"}
-        return {"image": preprocess(example["image"])} | rest
+        image = preprocess(example.pop("image"))
+        return {"image": image} | {
+            key: v if v.dtype.is_floating else tf.cast(v, tf.int32) for key, v in example.items()
+        }
+
+    def pad(self, example):
+        """The example with so many boxes as any of the split has, the last without area and ignored."""
+        if "boxes" not in example:
+            return example
+        most = self.split.max_boxes
+        rows = [[0, most - tf.shape(example["boxes"])[0]]]
+        boxes = tf.ensure_shape(tf.pad(example["boxes"], [*rows, [0, 0]]), [most, 4])
+        labels = tf.ensure_shape(tf.pad(example["box_labels"], rows, constant_values=IGNORE), [most])
+        return example | {"boxes": boxes, "box_labels": labels}
 
 
 def _held(reader, memory):
     """(dict of tensors of N rows, None), or where sizes differ (None, function of an index), or no memory."""
     split = reader.split
-    if reader.as_stored and split.source.array is not None and split.source.kind != "mask":
+    if reader.as_stored and split.source.array is not None and split.source.kind in ("class", "classes"):
         key = "labels" if split.source.kind == "class" else "multi_hot"
         return constants({"image": split.source.array, key: getattr(split, key)}), None
     if not len(split) or not memory:

@@ -84,6 +84,26 @@ def mask_reader(files=(), contents=None, places=None):
     return read
 
 
+def encoded_size(raw):
+    """(2,) int32, height and width of an image file's contents; of a jpg without decoding it."""
+    return tf.cond(
+        tf.io.is_jpeg(raw),
+        lambda: tf.io.extract_jpeg_shape(raw)[:2],
+        lambda: tf.shape(tf.io.decode_image(raw, expand_animations=False))[:2],
+    )
+
+
+def image_sizes(files):
+    """Height and width of each image file, from its header."""
+
+    def size(path):
+        with _opened(path, load=False) as image:
+            return image.height, image.width
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return list(pool.map(size, files))
+
+
 def png(pixels):
     """The contents of a png file with these pixels, a numpy array of 8 or 16 bits."""
     file = io.BytesIO()
@@ -172,10 +192,11 @@ def _mask_as_png(path):
         return png(pixels.astype("uint8" if pixels.max(initial=0) < 256 else "uint16"))
 
 
-def _opened(path):
+def _opened(path, load=True):
     try:
         image = Image.open(existing(path))
-        image.load()
+        if load:
+            image.load()
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:

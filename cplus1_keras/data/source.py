@@ -9,11 +9,11 @@ import tensorflow as tf
 from cplus1_keras.data.preprocessing import preprocess, size_pair
 from cplus1_keras.data.reading import constants
 
-KINDS = ("class", "mask", "classes")
+KINDS = ("class", "mask", "classes", "boxes")
 
 
 class Source:
-    """Images, each with a class, a mask of its size, or a set of classes. What the classes mean is the protocol's.
+    """Images, each with a class, a mask of its size, a set of classes, or boxes. What classes mean is the protocol's.
 
     Use the functions of `cplus1_keras.data.sources`; build one by hand only for a format they lack, with exactly one of
     `arrays`, `read` and `stream`. An example is a dict with `image` (H, W, C), and of masks `mask` (H, W), integers.
@@ -22,7 +22,8 @@ class Source:
         names: Class names: a sequence, or for masks also a dict of mask value -> name.
         labels: Of classes (N,) ints, indices into the names; of sets (N, n) bool, which classes an image shows; else
             None.
-        kind: "class", "mask" or "classes".
+        kind: "class", "mask", "classes" or "boxes".
+        boxes: `cplus1_keras.data.boxes.Boxes` of the images, of boxes only.
         name: A short name for reports.
         arrays: Dict of numpy arrays of N rows, where all is in memory.
         read: Function of a scalar int64 tensor, an index, giving an example; runs inside tf.data.
@@ -52,6 +53,7 @@ class Source:
         labels=None,
         *,
         kind="class",
+        boxes=None,
         name,
         arrays=None,
         read=None,
@@ -72,6 +74,7 @@ class Source:
         self.kind, self.name, self.mirrored = kind, name, tuple(mirrored)
         self.names = _named(names, name, kind)
         self.labels = _labels(labels, self.class_names, kind, name)
+        self.boxes = _objects(boxes, self.class_names, kind, name)
         self.annotated = None if annotated is None else np.asarray(annotated, bool)
         self._arrays, self._read, self._stream, self._decode = arrays, read, stream, decode
         image = None if arrays is None else arrays["image"]
@@ -79,7 +82,9 @@ class Source:
         self.dtype = tf.as_dtype(dtype if image is None else image.dtype)
         self.files, self.mask_files = (tuple(map(str, items)) for items in (files, mask_files))
         self._ids, self._groups = (None if items is None else tuple(map(str, items)) for items in (ids, groups))
-        sizes = {len(items) for items in (self.labels, self.annotated, image, self._ids) if items is not None}
+        sizes = {
+            len(items) for items in (self.labels, self.boxes, self.annotated, image, self._ids) if items is not None
+        }
         sizes |= {len(items) for items in (self.files, self.mask_files, self._groups) if items}
         sizes |= set() if count is None else {count}
         if len(sizes) != 1:
@@ -167,7 +172,7 @@ class Source:
         part = copy.copy(self)
         part.__dict__.pop("_constants", None)
         part._indices = self._indices[indices]
-        for field in ("labels", "annotated"):
+        for field in ("labels", "boxes", "annotated"):
             rows = getattr(self, field)
             setattr(part, field, rows if rows is None else rows[indices])
         for field in ("files", "mask_files", "_groups"):
@@ -176,9 +181,10 @@ class Source:
         return part
 
     def converted(self, size=None, channels=None):
-        """The same source with each image passed through `preprocess`: one size (not of masks), so many channels."""
-        if size and self.kind == "mask":
-            raise ValueError(f"{self.name}: `image_size` of training resizes images with masks; `converted` does not.")
+        """The same source with each image passed through `preprocess`: one size (not of masks, boxes), channels."""
+        if size and self.kind in ("mask", "boxes"):
+            came = {"mask": "masks", "boxes": "boxes"}[self.kind]
+            raise ValueError(f"{self.name}: `image_size` of training resizes images with {came}; `converted` does not.")
         shape = (*(size_pair(size) if size else self.shape[:2]), channels or self.shape[2])
 
         def decode(record):
@@ -186,7 +192,7 @@ class Source:
             return example | {"image": tf.ensure_shape(preprocess(example["image"], size, channels), shape)}
 
         way = {"read": decode} if self.random_access else {"stream": self.stream, "decode": decode}
-        fields = ("labels", "kind", "name", "annotated", "files", "mask_files", "ids", "groups", "mirrored")
+        fields = ("labels", "boxes", "kind", "name", "annotated", "files", "mask_files", "ids", "groups", "mirrored")
         names = self.names if self.kind == "mask" else self.class_names
         return Source(names, **{key: getattr(self, key) for key in fields}, shape=shape, dtype="float32", **way)
 
@@ -208,7 +214,7 @@ def _named(names, name, kind):
 
 
 def _labels(labels, class_names, kind, name):
-    if kind == "mask":
+    if kind in ("mask", "boxes"):
         return None
     labels, count = np.asarray(labels), len(class_names)
     came = f"Received: shape {labels.shape}, dtype {labels.dtype}"
@@ -222,3 +228,12 @@ def _labels(labels, class_names, kind, name):
     if outside:
         raise ValueError(f"{name}: labels must lie in 0 to {count - 1}, by the class names. Received: {outside[:10]}")
     return labels.astype("int64")
+
+
+def _objects(boxes, class_names, kind, name):
+    if (boxes is None) == (kind == "boxes"):
+        raise ValueError(f"{name}: `boxes` belong to a source of the kind boxes, and to no other. Received: {kind=}")
+    if boxes is not None and len(boxes.values) and not 0 <= boxes.values.min() <= boxes.values.max() < len(class_names):
+        came = sorted(set(boxes.values.tolist()) - set(range(len(class_names))))[:10]
+        raise ValueError(f"{name}: values of boxes lie in 0 to {len(class_names) - 1}, by the names. Received: {came}")
+    return boxes

@@ -10,9 +10,12 @@ from cplus1_keras.data.masks import require, to_labels
 from cplus1_keras.data.protocol import Protocol, no_role
 from cplus1_keras.data.reading import constants
 from cplus1_keras.data.source import Source
-from cplus1_keras.labels import NEGATIVE, UNKNOWN
+from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 
 PARTS = ("train", "validation", "calibration", "test")
+
+_ROLES = (NEGATIVE, UNKNOWN, IGNORE)
+_BAD = {"clipped": "clipped to their image", "dropped": "dropped, being bad"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,7 +23,8 @@ class Split:
     """Some images and what their classes mean there, in one fixed order.
 
     An example is a dict: `image` (H, W, C) as stored, and `labels`, an int32 scalar or of masks (H, W), or of sets
-    `multi_hot`, (C,) int32 of 1 present, 0 absent, -100 not annotated.
+    `multi_hot`, (C,) int32 of 1 present, 0 absent, -100 not annotated, or `boxes` (M, 4) float32, (x1, y1, x2, y2) in
+    pixels, with `box_labels` (M,) int32.
 
     Args:
         name: "train", "validation", "calibration" or "test": they differ in what an unknown class is.
@@ -36,6 +40,10 @@ class Split:
     source: Source
     protocol: Protocol
 
+    def __post_init__(self):
+        if self.name not in PARTS:
+            raise ValueError(f"`name` is one of {', '.join(PARTS)}. Received: name={self.name!r}")
+
     def __len__(self):
         return len(self.source)
 
@@ -44,12 +52,21 @@ class Split:
         """(N,) int32 where each image has one class, else None."""
         if self.source.kind != "class":
             return None
-        names, own = self.source.class_names, self.source.labels
-        labels = self.protocol.labels(names, partial=True)
-        strange = sorted({names[k] for k in set(own.tolist()) if labels[k] is None})
-        if strange:
-            raise ValueError(no_role(self.protocol, strange))
-        return np.array([0 if label is None else label for label in labels], "int32")[own]
+        return self._table_of_names(self.source.labels, "test")[self.source.labels]
+
+    @functools.cached_property
+    def box_labels(self):
+        """(n,) int32, the label of each row of `source.boxes`, crowds being ignored; None of other sources."""
+        boxes = self.source.boxes
+        if boxes is None:
+            return None
+        labels = self._table_of_names(boxes.values, self.name)
+        return np.where(boxes.crowd, IGNORE, labels[boxes.values]).astype("int32")
+
+    @property
+    def max_boxes(self):
+        """The most boxes that an image has, at least 1."""
+        return int(self.source.boxes.counts.max(initial=1))
 
     @property
     def multi_hot(self):
@@ -83,9 +100,11 @@ class Split:
 
     @property
     def has_negatives(self):
-        """True where this split has negatives, or as masks can have them."""
+        """True where this split has negatives, or as masks can have them; images with boxes have background."""
         if self.source.kind == "mask":
             return NEGATIVE in self.table.values()
+        if self.source.kind == "boxes":
+            return True
         return bool((self.multi_hot == 0).any() if self.labels is None else (self.labels == NEGATIVE).any())
 
     @functools.cached_property
@@ -118,8 +137,19 @@ class Split:
         """The example of a record of `source.stream`, which is number `index` of this split."""
         return self._label(self.source.decode(record), index)
 
+    def _table_of_names(self, values, part):
+        """The label of each class of the source, (n,) int32, once all that occur in `values` have one."""
+        names = self.source.class_names
+        labels = self.protocol.labels(names, part, partial=True)
+        strange = sorted(names[value] for value in np.unique(values) if labels[value] is None)
+        if strange:
+            raise ValueError(no_role(self.protocol, strange))
+        return np.array([IGNORE if label is None else label for label in labels], "int32")
+
     def _label(self, example, index):
         image = example["image"]
+        if self.source.kind == "boxes":
+            return self._with_boxes(image, index)
         if self.source.kind != "mask":
             return {"image": image} | {key: tf.gather(values, index) for key, values in self._constants.items()}
         mask = tf.squeeze(example["mask"], -1) if example["mask"].shape.rank == 3 else example["mask"]
@@ -135,6 +165,20 @@ class Split:
         labels = to_labels(mask, self.table, self.where(index), self.protocol.title)
         return {"image": image, "labels": tf.ensure_shape(labels, [None, None])}
 
+    def _with_boxes(self, image, index):
+        held = self._constants
+        own, (height, width) = tf.shape(image)[:2], tf.unstack(tf.gather(held["sizes"], index))
+
+        def sentence():
+            sizes = " is {} x {} (width x height), its boxes are of an image of {} x {}"
+            text = tf.strings.format(sizes, (own[1], own[0], width, height))
+            return tf.strings.join([self.where(index), text, ". Was the image resized without its annotations?"])
+
+        image = require((own[0] == height) & (own[1] == width), sentence, image)
+        start = tf.gather(held["starts"], index)
+        rows = slice(start, start + tf.gather(held["counts"], index))
+        return {"image": image, "boxes": held["boxes"][rows], "box_labels": held["box_labels"][rows]}
+
     @functools.cached_property
     def _places(self):
         return constants({"places": [self.describe(index) for index in range(len(self))] or [""]})["places"]
@@ -147,10 +191,18 @@ class Split:
     def _shown(self):
         if self.source.kind == "classes":
             return self.protocol.multi_hot(self.source.labels, self.source.class_names, self.source.annotated)
+        if self.source.kind == "boxes":
+            shown = [self.box_labels >= 0, self.box_labels == UNKNOWN]
+            images = self.source.boxes.images
+            return None, *(np.bincount(images[rows], minlength=len(self)) > 0 for rows in shown)
         return (None, None, None) if self.labels is None else (None, self.labels >= 0, self.labels == UNKNOWN)
 
     @functools.cached_property
     def _constants(self):
+        if self.source.kind == "boxes":
+            boxes = self.source.boxes
+            rows = {"starts": boxes.starts, "counts": boxes.counts, "sizes": boxes.sizes.astype("int32")}
+            return constants(rows | {"boxes": boxes.corners, "box_labels": self.box_labels})
         key = "labels" if self.source.kind == "class" else "multi_hot"
         return constants({key: getattr(self, key)})
 
@@ -189,11 +241,13 @@ class Splits:
         return self.protocol.num_classes
 
     def summary(self):
-        """A text that says how many images each split has, and the classes' roles."""
+        """A text that says how many images, or boxes, each split has, and the classes' roles."""
         if self.train.source.kind == "mask":
             counts = ", ".join(f"{part.name} {len(part):,}" for part in self)
             unknown = ", ".join(self.protocol.unknown) or "none"
             return f"images: {counts}\nknown: {', '.join(self.class_names)}\nunknown: {unknown}"
+        if self.train.source.kind == "boxes":
+            return self._summary_of_boxes()
         lines = [f"{'':12}{'known':>9}{'negative':>10}{'unknown':>9}{'all':>9}"]
         for part in self:
             known, unknown = part.shows_known & ~part.shows_unknown, part.shows_unknown
@@ -201,3 +255,13 @@ class Splits:
             lines.append(f"{part.name:12}{counts[0]:9,}{counts[1]:10,}{counts[2]:9,}{len(part):9,}")
         dropped = f"; {self.dropped:,} images in no split" if self.dropped else ""
         return "\n".join([*lines, f"{self.num_classes} known classes{dropped}"])
+
+    def _summary_of_boxes(self):
+        lines = [f"{'boxes':12}{'known':>9}{'negative':>10}{'unknown':>9}{'ignored':>9}{'images':>9}"]
+        for part in self:
+            known, (negative, unknown, ignored) = part.box_labels >= 0, (part.box_labels == role for role in _ROLES)
+            counts = [rows.sum() for rows in (known, negative, unknown, ignored)]
+            lines.append(f"{part.name:12}{counts[0]:9,}{counts[1]:10,}{counts[2]:9,}{counts[3]:9,}{len(part):9,}")
+        bad = {what: sum(getattr(part.source.boxes, what).sum() for part in self) for what in ("clipped", "dropped")}
+        texts = [f"; {count:,} boxes {_BAD[what]}" for what, count in bad.items() if count]
+        return "\n".join([*lines, f"{self.num_classes} known classes{''.join(texts)}"])

@@ -2,19 +2,23 @@
 
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
 from cplus1_keras.layers.hooks import OpenSetLayer, complete, labels_for, named
+from cplus1_keras.layers.points import BoxOffsets, FCOSPoints
 from cplus1_keras.layers.presence import Presence
 from cplus1_keras.layers.rejection import Reject
-from cplus1_keras.layers.resizing import ResizeLike, ScaleWithin
+from cplus1_keras.layers.resizing import RepeatLike, ResizeLike, ScaleWithin
 from cplus1_keras.layers.views import Views
 from cplus1_keras.layers.warmup import MarginWarmup
 
 __all__ = [
+    "BoxOffsets",
+    "FCOSPoints",
     "LearnableCenters",
     "MarginWarmup",
     "MovingAverageCenters",
     "OpenSetLayer",
     "Presence",
     "Reject",
+    "RepeatLike",
     "ResizeLike",
     "ScaleWithin",
     "SharedCenters",

@@ -69,6 +69,53 @@ class ResizeLike(keras.layers.Layer):
         return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[-1]), dtype=x.dtype)
 
 
+@keras.saving.register_keras_serializable("cplus1_keras")
+class RepeatLike(keras.layers.Layer):
+    """Each cell of a map twice along both axes, cut to the height and width of another: that map, halved, goes back.
+
+    >>> coarse, fine = np.arange(4.0).reshape(1, 2, 2, 1), np.ones((1, 3, 4, 1))
+    >>> np.array(RepeatLike()([coarse, fine]))[0, :, :, 0].tolist()
+    [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [2.0, 2.0, 3.0, 3.0]]
+    """
+
+    def call(self, inputs):
+        x, like = inputs
+        # A net that halves an odd side downwards leaves it one short: the last cell serves once more.
+        x = ops.repeat(ops.concatenate([x, x[:, -1:]], axis=1), 2, axis=1)
+        x = ops.repeat(ops.concatenate([x, x[:, :, -1:]], axis=2), 2, axis=2)
+        height, width = ops.shape(like)[1:3]
+        return x[:, :height, :width]
+
+    def compute_output_spec(self, inputs):
+        x, like = inputs
+        return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[-1]), dtype=self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class RescalePoints(keras.layers.Layer):
+    """Points (B, L, 3: x, y, stride), or distances (B, L, 4: left, top, right, bottom), in pixels of other images.
+
+    Called on these, the images that they belong to, and the same images at another size. A stride stays.
+
+    >>> small, large = np.ones((1, 4, 4, 3)), np.ones((1, 8, 12, 3))
+    >>> np.array(RescalePoints()([np.array([[[2.0, 3, 8]]]), small, large]))[0, 0].tolist()
+    [6.0, 6.0, 8.0]
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, inputs):
+        values, images, others = inputs
+        old, new = (ops.cast(ops.stack(ops.shape(each)[1:3]), values.dtype) for each in (images, others))
+        down, across = ops.unstack(new / old)
+        factors = [across, down, across, down] if values.shape[-1] == 4 else [across, down, ops.ones_like(down)]
+        return values * ops.stack(factors)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs[0].shape, dtype=inputs[0].dtype)
+
+
 def scaled_size(size, base=None, keep_ratio=True, factor=1.0):
     """The size (2,) int32, rounded, at least 1, of an image of a `size` (2,) scaled as `ScaleWithin`, times a factor.
 

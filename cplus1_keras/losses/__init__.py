@@ -4,6 +4,7 @@ from cplus1_keras.losses.adaptive_margins import C2AM, GrowingMargin
 from cplus1_keras.losses.attention import AttentionConsistencyLoss
 from cplus1_keras.losses.base import OpenSetLoss, WeightedSum
 from cplus1_keras.losses.baselines import ClassBalancedFocalLoss, FocalLoss, HingeLoss
+from cplus1_keras.losses.boxes import CenternessLoss, GIoULoss, IoULoss, SigmoidFocalLoss, SmoothL1BoxLoss
 from cplus1_keras.losses.cams import HNCKDLoss, HNCMSELoss
 from cplus1_keras.losses.classification import BackgroundCrossEntropyLoss, CrossEntropyLoss, EntropicOpenSetLoss
 from cplus1_keras.losses.compactness import BackgroundMarginLoss, CompactnessLoss, outside_probability
@@ -30,22 +31,27 @@ __all__ = [
     "AttentionConsistencyLoss",
     "BackgroundCrossEntropyLoss",
     "BackgroundMarginLoss",
+    "CenternessLoss",
     "ClassBalancedFocalLoss",
     "CompactnessLoss",
     "CosFace",
     "CrossEntropyLoss",
     "EntropicOpenSetLoss",
     "FocalLoss",
+    "GIoULoss",
     "GrowingMargin",
     "HNCKDLoss",
     "HNCMSELoss",
     "HingeLoss",
+    "IoULoss",
     "MagnitudeLoss",
     "Margin",
     "MultiLabelCrossEntropyLoss",
     "OpenSetLoss",
     "RingLoss",
     "SMSoftmax",
+    "SigmoidFocalLoss",
+    "SmoothL1BoxLoss",
     "SphereFace",
     "SymmetricMagnitudeLoss",
     "WeightedSigmoidLoss",

@@ -7,9 +7,9 @@ import keras
 from keras import ops
 
 from cplus1_keras import replicas
-from cplus1_keras.labels import check_labels, is_known, nearest
-from cplus1_keras.layers.hooks import check_prefix, name_for
-from cplus1_keras.numerics import at_least_float32
+from cplus1_keras.labels import check_labels, is_entry, is_known, is_label, nearest
+from cplus1_keras.layers.hooks import check_prefix, dtype_of, name_for
+from cplus1_keras.numerics import at_least_float32, divide
 
 CENTERS = "a layer of centres: `layers.MovingAverageCenters(C)(head(features))`"
 GIVERS = {
@@ -24,6 +24,7 @@ GIVERS = {
     "embeddings": CENTERS,
     "centers": CENTERS,
     "margin_fraction": "a `layers.MarginWarmup` on the head's outputs",
+    **dict.fromkeys(("points", "box_offsets", "box_targets", "centerness", "centerness_targets"), "`models.fcos`"),
 }
 """Who gives what losses read."""
 
@@ -39,16 +40,21 @@ def expand_like(weight, values):
 
 
 def counted_mean(values, counted, sample_weight=None, per=None):
-    """sum_i w_i values_i [counted_i] / sum_i [per_i], exactly 0 where none is; over all replicas, by their number.
+    """sum_i w_i values_i [counted_i] / sum_i per_i, exactly 0 where nothing is counted; over all replicas.
 
-    `per` is `counted` unless given, and w may lack the last axes of `values`. The gradient is that of this replica's
-    share of the mean, which is what optimizers sum over replicas.
+    `per` is `counted` unless given: booleans, of which at least 1 is taken to be true, or weights. w may lack the last
+    axes of `values`. The gradient is that of this replica's share of the mean, which is what optimizers sum over
+    replicas.
     """
     values = ops.where(counted, values, 0)
     if sample_weight is not None:
         values = values * expand_like(sample_weight, values)
-    number = replicas.total(ops.sum(ops.cast(counted if per is None else per, "int32")))
-    share = ops.sum(values) / ops.cast(ops.maximum(number, 1), values.dtype)
+    per = counted if per is None else per
+    if dtype_of(per) == "bool":  # counted by integers: float32 counts to 16 million
+        number = ops.maximum(replicas.total(ops.sum(ops.cast(per, "int32"))), 1)
+    else:
+        number = replicas.total(ops.sum(per))
+    share = divide(ops.sum(values), ops.cast(number, values.dtype))
     if replicas.count() == 1:
         return share
     return share + (replicas.total(share) / replicas.count() - ops.stop_gradient(share))
@@ -57,10 +63,10 @@ def counted_mean(values, counted, sample_weight=None, per=None):
 class OpenSetLoss(keras.losses.Loss):
     """A loss on labels and named outputs: `loss(labels, outputs, sample_weight=None)` is a scalar tensor.
 
-    Labels are integers: `>= 0` known, `NEGATIVE`, `UNKNOWN` or `IGNORE`; a label that is known and no class of the head
-    gives NaN. Their shape is that of the outputs without the last axis: images (batch,), pixels (batch, height, width),
-    boxes (batch, boxes). Labels and weights on a finer grid are taken at the output's cells by nearest neighbour. In
-    place of labels there may be a dict of all that the data set gives.
+    Labels are integers: `>= 0` known, `NEGATIVE`, `UNKNOWN` or `IGNORE`; one that is none of these, or no class of the
+    head, gives NaN. Their shape is that of the outputs without the last axis: images (batch,), pixels (batch, height,
+    width), boxes (batch, boxes). Labels and weights on a finer grid are taken at the output's cells by nearest
+    neighbour. In place of labels there may be a dict of all that the data set gives.
 
     The values are averaged over the labels that the loss counts, over all replicas; a batch with none gives 0 and no
     gradient. `loss * weight` and `loss + loss` give weighted sums whose terms are logged by name. It trains in an
@@ -117,6 +123,22 @@ class OpenSetLoss(keras.losses.Loss):
         """The labels as `values` wants them, if they fit the outputs; `kind` is which of `truth` they are."""
         return check_labels(labels, next(iter(outputs.values())), self.name)
 
+    def divisor(self, labels, outputs):
+        """What the sum is divided by the sum of: booleans or weights (...), None for what is counted."""
+        return None if self.per is None else self.per(labels)
+
+    def per_known(self):
+        """The same loss, of which each term's sum is divided by the number of knowns, whatever it counts.
+
+        For the points of a detector, tens of which are known and thousands are background: a mean over all would leave
+        next to nothing to the knowns.
+
+        >>> loss = losses.cplus1().per_known() + losses.GIoULoss() + losses.CenternessLoss()
+        """
+        other = copy.copy(self)
+        other.per = is_known
+        return other
+
     def terms(self):
         """The pairs (weight, loss) of which this loss is the sum; a plain loss is its own only term."""
         return [(1.0, self)]
@@ -152,7 +174,9 @@ class OpenSetLoss(keras.losses.Loss):
                 f"`{self.name}` must give one value per label, not reduced: shape {tuple(counted.shape)}. "
                 f"Received from its `values`: shape {tuple(values.shape)}."
             )
-        return counted_mean(values, counted, sample_weight, None if self.per is None else self.per(labels))
+        mean = counted_mean(values, counted, sample_weight, self.divisor(labels, read))
+        fits = is_entry(labels) if name.endswith("multi_hot") else is_label(labels)
+        return ops.where(ops.all(fits), mean, float("nan"))  # else they would count for nothing, silently
 
     def call(self, labels, outputs):
         return self(labels, outputs)
@@ -186,13 +210,14 @@ class OpenSetLoss(keras.losses.Loss):
     __rmul__ = __mul__
 
     def get_config(self):
-        return {"name": self.name, **({"prefix": self.prefix} if self.prefix else {})}
+        own = {"prefix": self.prefix} if self.prefix else {}
+        return {"name": self.name, **own, **({"per_known": True} if "per" in vars(self) else {})}
 
     @classmethod
     def from_config(cls, config):
-        loss = cls(**{key: value for key, value in config.items() if key != "prefix"})
+        loss = cls(**{key: value for key, value in config.items() if key not in ("prefix", "per_known")})
         loss.prefix = config.get("prefix", "")
-        return loss
+        return loss.per_known() if config.get("per_known") else loss
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -234,6 +259,9 @@ class WeightedSum(OpenSetLoss):
 
     def of(self, prefix, name=None):
         return WeightedSum([(weight, loss.of(prefix)) for weight, loss in self._terms], name or prefix + self.name)
+
+    def per_known(self):
+        return WeightedSum([(weight, loss.per_known()) for weight, loss in self._terms], self.name)
 
     def __call__(self, labels, outputs, sample_weight=None):
         return sum(weight * loss(labels, outputs, sample_weight) for weight, loss in self._terms)

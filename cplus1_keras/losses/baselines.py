@@ -9,7 +9,7 @@ from keras import ops
 
 from cplus1_keras.labels import is_known
 from cplus1_keras.losses.base import OpenSetLoss
-from cplus1_keras.losses.classification import cross_entropy
+from cplus1_keras.losses.classification import check_gamma, cross_entropy, focus
 
 
 def hinge(labels, logits):
@@ -23,9 +23,7 @@ def hinge(labels, logits):
 
 def focal(labels, logits, gamma=2.0):
     """The value of each label; see `FocalLoss`."""
-    values = cross_entropy(labels, logits)
-    # 1 - p from log p without cancellation; the floor keeps the derivative of a power below 1 finite at p = 1.
-    return ops.power(ops.maximum(-ops.expm1(-values), 1e-30), gamma) * values
+    return focus(cross_entropy(labels, logits), gamma)
 
 
 def class_balanced_weights(counts, beta=0.999):
@@ -82,9 +80,7 @@ class FocalLoss(OpenSetLoss):
     """
 
     def __init__(self, gamma=2.0, name=None):
-        if not gamma >= 0:
-            raise ValueError(f"`gamma` must be >= 0. Received: gamma={gamma}")
-        self.gamma = float(gamma)
+        self.gamma = check_gamma(gamma)
         super().__init__(name)
 
     def values(self, labels, outputs):

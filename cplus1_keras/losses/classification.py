@@ -33,6 +33,19 @@ def entropic_open_set(labels, logits, negative_weight=1.0):
     return ops.where(is_known(labels), values, ops.where(negative, negative_weight * values, 0))
 
 
+def focus(values, gamma):
+    """Cross-entropies -log p (...) times (1 - p)^γ."""
+    # 1 - p from log p without cancellation; the floor keeps the derivative of a power below 1 finite at p = 1.
+    return ops.power(ops.maximum(-ops.expm1(-values), 1e-30), gamma) * values
+
+
+def check_gamma(gamma):
+    """γ of a focal loss as a float, if it is a number >= 0."""
+    if not gamma >= 0:
+        raise ValueError(f"`gamma` must be >= 0. Received: gamma={gamma}")
+    return float(gamma)
+
+
 def sparse_cross_entropy(index, logits, even=None):
     """Softmax cross-entropy to the class y = `index` (...), or to equal probabilities of all where `even` (...) is set.
 
@@ -112,12 +125,14 @@ class CrossEntropyLoss(_WithMargin):
 class BackgroundCrossEntropyLoss(_WithMargin):
     """Cross-entropy over C + 1 classes: negatives are of the last class. Needs a head with `background=True`.
 
-        -log p_y for y >= 0,   -log p_C for negatives
+        -log p_y for y >= 0,   -log p_C for negatives,   each times (1 - p)^γ of its own p
 
     Args:
         margin: A margin of this package for the knowns, or None.
+        gamma: γ >= 0 of the focal loss, which counts the already certain ones less; 0 is none.
 
-    Reference: Open-set losses thesis (2023), section 2.1; C+1 loss (2022), section 3.2, L_separability.
+    Reference: Open-set losses thesis (2023), section 2.1; C+1 loss (2022), section 3.2, L_separability; Lin et al.
+    (2017), Eq 4, with the softmax in place of the sigmoid.
 
     >>> loss = losses.BackgroundCrossEntropyLoss()
     >>> round(float(loss(np.array([1, -1]), {"logits": np.zeros((2, 4), "float32")})), 4)  # 3 knowns + background
@@ -127,9 +142,17 @@ class BackgroundCrossEntropyLoss(_WithMargin):
     counted = staticmethod(is_seen)
     needs_negatives = True
 
+    def __init__(self, margin=None, gamma=0.0, name=None):
+        self.gamma = check_gamma(gamma)
+        super().__init__(margin, name)
+
     def values(self, labels, outputs):
         background = outputs["logits"].shape[-1] - 1
-        return background_cross_entropy(labels, self.logits(labels, outputs, background))
+        values = background_cross_entropy(labels, self.logits(labels, outputs, background))
+        return focus(values, self.gamma) if self.gamma else values
+
+    def get_config(self):
+        return {**super().get_config(), "gamma": self.gamma}
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")

@@ -1,8 +1,11 @@
 """Figures of open-set classification: exact on arrays, binned for any number of pixels, streamed in `fit`."""
 
 from cplus1_keras.metrics.accumulators import BinnedScores, ExactScores
+from cplus1_keras.metrics.coco import coco_figures
 from cplus1_keras.metrics.counting import OSCR
+from cplus1_keras.metrics.detection import DetectionScores
 from cplus1_keras.metrics.intervals import Interval, bootstrap
+from cplus1_keras.metrics.matching import hit
 from cplus1_keras.metrics.multilabel import MultiLabelScores
 from cplus1_keras.metrics.open_set import aupr, auroc, ccr_at_fpr, closed_set_accuracy, fpr_at_tpr, open_auc, oscr
 from cplus1_keras.metrics.presence import PresenceAUC
@@ -16,6 +19,7 @@ __all__ = [
     "BinnedOSCR",
     "BinnedScores",
     "ConfusionMatrix",
+    "DetectionScores",
     "ExactScores",
     "Interval",
     "KnownAccuracy",
@@ -29,7 +33,9 @@ __all__ = [
     "ccr_at_fpr",
     "cell",
     "closed_set_accuracy",
+    "coco_figures",
     "fpr_at_tpr",
+    "hit",
     "ignore_edges",
     "open_auc",
     "oscr",

@@ -1,7 +1,9 @@
-"""Models: the class that trains with open-set losses; classifiers and segmentation models of backbones and heads."""
+"""Models: the class that trains with open-set losses; classifiers, segmentation models and detectors of parts."""
 
 from cplus1_keras.models.classifier import classifier
+from cplus1_keras.models.detection import fcos, scale_boxes
 from cplus1_keras.models.open_set import OpenSetModel
+from cplus1_keras.models.pyramids import pyramid
 from cplus1_keras.models.segmentation import (
     AUXILIARY_WEIGHT,
     deeplab_v3_plus,
@@ -19,9 +21,12 @@ __all__ = [
     "classifier",
     "deeplab_v3_plus",
     "fcn",
+    "fcos",
     "hrnet_fcn",
     "ocrnet",
     "output_stride",
+    "pyramid",
     "scale",
+    "scale_boxes",
     "segmentation_model",
 ]

@@ -26,13 +26,7 @@ def classifier(num_classes, backbone, head, name="classifier"):
     >>> classifier(6, backbone, heads.LinearHead).output["logits"].shape
     (None, 6)
     """
-    for argument, given, example in (
-        ("backbone", backbone, "functools.partial(backbones.resnet, 50)"),
-        ("head", head, "heads.LinearHead or functools.partial(heads.CosineHead, scale=14.0)"),
-    ):
-        # Keras's models and layers can be called, but one that is there already would be shared by all runs.
-        if isinstance(given, keras.layers.Layer) or not callable(given):
-            raise TypeError(f"`{argument}` is a function that makes one, like {example}. Received: {given!r}")
+    check_makers(backbone, head)
     net, head = backbone(), head(num_classes)
     features = getattr(net, "output", None)
     rank = len(getattr(features, "shape", ()))
@@ -56,3 +50,14 @@ def classifier(num_classes, backbone, head, name="classifier"):
             f"background last. Received: {outputs}"
         )
     return OpenSetModel(net.input, outputs, name=name)
+
+
+def check_makers(backbone, head):
+    """TypeError unless both are functions that make one."""
+    for argument, given, example in (
+        ("backbone", backbone, "functools.partial(backbones.resnet, 50)"),
+        ("head", head, "heads.LinearHead or functools.partial(heads.CosineHead, scale=14.0)"),
+    ):
+        # Keras's models and layers can be called, but one that is there already would be shared by all runs.
+        if isinstance(given, keras.layers.Layer) or not callable(given):
+            raise TypeError(f"`{argument}` is a function that makes one, like {example}. Received: {given!r}")

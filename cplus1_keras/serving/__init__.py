@@ -5,6 +5,7 @@ writes its SavedModel and checks it. All of it runs on Keras's TensorFlow backen
 """
 
 from cplus1_keras.labels import check_names
+from cplus1_keras.serving.boxes import BoxSpec
 from cplus1_keras.serving.exporting import CLASSES_FILE, check, export
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.predictor import Predictor
@@ -24,6 +25,7 @@ __all__ = [
     "CLASSES_FILE",
     "MODEL_FILE",
     "SAVED_MODEL_FOLDER",
+    "BoxSpec",
     "ImageSpec",
     "LabelSetSpec",
     "PixelSpec",

@@ -10,10 +10,11 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cplus1_keras.directory import unfinished
+from cplus1_keras.serving.boxes import BoxSpec
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
-SPECS = {spec.output: spec for spec in (ImageSpec, PixelSpec, LabelSetSpec)}
+SPECS = {spec.output: spec for spec in (ImageSpec, PixelSpec, LabelSetSpec, BoxSpec)}
 
 CLASSES_FILE = pathlib.PurePath("assets.extra", "classes.json")
 """Names of the classes, and what else a spec says of its answers, in the folder of the SavedModel."""
@@ -167,13 +168,15 @@ def _compare(predictor, folder, samples):
     """Raises ValueError unless the SavedModel answers on `samples` as the model's own `predict` and threshold do."""
     served = tf.saved_model.load(str(folder)).signatures["serving_default"](images=tf.constant(samples))
     run = functools.partial(predictor.network.predict, verbose=0)
-    outputs = predictor.spec.outputs(run, samples.astype("float32"))
+    spec = predictor.spec
+    outputs = spec.outputs(run, samples.astype("float32"), predictor.num_classes)
     outputs = {name: tf.convert_to_tensor(value) for name, value in outputs.items()}
-    expected = predictor.reject(outputs)
+    expected = {**outputs, **predictor.reject(outputs)}
+    served, expected = spec.align(*({n: np.asarray(x) for n, x in each.items()} for each in (served, expected)))
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in predictor.network._flatten_layers())
     allowed = 2e-2 if half else 1e-4
-    for name in [name for name in ("score", "probabilities") if name in served]:
-        got, want = np.asarray(served[name]), np.asarray(expected[name])
+    for name in [name for name in spec.compared if name in served]:
+        got, want = served[name], expected[name]
         gap = np.abs(got - want) / (1 + np.abs(want))
         if not (gap <= allowed).all():
             raise ValueError(
@@ -182,11 +185,11 @@ def _compare(predictor, folder, samples):
             )
     threshold = predictor.reject.weights[0].numpy()
     far = np.where(np.isfinite(threshold), allowed * (1 + np.abs(threshold)), 0)
-    sure = np.abs(np.asarray(expected["score"]) - threshold) > far
+    sure = np.abs(expected["score"] - threshold) > far
     decision = "present" if "present" in served else "class_id"
     if decision == "class_id" and predictor.num_classes > 1:  # a tie of two classes is nobody's fault
-        logits = np.sort(np.asarray(outputs["logits"])[..., : predictor.num_classes], axis=-1)
+        logits = np.sort(expected["logits"][..., : predictor.num_classes], axis=-1)
         sure &= logits[..., -1] - logits[..., -2] > allowed * (1 + np.abs(logits[..., -1]))
-    wrong = np.sum((np.asarray(served[decision]) != np.asarray(expected[decision])) & sure)
+    wrong = np.sum((served[decision] != expected[decision]) & sure)
     if wrong:
         raise ValueError(f"The SavedModel decides {wrong} of {sure.size} times otherwise than Keras.")

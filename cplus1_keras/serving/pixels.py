@@ -1,6 +1,7 @@
 """Answers for each pixel: tiles for large images, the flip test, pictures of the answers."""
 
 import dataclasses
+import functools
 import itertools
 from typing import ClassVar
 
@@ -83,7 +84,7 @@ class PixelSpec(Spec):
         """Only the logits: what else the model gives is never computed, and its weights are not in a SavedModel."""
         return keras.Model(model.input, {"logits": model.output["logits"]})
 
-    def outputs(self, run, images):
+    def outputs(self, run, images, num_classes):
         logits = run(images)["logits"]
         if self.mirror is None:
             return {"logits": logits}
@@ -114,7 +115,8 @@ class PixelSpec(Spec):
 
     def merge(self, predictor, images):
         """The outputs that `predict` reads: averaged over tiles, and over mirrored images if that is asked for."""
-        return self.outputs(lambda part: {"logits": self._tiled(predictor.run_graph, part)}, images)
+        run = functools.partial(self._tiled, predictor.run_graph)
+        return self.outputs(lambda part: {"logits": run(part)}, images, predictor.num_classes)
 
     def functions(self, predictor):
         colours = tf.constant(np.array(self._colours(predictor.num_classes), "uint8"))
@@ -124,17 +126,10 @@ class PixelSpec(Spec):
 
         return {"serving_default": predictor.answer_graph, "palette": picture}
 
-    def limit(self, images):
-        shape, (height, width) = tf.shape(images), self.max_size
-        text = f"This model takes images of 1 to {height} x {width} pixels (height x width). Resize or cut larger ones."
-        fits = tf.reduce_all((shape[1:3] >= 1) & (shape[1:3] <= self.max_size))
-        with tf.control_dependencies([tf.debugging.Assert(fits, [f"{text} Received images of shape:", shape])]):
-            return tf.identity(images)
-
     def describe(self, num_classes):
         first, *colours = self._colours(num_classes)
         rejected = {"class_id": REJECTED, "colour": first}
-        return {**super().describe(num_classes), "colours": colours, "rejected": rejected, "max_size": self.max_size}
+        return {**super().describe(num_classes), "colours": colours, "rejected": rejected}
 
     def _colours(self, num_classes):
         return palette(num_classes).tolist() if self.colours is None else [list(colour) for colour in self.colours]

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cplus1_keras.labels import check_names
 from cplus1_keras.serving import guards
+from cplus1_keras.serving.boxes import BoxSpec
 from cplus1_keras.serving.exporting import export
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.spec import ImageSpec
@@ -24,7 +25,7 @@ class Predictor:
             `features`.
         reject: What decides: `layers.Reject`, or `layers.Presence` for label sets.
         class_names: Names of the C known classes, in the order of the logits; "0", "1", ... where None.
-        spec: What the outputs mean; None takes an `ImageSpec`, or for logits of pixels a `PixelSpec`.
+        spec: What the outputs mean; None takes an `ImageSpec`, of pixels a `PixelSpec`, of boxes a `BoxSpec`.
         calibration: The evidence for the threshold, kept with it; None if there is none.
 
     Raises:
@@ -42,9 +43,7 @@ class Predictor:
         if keras.backend.backend() != "tensorflow":
             needs = "Serving needs Keras's TensorFlow backend: set KERAS_BACKEND=tensorflow before Keras is imported"
             raise RuntimeError(f"{needs}. It is {keras.backend.backend()!r}.")
-        outputs = getattr(model, "output", None)
-        pixels = isinstance(outputs, dict) and "logits" in outputs and len(outputs["logits"].shape) == 4
-        self.spec = spec or (PixelSpec() if pixels else ImageSpec())
+        self.spec = spec or _default_spec(getattr(model, "output", None))
         if not isinstance(reject, self.spec.layer):
             raise ValueError(f"{type(self.spec).__name__} needs a `{self.spec.layer.__name__}`. Received: {reject!r}")
         self.model, self.reject, self.calibration = model, reject, calibration
@@ -92,7 +91,7 @@ class Predictor:
 
     def _answer(self, images):
         images, valid = guards.only_valid(images)
-        outputs = self.spec.outputs(functools.partial(guards.infer, self.network), images)
+        outputs = self.spec.outputs(functools.partial(guards.infer, self.network), images, self.num_classes)
         return self.spec.decide(self, outputs, valid)
 
     def _features(self, images):
@@ -104,7 +103,9 @@ class Predictor:
         return {"features": tf.where(rows, features, 0.0), "valid": valid}
 
     def _in_batches(self, function, images, batch_size):
-        images, size = self._check(images), batch_size or self.spec.batch_size
+        images, size = self._check(images), self.spec.batch_size if batch_size is None else batch_size
+        if not size >= 1:
+            raise ValueError(f"`batch_size` must be an int >= 1, or None. Received: batch_size={batch_size!r}")
         starts = range(0, max(len(images), 1), size)
         parts = [function(tf.constant(images[i : i + size].astype("float32", copy=False))) for i in starts]
         answers = {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
@@ -112,7 +113,10 @@ class Predictor:
         return {n: np.char.decode(x.astype("S"), "utf-8") if x.dtype == object else x for n, x in answers.items()}
 
     def _check(self, images):
-        images = np.asarray(images)
+        try:
+            images = np.asarray(images)
+        except ValueError as error:  # NumPy's, for lists of several lengths
+            raise ValueError(f"`images` must be of one size, in one array (N, H, W, C). {error}") from error
         if images.dtype.kind not in "uif":
             raise TypeError(f"`images` must be integers or floats, pixels 0..255. Received: dtype={images.dtype}")
         if not self._fits(images.shape[1:]) or images.ndim != 4:
@@ -128,3 +132,10 @@ class Predictor:
 
     def _fits(self, shape):
         return len(shape) == 3 and all(w in (None, have) for have, w in zip(shape, self.image_shape, strict=True))
+
+
+def _default_spec(outputs):
+    outputs = outputs if isinstance(outputs, dict) else {}
+    if "box_offsets" in outputs:
+        return BoxSpec()
+    return PixelSpec() if "logits" in outputs and len(outputs["logits"].shape) == 4 else ImageSpec()

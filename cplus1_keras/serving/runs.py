@@ -85,7 +85,8 @@ def load(run):
     run = pathlib.Path(run)
     missing = [name for name in (MODEL_FILE, CALIBRATION_FILE) if not (run / name).is_file()]
     if missing:
-        lacks = f"it lacks {' and '.join(missing)}" if run.is_dir() else "there is no such directory"
+        absent = "it is a file" if run.is_file() else "there is no such directory"
+        lacks = f"it lacks {' and '.join(missing)}" if run.is_dir() else absent
         raise FileNotFoundError(f"{run} is no finished run: {lacks}. `python train.py` writes one, and says where.")
     try:
         record = json.loads((run / CALIBRATION_FILE).read_text(encoding="utf-8"))

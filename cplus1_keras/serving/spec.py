@@ -16,7 +16,8 @@ class Spec:
 
     `output`, its name in files; `layer`, what decides; `signatures`, outputs of a SavedModel by signature; `reads`, the
     outputs that a model must have; `axes` of the logits before the last; `background`, whether there may be a logit for
-    it; `dtype` of the images in a SavedModel; `batch_size`; `max_size`, (height, width), where a model takes any size.
+    it; `dtype` of the images in a SavedModel; `batch_size`; `max_size`, (height, width), where a model takes any size;
+    `compared`, the answers in which a SavedModel must agree with `predict` beside its decisions.
     """
 
     output: ClassVar[str]
@@ -28,6 +29,7 @@ class Spec:
     batch_size: ClassVar[int] = 256
     dtype = "float32"
     max_size = None
+    compared: ClassVar[tuple] = ("score", "probabilities")
 
     def check(self, model, num_classes):
         """Raises ValueError unless the model's input and outputs fit."""
@@ -56,13 +58,17 @@ class Spec:
         """The part of a model that answers need."""
         return model
 
-    def outputs(self, run, images):
+    def outputs(self, run, images, num_classes):
         """The outputs that decide, by a function from images to a model's outputs."""
         return run(images)
 
     def decide(self, predictor, outputs, valid):
         """Answers, a dict of tensors, from a model's outputs and which images are valid, bool (N,)."""
         raise NotImplementedError(f"{type(self).__name__} must implement `decide(predictor, outputs, valid)`.")
+
+    def align(self, served, expected):
+        """What is to be equal: a SavedModel's answers, and outputs with what the layer that decides makes of them."""
+        return served, expected
 
     def predict(self, predictor, images):
         """The answers for a float32 tensor of images, in Python."""
@@ -74,11 +80,17 @@ class Spec:
 
     def limit(self, images):
         """The images of a request, unless they are too large."""
-        return images
+        if self.max_size is None:
+            return images
+        shape, (height, width) = tf.shape(images), self.max_size
+        text = f"This model takes images of 1 to {height} x {width} pixels (height x width). Resize or cut larger ones."
+        fits = tf.reduce_all((shape[1:3] >= 1) & (shape[1:3] <= self.max_size))
+        with tf.control_dependencies([tf.debugging.Assert(fits, [f"{text} Received images of shape:", shape])]):
+            return tf.identity(images)
 
     def describe(self, num_classes):
         """What a SavedModel says of its answers beside the class names: plain values, ready for JSON."""
-        return {"output": self.output}
+        return {"output": self.output} | ({"max_size": self.max_size} if self.max_size else {})
 
     def to_dict(self):
         """Plain values, ready for JSON: the output's name and the settings."""

@@ -27,6 +27,8 @@ class Classification(Task):
     augment: Callable | None = None
     negative_fraction: float | None = None
 
+    kind = "class"
+
     def metrics(self, model, experiment, num_classes):
         watched = [metrics.KnownAccuracy(num_classes)]
         if experiment.loss.needs_negatives:

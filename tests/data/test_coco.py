@@ -127,8 +127,8 @@ def test_sets_of_labels_are_the_categories_of_the_objects(coco_files):
     chairs = [source.class_names.index(name) for name in part.protocol.unknown]
     np.testing.assert_array_equal(part.shows_unknown, source.labels[:, chairs].any(1))
     np.testing.assert_array_equal(part.multi_hot[:, 0], source.labels[:, source.class_names.index("person")])
-    with pytest.raises(ValueError, match="`kind` is one of mask, objects, classes"):
-        sources.coco_mini(coco_files, "val", kind="boxes")
+    with pytest.raises(ValueError, match="`kind` is one of mask, objects, classes, boxes"):
+        sources.coco_mini(coco_files, "val", kind="sets")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_files_that_do_not_fit_the_json(layouts, tmp_path):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"000000000002\.jpg is 9 x 8 .* says 40 x 32"):
         read(sources.coco(root / "instances.json", root / "images"))
     (root / "images/000000000003.jpg").unlink()
-    with pytest.raises(ValueError, match=r"lists 1 images that .* such as 000000000003\.jpg"):
+    with pytest.raises(ValueError, match=r"1 of 4 listed names have no image\. The first: .*000000000003\.jpg"):
         sources.coco(root / "instances.json", root / "images")
     content = json.loads((root / "instances.json").read_text())
     (root / "instances.json").write_text(json.dumps({"images": content["images"]}))

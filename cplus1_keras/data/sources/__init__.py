@@ -1,20 +1,24 @@
-"""Annotated images from anywhere: scikit-learn, TensorFlow Datasets, folders, csv lists, COCO json, arrays, layouts."""
+"""Annotated images from anywhere: scikit-learn, TensorFlow Datasets, folders, csv lists, COCO json, VOC xml, arrays."""
 
 from cplus1_keras.data.joining import combine, concatenate
 from cplus1_keras.data.source import Source
 from cplus1_keras.data.sources.arrays import arrays, digits, idx, npz
-from cplus1_keras.data.sources.coco import coco, coco_labels, coco_masks, coco_mini, coco_objects
+from cplus1_keras.data.sources.boxes import bccd, boxes, csv_boxes, voc_boxes
+from cplus1_keras.data.sources.coco import coco, coco_boxes, coco_labels, coco_masks, coco_mini, coco_objects
 from cplus1_keras.data.sources.files import csv, csv_labels, csv_protocol, folder
 from cplus1_keras.data.sources.layouts import camvid, cityscapes, context, lip, voc
-from cplus1_keras.data.sources.prepared import tfds
+from cplus1_keras.data.sources.prepared import tfds, tfds_boxes
 from cplus1_keras.data.sources.sbd import convert_sbd
 
 __all__ = [
     "Source",
     "arrays",
+    "bccd",
+    "boxes",
     "camvid",
     "cityscapes",
     "coco",
+    "coco_boxes",
     "coco_labels",
     "coco_masks",
     "coco_mini",
@@ -24,6 +28,7 @@ __all__ = [
     "context",
     "convert_sbd",
     "csv",
+    "csv_boxes",
     "csv_labels",
     "csv_protocol",
     "digits",
@@ -32,5 +37,7 @@ __all__ = [
     "lip",
     "npz",
     "tfds",
+    "tfds_boxes",
     "voc",
+    "voc_boxes",
 ]

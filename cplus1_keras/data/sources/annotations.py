@@ -1,12 +1,14 @@
-"""COCO's json: images, categories and objects, checked, and drawn as masks by pycocotools."""
+"""COCO's json, and LVIS's: images, categories and objects, checked, and drawn as masks by pycocotools."""
 
 import json
 import os
+import urllib.parse
 
 import numpy as np
 
 from cplus1_keras.data.names import CROWD
 from cplus1_keras.data.reading import existing
+from cplus1_keras.data.sources.files import check_files
 
 CROWD_VALUE = 255
 
@@ -19,26 +21,29 @@ class Annotations:
         self.name = self.path_of_json.stem
         try:
             content = json.loads(self.path_of_json.read_text(encoding="utf-8"))
-            self.records = sorted(content["images"], key=lambda record: record["id"])
+            records = sorted(content["images"], key=lambda record: record["id"])
+            self.records = [record | {"file_name": _file_name(record)} for record in records]
             categories = sorted(content["categories"], key=lambda category: category["id"])
             self.class_names = tuple(category["name"] for category in categories)
             self.objects = {record["id"]: [] for record in self.records}
             found = list(content["annotations"])
-            files = [record["file_name"] for record in self.records]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is no COCO json with images, categories and annotations: {error!r}") from error
         self.files = {record["id"]: os.path.join(folder, record["file_name"]) for record in self.records}
         self.values = {category["id"]: value for value, category in enumerate(categories, 1)}
-        if len(categories) >= CROWD_VALUE:
-            raise ValueError(f"{path} has {len(categories)} categories: at most 254 fit, {CROWD_VALUE} being a crowd.")
-        self.mask_names = {0: "background"} | dict(enumerate(self.class_names, 1)) | {CROWD_VALUE: CROWD}
         for item in found:
             self._check(item)
             self.objects[item["image_id"]].append(item)
-        there = set(os.listdir(folder))
-        missing = [file for file in files if os.path.dirname(file) == "" and file not in there]
-        if missing:
-            raise ValueError(f"{path} lists {len(missing)} images that {images} lacks, such as {missing[0]}.")
+        check_files(self.files.values(), self.path_of_json)
+
+    @property
+    def mask_names(self):
+        """Dict of mask value -> name."""
+        number = len(self.class_names)
+        if number >= CROWD_VALUE:
+            came = f"{self.path_of_json} has {number} categories"
+            raise ValueError(f"{came}: at most 254 fit into a mask, {CROWD_VALUE} being a crowd.")
+        return {0: "background"} | dict(enumerate(self.class_names, 1)) | {CROWD_VALUE: CROWD}
 
     def place(self, record):
         """What messages call the mask of an image."""
@@ -46,7 +51,7 @@ class Annotations:
 
     def mask(self, record):
         """(H, W) uint8: crowds first, then objects from large to small."""
-        size = self._size(record)
+        size = self.size(record)
         drawn = np.zeros(size, "uint8")
         runs = [(item, self._runs(item, size)) for item in self.objects[record["id"]]]
         areas = [float(item["area"]) if "area" in item else float(_tool().area(run)) for item, run in runs]
@@ -58,11 +63,12 @@ class Annotations:
 
     def box(self, record, item):
         """Left, top, width and height of an object."""
-        return item["bbox"] if "bbox" in item else _tool().toBbox(self._runs(item, self._size(record))).tolist()
+        return item["bbox"] if "bbox" in item else _tool().toBbox(self._runs(item, self.size(record))).tolist()
 
-    def _size(self, record):
+    def size(self, record):
+        """Height and width of an image."""
         if not all(isinstance(record.get(side), int) for side in ("height", "width")):
-            raise ValueError(f"{self.place(record)}: needs `height` and `width` to draw masks.")
+            raise ValueError(f"{self.place(record)}: needs `height` and `width`.")
         return record["height"], record["width"]
 
     def _runs(self, item, size):
@@ -93,6 +99,14 @@ class Annotations:
             raise ValueError(f"{title} is in image {item['image_id']}, which the file does not list.")
         if item["category_id"] not in self.values:
             raise ValueError(f"{title} has category {item['category_id']}, which the file does not list.")
+
+
+def _file_name(record):
+    """Where an image lies below its folder: LVIS v1 has an address only, v0.5 the longer names of COCO 2014."""
+    if "file_name" not in record:
+        return urllib.parse.urlsplit(record["coco_url"]).path.lstrip("/")
+    name = record["file_name"]
+    return name.rsplit("_", 1)[-1] if name.startswith("COCO_") and "not_exhaustive_category_ids" in record else name
 
 
 def _tool():

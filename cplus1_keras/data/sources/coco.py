@@ -1,4 +1,4 @@
-"""COCO instance annotations as semantic masks, as crops with masks, and as sets of labels."""
+"""COCO instance annotations as semantic masks, as crops with masks, as sets of labels, and as boxes."""
 
 import concurrent.futures
 import functools
@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from cplus1_keras.data.boxes import collect
 from cplus1_keras.data.masks import require
 from cplus1_keras.data.reading import image_reader, mask_reader, png
 from cplus1_keras.data.source import Source
@@ -86,6 +87,43 @@ def coco_labels(annotations, images, channels=3, name=None):
     return of_files(files, data.class_names, present, kind="classes", channels=channels, name=name or data.name)
 
 
+def coco_boxes(annotations, images, channels=3, name=None, *, group=None, on_bad="error"):
+    """A source of images with boxes from the json of COCO or LVIS, v0.5 and v1 (Gupta et al., CVPR 2019).
+
+    Crowds count for nothing. LVIS looked for some classes only in an image: `source.boxes.neg_categories` are those
+    that it lacks, `not_exhaustive` those of which some objects have no box. An object without `bbox` has that of its
+    outline.
+
+    Args:
+        annotations, images, channels, name: As for `coco`; of LVIS v1, the folder that holds `train2017`.
+        group: Function of an image's name without ending, giving what it belongs to, such as its video; None takes each
+            for itself.
+        on_bad: What to do with bad boxes, "error" or "drop", as in `boxes`.
+
+    Raises:
+        FileNotFoundError: If the file or the folder is missing.
+        ValueError: If the file is no such json, an image is missing, or an object is bad; the message names it.
+
+    >>> train = coco_boxes("instances_train2017.json", "train2017")  # doctest: +SKIP
+    """
+    data = Annotations(annotations, images)
+    objects = [data.objects[record["id"]] for record in data.records]
+    names = [os.path.splitext(record["file_name"])[0] for record in data.records]
+    found = collect(
+        [[_corners(data, record, item) for item in own] for record, own in zip(data.records, objects, strict=True)],
+        [[data.values[item["category_id"]] - 1 for item in own] for own in objects],
+        [data.size(record) for record in data.records],
+        lambda image, box: f"{data.place(data.records[image])}, object {objects[image][box].get('id')}",
+        crowd=[[bool(item.get("iscrowd")) for item in own] for own in objects],
+        areas=[[item.get("area", np.nan) for item in own] for own in objects],
+        on_bad=on_bad,
+        **_federated(data),
+    )
+    fields = {"ids": names, "groups": group and [group(item) for item in names], "name": name or data.name}
+    files = list(data.files.values())
+    return of_files(files, data.class_names, kind="boxes", boxes=found, channels=channels, **fields)
+
+
 def coco_masks(annotations, images, masks):
     """Write the masks that `coco` draws as grey png files into the folder `masks`; returns the `names` to read them by.
 
@@ -110,7 +148,8 @@ def coco_mini(root, part="train", kind="mask"):
     Args:
         root: Folder with `annotations/instances_<part>*.json` and the images in `<part>`.
         part: "train" or "val".
-        kind: "mask", "objects" for crops around what `protocols.coco_mini()` names, or "classes" for sets of labels.
+        kind: "mask", "objects" for crops around what `protocols.coco_mini()` names, "classes" for sets of labels, or
+            "boxes".
 
     >>> train = coco_mini("coco_mini", "train", kind="classes")  # doctest: +SKIP
     """
@@ -123,6 +162,7 @@ def coco_mini(root, part="train", kind="mask"):
     protocol = protocols.coco_mini()
     shown = [name for _, members in protocol.known for name in members] + list(protocol.unknown)
     ways = {"mask": coco, "objects": functools.partial(coco_objects, classes=shown), "classes": coco_labels}
+    ways["boxes"] = coco_boxes
     if kind not in ways:
         raise ValueError(f"`kind` is one of {', '.join(ways)}. Received: {kind!r}")
     return ways[kind](found[0], pathlib.Path(root, part))
@@ -157,6 +197,26 @@ def _fields(data, records, boxes=None):
 
     files = [data.files[record["id"]] for record in records]
     return {"kind": "mask", "read": read, "files": files, "shape": (None, None, 3)}
+
+
+def _corners(data, record, item):
+    box = data.box(record, item)
+    if not isinstance(box, (list, tuple)) or not all(isinstance(number, (int, float)) for number in box):
+        return [box]
+    return [*box[:2], *(first + side for first, side in zip(box, box[2:], strict=False))]
+
+
+def _federated(data):
+    """LVIS's lists of an image as values of classes, where the json has them."""
+    keys = {"neg_categories": "neg_category_ids", "not_exhaustive": "not_exhaustive_category_ids"}
+    try:
+        return {
+            field: tuple(tuple(data.values[number] - 1 for number in record[key]) for record in data.records)
+            for field, key in keys.items()
+            if any(key in record for record in data.records)
+        }
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{data.path_of_json}: {' or '.join(keys.values())} is missing or unknown: {error}") from error
 
 
 def _around(box, context, record):

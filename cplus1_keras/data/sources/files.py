@@ -58,6 +58,10 @@ def folder(
     class_names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not class_names:
         raise ValueError(f"{path} needs one folder for each class, with the images in it. It has no folders.")
+    loose = [entry.name for entry in path.iterdir() if entry.name.lower().endswith(_ENDINGS) and entry.is_file()]
+    if loose:
+        came = f"{len(loose)} images beside the class folders of {path}, such as {min(loose)}"
+        raise ValueError(f"An image's class is its folder. Received: {came}. Move them into one, or elsewhere.")
     files, labels = [], []
     for label, class_name in enumerate(class_names):
         own = sorted(_files(path / class_name, _ENDINGS))
@@ -89,7 +93,7 @@ def csv(path, root=None, class_names=None, channels=3, name=None):
     >>> train = csv("protocols/p1_train.csv", root="imagenet")  # doctest: +SKIP
     """
     path = reading.existing(path)
-    rows = [(number, row) for number, row in _rows(path) if row]
+    rows = [(number, row) for number, row in rows_of_csv(path) if row]
     if not rows:
         raise ValueError(f"{path} is empty: it needs lines `path,label`.")
     labels = np.array([_label(row, f"{path}, line {number}") for number, row in rows], "int64")
@@ -138,7 +142,7 @@ def csv_labels(path, root=None, class_names=None, separator=";", channels=3, nam
     >>> pictures = csv_labels("pictures.csv")  # doctest: +SKIP
     """
     path = reading.existing(path)
-    (_, head), *rows = list(_rows(path)) or [(1, [])]
+    (_, head), *rows = list(rows_of_csv(path)) or [(1, [])]
     rows = [(number, row) for number, row in rows if row]
     if len(head) < 2 or head[0].strip().lower() not in ("file", "path", "image") or not rows:
         raise ValueError(f"{path} needs a header `file,labels` or `file,` and names of classes, and lines below it.")
@@ -179,15 +183,21 @@ def listed(names, images, masks, name, classes, mirrored=()):
     folders = masks if isinstance(masks, list) else [masks] * len(names)
     image_files = [os.path.join(images, item + ".jpg") for item in names]
     mask_files = [os.path.join(where, item + ".png") for where, item in zip(folders, names, strict=True)]
-    there = {os.fspath(where): set(os.listdir(reading.existing(where, "folder"))) for where in {images, *folders}}
     for kind, files in (("image", image_files), ("mask", mask_files)):
-        missing = [file for file in files if os.path.basename(file) not in there[os.path.dirname(file)]]
-        if missing:
-            raise ValueError(
-                f"{name}: {len(missing)} of {len(files)} listed names have no {kind}. The first: {missing[0]}. Is the "
-                "data set complete, and are the list and the files of one release?"
-            )
+        check_files(files, name, kind)
     return of_files(image_files, classes, masks=mask_files, name=name, ids=names, mirrored=mirrored)
+
+
+def check_files(files, name, kind="image"):
+    """Raises FileNotFoundError for a folder and ValueError for files that are missing; it lists each folder once."""
+    folders = {os.path.dirname(file) for file in files}
+    there = {where: set(os.listdir(reading.existing(where, "folder"))) for where in folders}
+    missing = [file for file in files if os.path.basename(file) not in there[os.path.dirname(file)]]
+    if missing:
+        raise ValueError(
+            f"{name}: {len(missing)} of {len(files)} listed names have no {kind}. The first: {missing[0]}. Is the "
+            "data set complete, and are the list and the files of one release?"
+        )
 
 
 def lines(path):
@@ -233,9 +243,13 @@ def _by_stem(path, suffix, endings):
     return result
 
 
-def _rows(path):
-    with path.open(newline="", encoding="utf-8-sig") as text:
-        yield from enumerate(csv_format.reader(text), 1)
+def rows_of_csv(path):
+    """(number of the line, cells) of each line of a csv file."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as text:
+            yield from enumerate(csv_format.reader(text), 1)
+    except (UnicodeDecodeError, csv_format.Error) as error:
+        raise ValueError(f"{path} is no csv file in UTF-8: {error}. Save it as one.") from error
 
 
 def _listed(path, root, rows):

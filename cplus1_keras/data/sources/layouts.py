@@ -51,7 +51,7 @@ def context(root, split="train"):
     may lie in `root`, as mmsegmentation's converter makes them from the published json.
     """
     _check_split(split, ("train", "val"), "PASCAL Context")
-    root = _holding(root, "SegmentationClassContext", "VOC2010")
+    root = holding(root, "SegmentationClassContext", "VOC2010")
     names = lines(root / "ImageSets" / "SegmentationContext" / f"{split}.txt")
     images, masks = root / "JPEGImages", root / "SegmentationClassContext"
     return listed(names, images, masks, f"context/{split}", mask_names("context"))
@@ -92,7 +92,7 @@ def cityscapes(root, split="train"):
 
 def voc_folder(root):
     """The folder of VOC 2012, given it or one that holds it."""
-    return _holding(root, "JPEGImages", "VOC2012")
+    return holding(root, "JPEGImages", "VOC2012")
 
 
 def _check_split(split, splits, what):
@@ -100,7 +100,8 @@ def _check_split(split, splits, what):
         raise ValueError(f"`split` of {what} is one of {', '.join(splits)}. Received: {split!r}")
 
 
-def _holding(root, needed, name):
+def holding(root, needed, name):
+    """`root`, or the folder `name` or `VOCdevkit/name` in it: the first that has a folder `needed`."""
     root = existing(root, "folder")
     for candidate in (root, root / name, root / "VOCdevkit" / name):
         if (candidate / needed).is_dir():

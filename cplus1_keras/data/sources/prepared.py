@@ -5,7 +5,9 @@ import difflib
 import numpy as np
 import tensorflow as tf
 
+from cplus1_keras.data.boxes import collect
 from cplus1_keras.data.names import mask_names
+from cplus1_keras.data.reading import encoded_size
 from cplus1_keras.data.source import Source
 
 _MEMORY = 2**30
@@ -16,6 +18,7 @@ _KEYS = {
     "voc": ("image", "labels"),
     "coco": ("image", "objects"),
 }
+_CROWDS = ("is_crowd", "is_difficult")
 
 
 def tfds(name, split="train", data_dir=None, download=False, memory=_MEMORY, *, keys=None):
@@ -43,6 +46,73 @@ def tfds(name, split="train", data_dir=None, download=False, memory=_MEMORY, *, 
 
     >>> train = tfds("cifar10", "train")  # doctest: +SKIP
     """
+    builder = _prepared(name, data_dir, download)
+    keys = _checked_keys(builder, name, keys)
+    count = _count(builder, name, split)
+    try:
+        return _source(builder, split, keys, count, f"{name}/{split}", memory)
+    except tf.errors.OpError as error:
+        raise ValueError(f"{name}/{split}: cannot read {builder.data_path}: {error.message}") from error
+
+
+def tfds_boxes(name, split="train", data_dir=None, download=False, *, keys=("image", "objects"), on_bad="error"):
+    """A set of TensorFlow Datasets as images with boxes; what is crowd or difficult there counts for nothing.
+
+    The boxes are read once, here, with the images' sizes but without decoding them; images are streamed.
+
+    Args:
+        name: Such as "voc/2007", "coco/2017" or "wider_face".
+        split, data_dir, download: As in `tfds`.
+        keys: Names of the image and of its sequence of objects, each with a `bbox` and perhaps a `label`, `is_crowd`,
+            `is_difficult`. Without labels the one class is called "object".
+        on_bad: What to do with bad boxes, "error" or "drop", as in `boxes`.
+
+    Raises:
+        FileNotFoundError, ValueError: As `tfds`; ValueError also for a bad box, which is named.
+
+    >>> train = tfds_boxes("voc/2007", "trainval")  # doctest: +SKIP
+    """
+    builder = _prepared(name, data_dir, download)
+    features = builder.info.features
+    objects = getattr(features[keys[1]], "feature", {}) if set(keys) <= set(features) else {}
+    if "bbox" not in getattr(objects, "keys", tuple)():
+        has = ", ".join(features)
+        raise ValueError(f"`keys` name the image and its objects with a `bbox`. Received: {keys}. {name!r} has: {has}")
+    form = getattr(objects["bbox"].bbox_format, "value", objects["bbox"].bbox_format)
+    if form is not None and not str(form).upper().startswith("REL"):
+        raise ValueError(f"Boxes of {name!r} must be relative to the image's size. Received: bbox_format={form}")
+    count, title = _count(builder, name, split), f"{name}/{split}"
+    class_names = objects["label"].names if "label" in objects else ["object"]
+    try:
+        found = _objects(builder, split, keys, title, on_bad)
+    except tf.errors.OpError as error:
+        raise ValueError(f"{title}: cannot read {builder.data_path}: {error.message}") from error
+    way = _streamed(builder, split, keys[:1], count) | {"shape": tuple(features[keys[0]].shape)}
+    return Source(class_names, kind="boxes", boxes=found, name=title, count=count, **way)
+
+
+def _objects(builder, split, keys, title, on_bad):
+    from tensorflow_datasets import decode
+
+    records = builder.as_dataset(split=split, shuffle_files=False, decoders={keys[0]: decode.SkipDecoding()})
+    records = records.map(
+        lambda record: {"size": encoded_size(record[keys[0]])} | record[keys[1]], num_parallel_calls=tf.data.AUTOTUNE
+    )
+    found = list(records.as_numpy_iterator())
+    corners = [own["bbox"][:, [1, 0, 3, 2]].astype("float64") * own["size"][[1, 0, 1, 0]] for own in found]
+    nothing = [np.zeros(len(own["bbox"]), bool) for own in found]
+    flags = [[own.get(key, none) for own, none in zip(found, nothing, strict=True)] for key in _CROWDS]
+    return collect(
+        corners,
+        [own.get("label", none.astype("int64")) for own, none in zip(found, nothing, strict=True)],
+        [own["size"] for own in found],
+        lambda image, box: f"{title}[{image}], object {box}",
+        crowd=[np.logical_or(*own) for own in zip(*flags, strict=True)],
+        on_bad=on_bad,
+    )
+
+
+def _prepared(name, data_dir, download):
     builder = _builder(name, data_dir)
     if not builder.is_prepared():
         if not download:
@@ -51,16 +121,15 @@ def tfds(name, split="train", data_dir=None, download=False, memory=_MEMORY, *, 
                 "TFDS_DATA_DIR at prepared data, or use `download=True` with a network."
             )
         builder.download_and_prepare()
-    keys = _checked_keys(builder, name, keys)
+    return builder
+
+
+def _count(builder, name, split):
     try:
-        count = builder.info.splits[split].num_examples
+        return builder.info.splits[split].num_examples
     except (KeyError, ValueError) as error:
         has = ", ".join(builder.info.splits)
         raise ValueError(f"{name!r} has no split {split!r}. It has: {has}") from error
-    try:
-        return _source(builder, split, keys, count, f"{name}/{split}", memory)
-    except tf.errors.OpError as error:
-        raise ValueError(f"{name}/{split}: cannot read {builder.data_path}: {error.message}") from error
 
 
 def _source(builder, split, keys, count, name, memory):

@@ -1,0 +1,205 @@
+"""Figures of detection with objects of unknown classes, each with an interval by bootstrap over images."""
+
+import numpy as np
+
+from cplus1_keras.labels import UNKNOWN
+from cplus1_keras.metrics.accumulators import to_json
+from cplus1_keras.metrics.coco import FIGURES, coco_figures
+from cplus1_keras.metrics.intervals import bootstrap
+from cplus1_keras.metrics.matching import Image, hit, match
+from cplus1_keras.metrics.tables import align, cell, percent
+
+RECALLS = np.linspace(0, 1, 101)
+WILD_RECALL = 0.8
+
+
+class DetectionScores:
+    """COCO's figures of the known classes, and what unknown objects do to them, at an IoU of 0.5.
+
+        wilderness impact = P_known / P_all - 1 = F_unknown / (T + F_known)
+
+    at the confidence where the recall of a class reaches 0.8, sums over the classes that do; T finds an object, F_known
+    errs, F_unknown hits an unknown object. A-OSE is the number of unknown objects that are taken for a known class. An
+    unknown's AP ranks all detections by falling doubt, the lowest score first.
+
+    Args:
+        class_names: Names of the C known classes.
+        threshold: A threshold on the scores whose effect is counted too, or None.
+        max_detections: As for `coco_figures`.
+        samples: Replications of the bootstrap over images; 0 gives no intervals.
+        seed: Seed of the bootstrap.
+
+    >>> scores, box = DetectionScores(["cat"], samples=0), np.array([[0.0, 0.0, 9.0, 9.0]])
+    >>> scores.update(box, np.array([0]), np.array([0.9]), np.array([2.0]), box, np.array([UNKNOWN]))
+    >>> scores.result()["open"]["a_ose"]
+    1.0
+
+    Reference: Dhamija et al., "The Overlooked Elephant of Object Detection: Open Set", WACV 2020; Miller et al.,
+    "Dropout Sampling for Robust Object Detection in Open-Set Conditions", ICRA 2018; Joseph et al., "Towards Open World
+    Object Detection", CVPR 2021, for images that show known and unknown objects.
+    """
+
+    def __init__(self, class_names, threshold=None, max_detections=100, samples=300, seed=0):
+        self.names, self.threshold, self.max_detections = list(class_names), threshold, max_detections
+        self.samples, self.seed, self.images = samples, seed, []
+
+    def update(self, boxes, predictions, confidences, scores, objects, labels, areas=None):
+        """Count an image: its detections, as for `match`, with the scores (n,) that decide, and its objects.
+
+        `areas` (m,) of the objects say which are small, medium or large; None takes those of the boxes.
+        """
+        objects, labels = np.asarray(objects, "float32"), np.asarray(labels, "int32")
+        areas = np.prod(objects[:, 2:] - objects[:, :2], axis=1) if areas is None else np.asarray(areas)
+        kept = np.prod(objects[:, 2:] - objects[:, :2], axis=1) > 0
+        objects, labels, areas = objects[kept], labels[kept], areas[kept]
+        right, ignored = match(boxes, predictions, confidences, objects, labels)
+        which, hits = hit(boxes, objects, labels)
+        hits = np.where(right, predictions, hits)
+        unknown = np.flatnonzero(labels == UNKNOWN)
+        own = (which == unknown[:, None]) & (hits == UNKNOWN)
+        lowest = np.where(own, scores, np.inf).min(axis=1, initial=np.inf)
+        highest = np.where(own, scores, -np.inf).max(axis=1, initial=-np.inf)
+        surest = np.zeros(len(right), bool)
+        surest[np.where(own, scores, np.inf).argmin(axis=1)[own.any(axis=1)] if right.size else []] = True
+        detections = boxes, predictions, confidences, scores, right, ignored & ~right, hits, surest
+        self.images.append(Image(*map(np.asarray, (*detections, objects, labels, areas, lowest, highest))))
+
+    def result(self):
+        """The figures, ready for JSON; what no image tells is None.
+
+        Returns:
+            Dict of `images`, `detections`; `coco`, as `coco_figures`; `open`: `ap50` of the knowns with the unknown
+            objects and `ap50_without_unknowns`, where detections of those count for nothing, `wilderness_impact`,
+            `a_ose`, `unknown_objects`, `unknown_recall`, the share of them that is found at all, `unknown_ap50`; with a
+            threshold `at_threshold`: `recall` and `precision` of accepted detections, `false_per_image`, how many of
+            them find no object of their class, `a_ose`, and `unknown_recall`, the share of unknown objects that a
+            rejected detection finds. Both have `intervals`, at 95 % confidence.
+        """
+        columns = [(i.boxes, i.predictions, i.confidences, i.objects, i.object_labels, i.areas) for i in self.images]
+        rows = self._rows()
+        result = {
+            "images": len(self.images),
+            "detections": len(rows["image"]),
+            "coco": coco_figures(columns, self.names, self.max_detections),
+            "open": self._with_intervals(rows, _open_figures),
+        }
+        if self.threshold is not None:
+            result["at_threshold"] = self._with_intervals(rows, _figures_at_threshold)
+        return result
+
+    def curves(self):
+        """Recall and interpolated precision at IoU 0.5 of each known class that has objects, by name."""
+        rows, found = self._rows(), {}
+        for name, (own, objects) in zip(self.names, rows["classes"], strict=True):
+            if objects.sum():
+                true, false = _accumulate(rows, own, np.ones(len(self.images)))
+                found[name] = true / objects.sum(), _precision(true, false)
+        return found
+
+    def _rows(self):
+        """Columns of all detections, those of each class by falling confidence, and the numbers of objects."""
+        names = ("predictions", "confidences", "scores", "right", "ignored", "labels", "surest", "lowest", "highest")
+        rows = {name: np.concatenate([getattr(image, name) for image in self.images]) for name in names}
+        numbers = np.arange(len(self.images))
+        rows["image"] = np.repeat(numbers, [len(image.scores) for image in self.images])
+        rows["image_of_unknown"] = np.repeat(numbers, [len(image.lowest) for image in self.images])
+        rows["threshold"], rows["classes"] = self.threshold, []
+        order = np.argsort(-rows["confidences"], kind="stable")
+        for k in range(len(self.names)):
+            objects = np.array([np.count_nonzero(image.object_labels == k) for image in self.images])
+            rows["classes"].append((order[rows["predictions"][order] == k], objects))
+        return rows
+
+    def _with_intervals(self, rows, figures):
+        count = len(self.images)
+        values = figures(rows, np.ones(count))
+        result = {name: to_json(value) for name, value in values.items()}
+        if not self.samples:
+            return result
+
+        def drawn(_, images):
+            return np.array([*figures(rows, np.bincount(images, minlength=count)).values()])
+
+        _, low, high = bootstrap(drawn, np.zeros(count, int), np.arange(count), samples=self.samples, seed=self.seed)
+        ends = zip(values, low, high, strict=True)
+        return {**result, "intervals": {name: [to_json(low), to_json(high)] for name, low, high in ends}}
+
+
+def tables(figures):
+    """COCO's figures, and those of unknown objects with their intervals, as Markdown."""
+    coco = {name: figures["coco"][name] for name in FIGURES[:6]}
+    found = [align([["", *(name.replace("_", " ") for name in coco)], ["known", *map(percent, coco.values())]])]
+    for part in ("open", "at_threshold"):
+        own = dict(figures.get(part, {}))
+        ends = own.pop("intervals", {})
+        shown = {name: cell(value, ends.get(name)) for name, value in own.items() if value is not None}
+        if shown:
+            found.append(align([[part.replace("_", " "), "[95 % interval]"], *(map(list, shown.items()))]))
+    return found
+
+
+def _open_figures(rows, weights):
+    """The figures without a threshold, images counting as often as `weights` says."""
+    ap, closed, wild, usual = [], [], 0.0, 0.0
+    for own, objects in rows["classes"]:
+        number = objects @ weights
+        if not number:
+            continue
+        strange = (rows["labels"][own] == UNKNOWN) & ~rows["right"][own]
+        true, false = _accumulate(rows, own, weights)
+        _, false_known = _accumulate(rows, own, weights, ~strange)
+        ap.append(_average(true / number, _precision(true, false)))
+        closed.append(_average(true / number, _precision(true, false_known)))
+        reached = np.flatnonzero(true / number >= WILD_RECALL)
+        if reached.size:
+            wild += false[reached[0]] - false_known[reached[0]]
+            usual += true[reached[0]] + false_known[reached[0]]
+    unknown, count = weights[rows["image_of_unknown"]], weights[rows["image_of_unknown"]].sum()
+    taken = unknown @ (rows["highest"] > -np.inf)
+    return {
+        "ap50": np.mean(ap) if ap else np.nan,
+        "ap50_without_unknowns": np.mean(closed) if closed else np.nan,
+        "wilderness_impact": wild / usual if usual and count else np.nan,
+        "a_ose": float(taken),
+        "unknown_objects": float(count),
+        "unknown_recall": taken / count if count else np.nan,
+        "unknown_ap50": _unknown_ap(rows, weights, count) if count else np.nan,
+    }
+
+
+def _figures_at_threshold(rows, weights):
+    accepted, own = rows["scores"] >= rows["threshold"], weights[rows["image"]]
+    right = own @ (accepted & rows["right"])
+    false = own @ (accepted & ~rows["right"] & ~rows["ignored"])
+    objects = sum(number @ weights for _, number in rows["classes"])
+    unknown, count = weights[rows["image_of_unknown"]], weights[rows["image_of_unknown"]].sum()
+    return {
+        "recall": right / objects if objects else np.nan,
+        "precision": right / (right + false) if right + false else np.nan,
+        "false_per_image": false / weights.sum(),
+        "a_ose": float(unknown @ (rows["highest"] >= rows["threshold"])),
+        "unknown_recall": unknown @ (rows["lowest"] < rows["threshold"]) / count if count else np.nan,
+    }
+
+
+def _unknown_ap(rows, weights, count):
+    order = np.argsort(rows["scores"], kind="stable")
+    own, right = weights[rows["image"][order]] * ~rows["ignored"][order], rows["surest"][order]
+    true, false = np.cumsum(own * right), np.cumsum(own * ~right)
+    return _average(true / count, _precision(true, false))
+
+
+def _accumulate(rows, own, weights, kept=True):
+    """Numbers of right and false detections down to each, of those in `own`."""
+    weight, right = weights[rows["image"][own]], rows["right"][own]
+    return np.cumsum(weight * right), np.cumsum(weight * (~right & ~rows["ignored"][own] & kept))
+
+
+def _precision(true, false):
+    """Precision at each recall, or at a larger one where that is better."""
+    return np.maximum.accumulate((true / np.maximum(true + false, 1e-9))[::-1])[::-1]
+
+
+def _average(recall, precision):
+    """COCO's average precision: the mean over 101 recalls."""
+    return np.append(precision, 0.0)[np.searchsorted(recall, RECALLS)].mean()

@@ -1,0 +1,228 @@
+"""Detections: boxes from points, of which overlapping ones are suppressed, in the graph."""
+
+import dataclasses
+from typing import ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cplus1_keras.labels import REJECTED, REJECTED_NAME
+from cplus1_keras.layers.resizing import size_pair
+from cplus1_keras.numerics.boxes import decode
+from cplus1_keras.serving import guards
+from cplus1_keras.serving.spec import Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxSpec(Spec):
+    """Objects in an image: box, class or none, by rows. Answers:
+
+    `boxes` float32 (N, M, 4), x1, y1, x2, y2 in pixels of the image, M = `max_detections`; `class_id` int32 (N, M), -1
+    where rejected; `class_name` string (N, M), "unknown" there; `score` float32 (N, M), higher = more known;
+    `confidence` float32 (N, M), by which rows fall: the probability of the class times the centerness;
+    `num_detections` int32 (N,): the rows after them have boxes of zeros, the class -1, no name and the lowest score;
+    `valid` bool (N,), False where the image has a NaN or a pixel far outside 0..255 or the model overflows: then it has
+    no detections. `predict` also gives `known_argmax` int32 (N, M), the class before any rejection.
+
+    Each pair of a point and a class whose probability is above `score_threshold` is a candidate, the `per_level` most
+    confident ones of each level. By falling confidence a candidate is kept unless its IoU with a kept one of its class
+    is above `iou`. The score is the point's own, the same for all of its classes.
+
+    Args:
+        max_detections: M >= 1.
+        per_level: Candidates of each level of the pyramid, at most.
+        score_threshold: Probability that a candidate must exceed, in [0, 1); centerness plays no part in it.
+        iou: In (0, 1].
+        class_agnostic: Whether a kept candidate suppresses those of other classes, too.
+        sigmoid: Whether each class has a probability of its own, the logistic function of its logit, as
+            `losses.SigmoidFocalLoss` trains it. Otherwise the logits' softmax gives them.
+        max_size: int or (height, width): the largest image that a SavedModel takes.
+        dtype: Of the pixels of a request, "uint8" or "float32"; 0..255 in any case.
+
+    Raises:
+        ValueError: For a setting outside its range.
+
+    Reference: Tian et al., "FCOS: Fully Convolutional One-Stage Object Detection", ICCV 2019, and its code.
+
+    >>> BoxSpec(max_size=512).to_dict()["max_size"]
+    (512, 512)
+    """
+
+    max_detections: int = 100
+    per_level: int = 1000
+    score_threshold: float = 0.05
+    iou: float = 0.6
+    class_agnostic: bool = False
+    sigmoid: bool = False
+    max_size: int | tuple = 2048
+    dtype: str = "uint8"
+
+    output: ClassVar[str] = "boxes"
+    reads: ClassVar[tuple] = ("box_offsets", "centerness", "logits", "points")
+    axes: ClassVar[str] = "N, L"
+    batch_size: ClassVar[int] = 8
+    signatures: ClassVar[dict] = {
+        "serving_default": ("boxes", "class_id", "class_name", "confidence", "num_detections", "score", "valid")
+    }
+    compared: ClassVar[tuple] = ("score", "confidence", "boxes")
+
+    def __post_init__(self):
+        ranges = {
+            "max_detections": self.max_detections >= 1,
+            "per_level": self.per_level >= 1,
+            "score_threshold": 0 <= self.score_threshold < 1,
+            "iou": 0 < self.iou <= 1,
+            "dtype": self.dtype in ("uint8", "float32"),
+        }
+        wrong = [f"{name}={getattr(self, name)!r}" for name, fits in ranges.items() if not fits]
+        if wrong:
+            raise ValueError(
+                "`max_detections` and `per_level` are at least 1, `score_threshold` lies in [0, 1), `iou` in (0, 1], "
+                f'`dtype` is "uint8" or "float32". Received: {", ".join(wrong)}'
+            )
+        object.__setattr__(self, "max_size", size_pair(self.max_size))
+
+    def outputs(self, run, images, num_classes):
+        found = {name: tf.convert_to_tensor(value) for name, value in run(images).items()}
+        logits = found["logits"]
+        p = tf.sigmoid(logits) if self.sigmoid else tf.nn.softmax(logits)[..., :num_classes]
+        confidence = tf.where(p > self.score_threshold, p * tf.sigmoid(found["centerness"])[..., None], 0.0)
+        places, confidence = strongest(confidence, tf.reduce_max(found["points"][..., 2], axis=0), self.per_level)
+        point, k = places // num_classes, places % num_classes
+        size = tf.cast(tf.shape(images)[1:3], tf.float32)
+        boxes = clip(decode(_rows(found["points"], point), _rows(found["box_offsets"], point)), size)
+        groups, count = (tf.zeros_like(k), 1) if self.class_agnostic else (k, num_classes)
+        rows, number = suppress(boxes, confidence, groups, self.iou, self.max_detections, count, size)
+        kept = tf.range(self.max_detections) < number[:, None]
+        point = _rows(point, rows)
+        read = {name: _rows(found[name], point) for name in ("logits", "features") if name in found}
+        return {
+            **read,
+            "boxes": tf.where(kept[..., None], _rows(boxes, rows), 0.0),
+            "classes": _rows(k, rows),
+            "confidence": tf.where(kept, _rows(confidence, rows), 0.0),
+            "kept": kept,
+            "finite": tf.reduce_all(tf.math.is_finite(p), axis=(1, 2)),
+        }
+
+    def decide(self, predictor, outputs, valid):
+        answer = predictor.reject(outputs)
+        valid &= outputs["finite"]
+        kept = outputs["kept"] & valid[:, None]
+        class_id = tf.where(kept & answer["known"], outputs["classes"], REJECTED)
+        names = tf.constant([REJECTED_NAME, *predictor.class_names])
+        return {
+            "boxes": tf.where(kept[..., None], outputs["boxes"], 0.0),
+            "class_id": class_id,
+            "class_name": tf.where(kept, tf.gather(names, class_id - REJECTED), ""),
+            "confidence": tf.where(kept, outputs["confidence"], 0.0),
+            "known_argmax": tf.where(kept, outputs["classes"], 0),
+            "num_detections": tf.reduce_sum(tf.cast(kept, tf.int32), axis=1),
+            "score": guards.finite(answer["score"], kept),
+            "valid": valid,
+        }
+
+    def align(self, served, expected):
+        expected = {**expected, "class_id": np.where(expected["known"], expected["classes"], REJECTED)}
+        kept = expected["kept"]
+        image = np.nonzero(kept)[0]
+        there = np.concatenate([expected["boxes"][kept], 100 * expected["confidence"][kept][:, None]], axis=-1)
+        here = np.concatenate([served["boxes"], 100 * served["confidence"][..., None]], axis=-1)
+        gaps = np.abs(here[image] - there[:, None]).max(axis=-1)
+        alike = gaps.min(axis=1, initial=np.inf) < 1  # pixel, or hundredth of confidence
+        lost = max(np.sum(~alike), np.sum(served["num_detections"]) - np.sum(alike))
+        if lost > max(1, len(image) // 50):  # where overlaps or confidences nearly tie, rounding may keep another one
+            found = f"{lost} of {len(image)}"
+            raise ValueError(f"The SavedModel finds other objects than `predict` on the samples: {found}.")
+        place = image[alike], gaps[alike].argmin(axis=1)
+        served = {name: value[place] for name, value in served.items() if value.ndim > 1}
+        return served, {name: value[kept][alike] for name, value in expected.items() if value.ndim > 1}
+
+    def narrow(self, model):
+        # Scores may read the features; the rest is for training.
+        kept = [name for name in (*self.reads, "features") if name in model.output]
+        return keras.Model(model.input, {name: model.output[name] for name in kept})
+
+    def functions(self, predictor):
+        return {"serving_default": predictor.answer_graph}
+
+
+def strongest(confidence, levels, most):
+    """The most confident pairs of a point and a class of each level, `most` at most.
+
+    Args:
+        confidence: (N, L, C) float32, 0 for pairs that are no candidates.
+        levels: (L,), equal for the points of one level, which follow each other.
+        most: int.
+
+    Returns:
+        Pair (N, levels * most): places in the flat (L * C,), and confidences, 0 where a level has fewer pairs.
+    """
+    batch, classes = tf.shape(confidence)[0], tf.shape(confidence)[2]
+    flat = tf.reshape(confidence, [batch, -1])
+    counts = tf.unique_with_counts(levels).count * classes
+    starts = tf.cumsum(counts, exclusive=True)
+
+    def one(level):
+        start, count = level
+        values, places = tf.math.top_k(flat[:, start : start + count], tf.minimum(most, count))
+        missing = [[0, 0], [0, most - tf.minimum(most, count)]]
+        return tf.pad(places + start, missing), tf.pad(values, missing)
+
+    places, values = tf.map_fn(one, (starts, counts), fn_output_signature=(tf.int32, tf.float32))
+    return tuple(tf.reshape(tf.transpose(each, [1, 0, 2]), [batch, -1]) for each in (places, values))
+
+
+def clip(boxes, size):
+    """Boxes (..., 4) cut at an image, whose `size` is (2,): height, width."""
+    return tf.clip_by_value(boxes, 0.0, tf.tile(size[::-1], [2]))
+
+
+def suppress(boxes, confidence, groups, iou, most, num_groups, size):
+    """Non-maximum suppression within groups: by falling confidence what overlaps none of its group that is kept.
+
+    So that one call of TensorFlow's kernel does it for all groups, each group lies in a field of its own, of a square
+    of fields. Coordinates are rounded to whole numbers that float32 holds exactly, of which the square has 2^24: steps
+    of 1/64 of a pixel for 1,203 classes in an image of 2,048 pixels, of 1/900 for 80. Thus fields change no overlap.
+
+    Args:
+        boxes: (N, M, 4) float32, within the image.
+        confidence: (N, M) float32; 0 is no candidate. Of equal ones the first comes first.
+        groups: (N, M) int32, in [0, num_groups).
+        iou: Largest IoU of what is kept.
+        most: How many to keep, at most.
+        num_groups: int.
+        size: (2,) float32, height and width of the image.
+
+    Returns:
+        Indices (N, most) int32 of what is kept, by falling confidence and then zeros, and how many (N,) int32.
+
+    >>> boxes = tf.constant([[[0.0, 0, 8, 8], [0, 0, 8, 7], [0, 0, 8, 7]]])
+    >>> rows, number = suppress(boxes, tf.constant([[0.5, 0.9, 0.8]]), tf.constant([[0, 0, 1]]), 0.6, 5, 2, [8.0, 8.0])
+    >>> rows.numpy().tolist(), number.numpy().tolist()
+    ([[1, 2, 0, 0, 0]], [2])
+    """
+    side = int(np.ceil(np.sqrt(num_groups)))
+    field = tf.floor(tf.constant(2.0**24 / side) - 1)
+    units = tf.round(boxes * (field / tf.reduce_max(size)))
+    corner = tf.cast(tf.stack([groups % side, groups // side], axis=-1), tf.float32) * field
+    fields = units + tf.tile(corner, [1, 1, 2])
+
+    def one(image):
+        return tuple(
+            tf.raw_ops.NonMaxSuppressionV4(
+                boxes=image[0],
+                scores=image[1],
+                max_output_size=most,
+                iou_threshold=iou,
+                score_threshold=0.0,
+                pad_to_max_output_size=True,
+            )
+        )
+
+    return tf.map_fn(one, (fields, confidence), fn_output_signature=(tf.int32, tf.int32))
+
+
+def _rows(values, places):
+    return tf.gather(values, places, batch_dims=1)
