@@ -31,6 +31,7 @@ def epilogue(task, figures, calibration, run, saved_model, directory=None):
             *tables,
             f"{calibration}\n{at_threshold(figures['at_threshold'], task.unit)}",
             *by_class,
+            *([f"Note: {figures['note']}"] if figures.get("note") else []),
             f"Took {figures['seconds']:.0f} s, export not counted.",
             "Next:\n"
             f"  tensorboard --logdir {run / 'logs'}\n"

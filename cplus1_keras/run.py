@@ -210,7 +210,7 @@ def fit(model, experiment, splits, directory):
         checkpoint,
         *([Progress(experiment.batch_size, task.headline)] if keras.config.is_interactive_logging_enabled() else []),
     ]
-    return model.fit(
+    history = model.fit(
         batches,
         epochs=epochs,
         initial_epoch=first,
@@ -220,6 +220,9 @@ def fit(model, experiment, splits, directory):
         verbose=0,
         shuffle=False,  # the data set shuffles by itself, in an order that the seed and the step decide
     )
+    if stopping and stopping.best_weights is not None:
+        print(f"{stopping.monitor} was best in epoch {stopping.best_epoch + 1}, whose weights are kept.", flush=True)
+    return history
 
 
 def _stopping(experiment, splits):

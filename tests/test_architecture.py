@@ -1,6 +1,8 @@
 """The house as docs/architecture.md draws it: which part may import which, no circle, no file that is two."""
 
 import ast
+import importlib
+import inspect
 import pathlib
 
 import pytest
@@ -70,3 +72,12 @@ def test_no_module_is_named_by_a_string_and_no_file_is_too_long():
         assert text.count("\n") <= 300, path
         if "configs" not in path.parts:  # configs are found by the names that a person types
             assert "import_module(" not in text, path
+
+
+@pytest.mark.parametrize("part", ["calibration", "heads", "layers", "losses", "metrics", "plots", "serving", "tasks"])
+def test_no_name_means_two_things(part):
+    """Nothing that a part gives hides one of its modules, as a function `cplus1` would a module of that name."""
+    package = importlib.import_module(f"{PACKAGE.name}.{part}")
+    for module in FILES:
+        if module.startswith(package.__name__ + "."):
+            assert inspect.ismodule(getattr(package, module.rpartition(".")[2])), module

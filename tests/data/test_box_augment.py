@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from cplus1_keras.data import augment
-from cplus1_keras.data.geometry import crop
-from cplus1_keras.labels import IGNORE
+from cplus1_keras.data.geometry import crop, enlarge
+from cplus1_keras.labels import IGNORE, NEGATIVE
 
 BOXES = np.array([[3, 5, 20, 17], [30, 2, 41, 30], [10, 12, 52, 40]], "float32")
 MIRROR = (1, 0, 2)
@@ -49,6 +49,7 @@ GEOMETRIC = {
     "shift": augment.random_crop(padding=9, min_share=0),
     "flip": augment.random_flip(),
     "pad": augment.pad((50, 70), 0.0),
+    "more on each side": lambda example, seed: enlarge(example, [[3, 1], [5, 2]], 0.0),
     "all": augment.chain(
         augment.random_short_side(30, 60, longest=90),
         augment.random_crop((32, 40), min_share=0),
@@ -71,7 +72,7 @@ def test_pixels_are_where_the_boxes_say(name):
         assert len(found["boxes"]) == len(found["box_labels"])
         limit = np.tile(white.shape[1::-1], 2)
         assert ((found["boxes"] >= 0) & (found["boxes"] <= limit + 1e-4)).all()
-    assert len(set(shown)) > 3 or name == "pad"
+    assert len(set(shown)) > 3 or name in ("pad", "more on each side")
 
 
 def test_a_mirrored_image_has_mirrored_classes():
@@ -103,6 +104,8 @@ def test_of_a_box_that_is_mostly_cut_off_the_rest_is_ignored(left, expected):
     assert found["image"].shape == (44, min(30, 60 - left), 3)
     both = crop(painted(), 0, 15, 44, 30, min_share=0.4)
     assert both["box_labels"].numpy().tolist() == [IGNORE, 1, 2]
+    background = crop(given | {"box_labels": tf.constant([NEGATIVE])}, 0, left, 44, 30, min_share=0.4)
+    assert background["box_labels"].numpy().tolist() == ([] if expected is None else [NEGATIVE])
 
 
 def test_the_share_is_that_of_the_drawn_window():
