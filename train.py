@@ -1,8 +1,13 @@
 """Train an open-set classifier: `python train.py --help`. The program is `cplus1_keras.train`."""
 
 import os
+import signal
+import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow tells of each GPU that is not there
+if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":  # told before Keras looks for it
+    sys.exit(f"train.py: runs need KERAS_BACKEND=tensorflow. Received: KERAS_BACKEND={os.environ['KERAS_BACKEND']}")
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while TensorFlow loads ends without a traceback
 
 from cplus1_keras.train import main
 

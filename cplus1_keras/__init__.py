@@ -3,9 +3,12 @@
 What needs TensorFlow (`data`, `serving`, `tasks`, `configs`) is imported by name; the rest runs on any Keras backend.
 """
 
-from cplus1_keras import anchors, calibration, heads, labels, layers, losses, metrics, models, scale, scores
-from cplus1_keras.layers import Presence, Reject
-from cplus1_keras.models import OpenSetModel
+from cplus1_keras.quiet import quiet_import
+
+with quiet_import():
+    from cplus1_keras import anchors, calibration, heads, labels, layers, losses, metrics, models, scale, scores
+    from cplus1_keras.layers import Presence, Reject
+    from cplus1_keras.models import OpenSetModel
 
 __all__ = [
     "OpenSetModel",

@@ -2,16 +2,27 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
 
 import keras
 
 from cplus1_keras import scores
 from cplus1_keras.data import Splits
+from cplus1_keras.labels import is_name
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.models import OpenSetModel
 from cplus1_keras.run import run
 from cplus1_keras.tasks import Task
+
+FACTORIES = {
+    "data": "from a seed to `data.Splits`",
+    "model": "from the number of known classes to an `OpenSetModel`, like functools.partial(models.classifier, ...)",
+    "optimizer": "from a learning rate to an optimizer, like `keras.optimizers.AdamW`",
+    "schedule": "from the first rate and the number of steps to a Keras schedule, like `optimizers.poly`",
+    "score": "of `cplus1_keras.scores`, like `scores.log_odds`",
+}
+"""Fields of an `Experiment` that are functions, and what each makes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +45,8 @@ class Experiment:
         steps: Training batches, in place of `epochs`.
         interval: With `steps`, how many there are from one checkpoint and line of the log to the next, about: the
             divisor of `steps` next to it.
+        patience: Training stops when the figure that the task watches on the validation split has not improved for so
+            many epochs, or intervals, and keeps the weights that were best; None trains to the end.
         batch_size: Images in a global batch, over all replicas.
         score: A score of `cplus1_keras.scores`; the run judges, calibrates and serves with it.
         fpr: False positive rate that the threshold is calibrated for, in (0, 1).
@@ -42,8 +55,8 @@ class Experiment:
         seed: Of the weights, the splits, the order of images and their augmentation.
 
     Raises:
-        ValueError: For both or none of `epochs` and `steps`, a number that is not above 0, a rate outside (0, 1), or a
-            number of steps without a divisor near `interval`.
+        ValueError: For both or none of `epochs` and `steps`, a number that is not above 0, a rate outside (0, 1), a
+            number of steps without a divisor near `interval`, or an object where a function that makes it is wanted.
 
     >>> faster = dataclasses.replace(configs.resolve("digits"), epochs=3)
     """
@@ -59,6 +72,7 @@ class Experiment:
     epochs: int | None = None
     steps: int | None = None
     interval: int = 1000
+    patience: int | None = None
     batch_size: int = 64
     score: Callable = scores.log_odds
     fpr: float = 0.1
@@ -72,13 +86,16 @@ class Experiment:
                 "Training is counted in `epochs` or in `steps`: give one of them. "
                 f"Received: epochs={self.epochs}, steps={self.steps}"
             )
-        for field in ("epochs", "steps", "interval", "batch_size", "learning_rate"):
+        _check_kinds(self)
+        for field in ("epochs", "steps", "interval", "patience", "batch_size", "learning_rate"):
             value = getattr(self, field)
-            if value is not None and not value > 0:
-                raise ValueError(f"`{field}` must be above 0. Received: {field}={value}")
+            kind, text = (numbers.Real, "finite") if field == "learning_rate" else (numbers.Integral, "an int")
+            if value is not None and not (isinstance(value, kind) and 0 < value < math.inf):
+                raise ValueError(f"`{field}` must be above 0 and {text}. Received: {field}={value!r}")
         for field in ("fpr", "coverage", "confidence"):
-            if not 0 < getattr(self, field) < 1:
-                raise ValueError(f"`{field}` is a rate in (0, 1). Received: {field}={getattr(self, field)}")
+            value = getattr(self, field)
+            if not isinstance(value, numbers.Real) or not 0 < value < 1:
+                raise ValueError(f"`{field}` is a rate in (0, 1). Received: {field}={value!r}")
         if self.steps is not None:
             _epochs(self.steps, self.interval)
 
@@ -94,8 +111,23 @@ class Experiment:
         >>> asked.with_loss(experiment.data(0)).loss.name
         'cross_entropy'
         """
-        # A loss can be called, too.
-        return self if isinstance(self.loss, OpenSetLoss) else dataclasses.replace(self, loss=self.loss(splits))
+        if isinstance(self.loss, OpenSetLoss):  # which can be called, too
+            return self
+        loss = self.loss(splits)
+        if not isinstance(loss, OpenSetLoss):
+            raise ValueError(f"`loss` gives a loss of cplus1_keras.losses for splits. Received: {loss!r}")
+        return dataclasses.replace(self, loss=loss)
+
+    def splits(self):
+        """The `data.Splits` of its seed; ValueError where `data` gives something else.
+
+        >>> len(configs.resolve("digits").splits().test)
+        642
+        """
+        splits = self.data(self.seed)
+        if not isinstance(splits, Splits):
+            raise ValueError(f"`data` gives `data.Splits`, as `data.split` makes them. Received: {splits!r}")
+        return splits
 
     def length(self, splits):
         """How long training is.
@@ -111,6 +143,27 @@ class Experiment:
             return self.epochs, self.task.steps_per_epoch(splits.train, self)
         epochs = _epochs(self.steps, self.interval)
         return epochs, self.steps // epochs
+
+
+def _check_kinds(experiment):
+    """ValueError for a field that is no name, task, seed or factory."""
+    name, seed, loss = experiment.name, experiment.seed, experiment.loss
+    if not isinstance(name, str) or not is_name(name) or name in (".", "..") or set(name) & set("/\\"):
+        raise ValueError(f"`name` names a folder: a text without slashes and line ends. Received: name={name!r}")
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**31:
+        raise ValueError(f"`seed` is an int >= 0 and below 2**31. Received: seed={seed!r}")
+    if not isinstance(experiment.task, Task):
+        raise ValueError(f"`task` is a task, like `tasks.Classification()`. Received: {experiment.task!r}")
+    other = isinstance(loss, type | keras.losses.Loss) or not callable(loss)
+    if other and not isinstance(loss, OpenSetLoss):
+        needs = "`loss` is a loss of cplus1_keras, like `losses.CrossEntropyLoss()`, or a function from splits to one"
+        raise ValueError(f"{needs}. Received: {loss!r}")
+    for field, gives in FACTORIES.items():
+        given = getattr(experiment, field)
+        # Keras's objects can be called, too, but one that is there already would be shared by all runs.
+        made = isinstance(given, keras.Layer | keras.optimizers.schedules.LearningRateSchedule)
+        if (made or not callable(given)) and not (given is None and field == "schedule"):
+            raise ValueError(f"`{field}` is a function {gives}. Received: {given!r}")
 
 
 def _epochs(steps, interval):

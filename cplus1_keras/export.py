@@ -36,7 +36,9 @@ def main(arguments=None):
     try:
         predictor = serving.load(given.run)
         predictor.export(path)
-    except (OSError, ValueError) as error:
+    except KeyboardInterrupt:
+        sys.exit("Not exported: stopped.")
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"Not exported. {error}")
     shape = ", ".join("any" if size is None else str(size) for size in predictor.image_shape)
     print(f"Wrote {path}: images (N, {shape}), pixels 0..255 -> {', '.join(predictor.class_names)} or unknown.")

@@ -11,7 +11,6 @@ calibration.json and exports a SavedModel with the new threshold, as its next ve
 
 import argparse
 import dataclasses
-import json
 import os
 import pathlib
 import sys
@@ -20,8 +19,8 @@ import time
 from absl import logging
 
 from cplus1_keras import configs, serving
-from cplus1_keras.directory import new_directory
-from cplus1_keras.provenance import write_json
+from cplus1_keras.directory import new_directory, unfinished
+from cplus1_keras.provenance import read_json, write_json
 from cplus1_keras.report import describe, epilogue
 
 RATES = ("fpr", "coverage", "confidence")
@@ -54,7 +53,7 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     if data is not None:
         given = configs.find(data) if isinstance(data, str) else data
         experiment = dataclasses.replace(experiment, data=given)
-    task, splits = experiment.task, experiment.data(experiment.seed)
+    task, splits = experiment.task, experiment.splits()
     if [*splits.class_names] != [*predictor.class_names]:
         raise ValueError(
             f"{run} answers with {list(predictor.class_names)}; these splits know {list(splits.class_names)}. Give "
@@ -63,16 +62,18 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     every, found = task.with_calibration(predictor), predictor.calibration
     if adopt or any(text.partition("=")[0] in RATES for text in settings):
         found = task.calibrate(every, splits.calibration, experiment)
-    directory = new_directory(run, "judge")
     figures, judged = task.judge(every, splits.test, experiment, found)
     calibrated = task.with_calibration(predictor, found)
-    task.write(directory, calibrated, splits.test, experiment, figures, judged)
-    figures = {**describe(experiment), **figures, "calibration": found.to_dict()}
-    figures["seconds"] = round(time.monotonic() - start, 1)
-    write_json(directory / "metrics.json", figures)
+    with unfinished(run / "judge") as folder:
+        folder.mkdir()
+        task.write(folder, calibrated, splits.test, experiment, figures, judged)
+        figures = {**describe(experiment), **figures, "calibration": found.to_dict()}
+        figures["seconds"] = round(time.monotonic() - start, 1)
+        write_json(folder / "metrics.json", figures)
+        directory = new_directory(folder, run / "judge")
     saved_model = run / serving.SAVED_MODEL_FOLDER / "1"
     if adopt:
-        serving.save(run, calibrated)
+        serving.save_calibration(run, calibrated)
         saved_model = serving.next_version(run)
         calibrated.export(saved_model, samples=task.samples(every, splits.test, experiment))
     print(epilogue(task, figures, found, run, saved_model, directory))
@@ -82,7 +83,7 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
 def _command(run, config, settings):
     """Name of a run's config and all settings, those of the run first."""
     file = run / "config.json"
-    told = json.loads(file.read_text(encoding="utf-8")).get("command") if file.is_file() else None
+    told = read_json(file).get("command") if file.is_file() else None
     if config is None and not told:
         raise ValueError(
             f"{file} does not tell by which config the run was made, as `train.py` writes it. Name it: "
@@ -105,7 +106,9 @@ def main(arguments=None):
     sys.path.insert(0, os.getcwd())  # where data of one's own may lie
     try:
         judge(given.run, given.set, given.data, given.config, given.adopt)
-    except (OSError, ValueError) as error:
+    except KeyboardInterrupt:
+        sys.exit("Not judged: stopped.")
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"Not judged. {error}")
 
 

@@ -4,6 +4,8 @@ A label `>= 0` names one of the `num_classes` classes of interest. The other val
 several classes, a label set `multi_hot` (..., C) holds for each class 1 (present), 0 (absent) or `IGNORE`.
 """
 
+import collections
+
 import keras
 from keras import ops
 
@@ -33,6 +35,15 @@ def is_negative(labels):
     return labels == NEGATIVE
 
 
+def is_label(labels):
+    """True where a label is one of the convention: below -2 there is `IGNORE` alone.
+
+    >>> is_label(np.array([3, NEGATIVE, UNKNOWN, IGNORE, -3, -7]))
+    array([ True,  True,  True,  True, False, False])
+    """
+    return (labels >= UNKNOWN) | (labels == IGNORE)
+
+
 def is_seen(labels):
     """True where a label is one that training sees: a known or `NEGATIVE`.
 
@@ -55,6 +66,11 @@ def is_absent(multi_hot):
 def is_annotated(multi_hot):
     """True where an entry of a label set says whether the image shows the class."""
     return (multi_hot == 0) | (multi_hot == 1)
+
+
+def is_entry(multi_hot):
+    """True where an entry of a label set is one of the convention."""
+    return is_annotated(multi_hot) | (multi_hot == IGNORE)
 
 
 def to_multi_hot(labels, num_classes):
@@ -160,7 +176,8 @@ def _fits(shape, wanted):
 def check_names(names, num_classes=None):
     """Class names as a list of strings, one for each of `num_classes` known classes if that is given.
 
-    Raises ValueError for another number of names, an empty one, two alike, or one that is `REJECTED_NAME`.
+    Raises ValueError for another number of names, two alike, or one that is blank, has a line end or another character
+    that cannot be printed, or is `REJECTED_NAME`.
 
     >>> check_names(["cat", "dog"], 2)
     ['cat', 'dog']
@@ -168,9 +185,20 @@ def check_names(names, num_classes=None):
     names = [str(name) for name in names]
     if num_classes is not None and len(names) != num_classes:
         raise ValueError(f"There must be one class name for each of {num_classes} known classes. Received: {names}")
-    if len(set(names)) < len(names) or REJECTED_NAME in names or "" in names:
+    counts = collections.Counter([*names, REJECTED_NAME])
+    wrong = [name for name in names if counts[name] > 1 or not is_name(name)]
+    if wrong:
         raise ValueError(
-            f"Class names must not be empty and must differ from each other and from {REJECTED_NAME!r}, the name of "
-            f"what is rejected. Received: {names}"
+            "Class names must not be empty, have no line ends or tabs, and differ from each other and from "
+            f"{REJECTED_NAME!r}, the name of what is rejected. Received: {wrong[:5]} among {len(names)} names"
         )
     return names
+
+
+def is_name(text):
+    """True for a text that can be printed in a line and is not blank.
+
+    >>> is_name("$ <b> é"), is_name(" "), is_name("a\\tb")
+    (True, False, False)
+    """
+    return text.isprintable() and bool(text.strip())

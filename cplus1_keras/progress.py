@@ -8,7 +8,7 @@ import keras
 
 
 class Progress(keras.callbacks.Callback):
-    """Writes the loss, a few figures, images per second and the time left for the whole training.
+    """Writes the loss, a few figures, images per second of the running epoch and the time left for the whole training.
 
     On a terminal the line of the running epoch is rewritten; a file gets one plain line an epoch.
 
@@ -19,8 +19,7 @@ class Progress(keras.callbacks.Callback):
 
     >>> progress = Progress(32, {"accuracy": "logits_known_accuracy"})
     >>> progress.set_params({"epochs": 2, "steps": 20})
-    >>> progress.on_train_begin()
-    >>> progress.text(0, 20, {"loss": 0.5, "logits_known_accuracy": 0.875}, elapsed=2.0)
+    >>> progress.text(0, 20, {"loss": 0.5, "logits_known_accuracy": 0.875}, pace=0.1, left=2.0)
     'epoch 1/2  loss 0.5000  accuracy 0.875  320 images/s  2 s left'
     """
 
@@ -34,32 +33,37 @@ class Progress(keras.callbacks.Callback):
         self.terminal = self.stream.isatty()
 
     def on_train_begin(self, logs=None):
-        self.start, self.written, self.first = time.monotonic(), 0.0, None
+        self.written, self.start, self.done = 0.0, time.monotonic(), 0
+        self.compiling = True
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-        self.first = epoch if self.first is None else self.first
+        self.epoch, self.since, self.steps, self.last = epoch, time.monotonic(), 0, None
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
-        if self.terminal and now - self.written >= self.EVERY:
+        self.done, self.steps, self.last = self.done + 1, self.steps + 1, now
+        if self.compiling and self.params["steps"] > 1:  # the first step takes seconds that no other does
+            self.compiling, self.start, self.since, self.done, self.steps = False, now, now, 0, 0
+        if self.terminal and now - self.written >= self.EVERY and self.steps:
             self.written = now
-            self._write(self.text(self.epoch, batch + 1, logs, now - self.start), end="")
+            self._write(self._line(batch + 1, logs, now), end="")
 
     def on_epoch_end(self, epoch, logs=None):
-        self._write(self.text(epoch, self.params["steps"], logs, time.monotonic() - self.start), end="\n")
+        self._write(self._line(self.params["steps"], logs, time.monotonic()), end="\n")
 
-    def text(self, epoch, step, logs, elapsed):
-        """The line after a step of an epoch, `elapsed` seconds after the training began."""
-        epochs, steps, logs = self.params["epochs"], self.params["steps"], logs or {}
-        done = (epoch - (self.first or 0)) * steps + step
-        parts = [f"epoch {epoch + 1}/{epochs}"] + ([f"step {step}/{steps}"] if step < steps else [])
+    def _line(self, step, logs, now):
+        epochs, steps = self.params["epochs"], self.params["steps"]
+        left = ((epochs - self.epoch) * steps - step) * (now - self.start) / max(self.done, 1)
+        return self.text(self.epoch, step, logs, (self.last - self.since) / max(self.steps, 1), left)
+
+    def text(self, epoch, step, logs, pace, left):
+        """The line after a step of an epoch; `pace` is seconds a step, `left` those to the end of the training."""
+        steps, logs = self.params["steps"], logs or {}
+        parts = [f"epoch {epoch + 1}/{self.params['epochs']}"] + ([f"step {step}/{steps}"] if step < steps else [])
         if "loss" in logs:
             parts.append(f"loss {logs['loss']:.4f}")
         parts += [f"{name} {logs[key]:.3f}" for name, key in self.figures.items() if key in logs]
-        seconds = max(elapsed, 1e-9)
-        left = ((epochs - epoch) * steps - step) * seconds / max(done, 1)
-        return "  ".join([*parts, f"{done * self.batch_size / seconds:,.0f} images/s", f"{duration(left)} left"])
+        return "  ".join([*parts, f"{self.batch_size / max(pace, 1e-9):,.0f} images/s", f"{duration(left)} left"])
 
     def _write(self, text, end):
         if self.terminal:

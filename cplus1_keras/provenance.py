@@ -8,6 +8,8 @@ import pathlib
 import platform
 import subprocess
 
+from cplus1_keras.directory import unfinished
+
 PACKAGES = ("cplus1-keras", "keras", "tensorflow", "numpy")
 
 
@@ -33,10 +35,20 @@ def write_json(path, values):
     """Write plain values as indented JSON, by rename, so that a reader never meets half a file; NaN is refused."""
     path = pathlib.Path(path)
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with unfinished(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+
+
+def read_json(path):
+    """The dict of a JSON file, ValueError where it is damaged or holds something else."""
+    try:
+        values = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged, or no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it should hold an object. Received: {type(values).__name__}")
+    return values
 
 
 def _git(*arguments):
@@ -51,7 +63,7 @@ def _git(*arguments):
 def _commit():
     commit = _git("rev-parse", "--short=12", "HEAD")
     # Results that the run itself writes are no change of the program.
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!:docs/results", ":/")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs/results")
     return f"{commit}+changes" if commit and changed else commit
 
 

@@ -6,6 +6,7 @@ import functools
 from cplus1_keras import metrics
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.provenance import provenance
+from cplus1_keras.tasks import strangers
 
 FIGURES = ("accuracy", "ccr_at_fpr_0.05", "ccr_at_fpr_0.1", "ccr_at_fpr_0.3", "auroc")
 
@@ -24,10 +25,12 @@ def epilogue(task, figures, calibration, run, saved_model, directory=None):
     tables = [*task.tables(figures)]
     if figures["open_set"]:
         tables.append(metrics.table(figures["open_set"], FIGURES, intervals=False))
+    by_class = [strangers.tell(figures["by_class"], calibration)] if figures.get("by_class") else []
     return "\n\n".join(
         [
             *tables,
-            f"{calibration}\n{at_threshold(figures['at_threshold'], task.unit)}\n"
+            f"{calibration}\n{at_threshold(figures['at_threshold'], task.unit)}",
+            *by_class,
             f"Took {figures['seconds']:.0f} s, export not counted.",
             "Next:\n"
             f"  tensorboard --logdir {run / 'logs'}\n"

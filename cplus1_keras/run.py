@@ -1,9 +1,8 @@
 """One run for every task: train, calibrate, judge, save, draw, export."""
 
-import json
 import math
 import pathlib
-import shutil
+import re
 import time
 
 import keras
@@ -11,9 +10,9 @@ import keras
 from cplus1_keras import backbones, checks, distribution, serving
 from cplus1_keras.callbacks import StopOnNaN, TermGradients
 from cplus1_keras.checkpoints import Checkpoint
-from cplus1_keras.directory import CHECKPOINTS, new_directory
+from cplus1_keras.directory import CHECKPOINTS, clean, hold, is_held, move_all, new_directory, remove, unfinished
 from cplus1_keras.progress import Progress
-from cplus1_keras.provenance import write_json
+from cplus1_keras.provenance import read_json, write_json
 from cplus1_keras.report import describe, epilogue
 
 
@@ -32,6 +31,7 @@ def run(experiment, workdir="runs", command=None, resume=None):
     Raises:
         ValueError: If data, loss, rates and model do not fit together; told before training wherever it can be.
         FloatingPointError: If the loss becomes NaN.
+        RuntimeError: Another process writes to the run.
 
     >>> import tempfile
     >>> run(configs.resolve("digits", ["epochs=1"]), tempfile.mkdtemp()).name  # doctest: +ELLIPSIS
@@ -40,23 +40,36 @@ def run(experiment, workdir="runs", command=None, resume=None):
     'digits'
     """
     start = time.monotonic()
+    if resume is not None:
+        read_config(resume)
     experiment, splits = prepare(experiment)
-    if resume is None:
-        directory = new_directory(workdir, experiment.name)
-        write_json(directory / "config.json", {"command": command, **describe(experiment)})
-    else:
-        directory = pathlib.Path(resume)
-    print(f"Writes to {directory}\n", flush=True)
-    try:
-        with distribution.strategy().scope():
-            model = build(experiment, splits)
-        checks.check_disk(directory, checks.check_model(model))
-        fit(model, experiment, splits, directory)
-        finish(model, experiment, splits, directory, start)
-    except BaseException as error:
-        error.add_note(tell_kept(directory))
-        raise
+    directory = _begin(experiment, workdir, command) if resume is None else pathlib.Path(resume)
+    with hold(directory):
+        try:
+            print(f"Writes to {directory}\n", flush=True)
+            clean(directory)
+            with distribution.strategy().scope():
+                model = build(experiment, splits)
+            checks.check_disk(directory, checks.check_model(model))
+            fit(model, experiment, splits, directory)
+            finish(model, experiment, splits, directory, start)
+        except BaseException as error:
+            error.add_note(tell_kept(directory, new=resume is None))
+            raise
     return directory
+
+
+def _begin(experiment, workdir, command):
+    """The directory of a new run, which tells what it is from its first moment."""
+    path = pathlib.Path(workdir) / experiment.name
+    try:
+        with unfinished(path) as folder:
+            clean(path.parent, pattern="", age=60)  # what takes longer belongs to a process that was killed
+            write_json(folder / "config.json", {"command": command, **describe(experiment)})
+            return new_directory(folder, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"No run can begin in {path.parent}: {reason}. Choose another folder with --workdir.") from error
 
 
 def prepare(experiment):
@@ -70,7 +83,7 @@ def prepare(experiment):
     """
     distribution.check_backend()
     keras.utils.set_random_seed(experiment.seed)
-    splits = experiment.data(experiment.seed)
+    splits = experiment.splits()
     print(f"{experiment.name}\n{splits.summary()}", flush=True)
     serving.check_names(splits.class_names, splits.num_classes)
     experiment = experiment.with_loss(splits)
@@ -80,23 +93,23 @@ def prepare(experiment):
 
 def tell_stopped(workdir, name):
     """Print how to go on with runs of a name that were stopped."""
-    for config in sorted(pathlib.Path(workdir).glob(f"{name}*/config.json")):
-        checkpoint = Checkpoint(config.parent / CHECKPOINTS)
-        if checkpoint.epoch:
-            print(
-                f"{config.parent} was stopped after epoch {checkpoint.epoch}: python train.py --resume {config.parent}"
-            )
+    for config in sorted(pathlib.Path(workdir).glob("*/config.json")):
+        run, checkpoint = config.parent, Checkpoint(config.parent / CHECKPOINTS)
+        numbered = re.fullmatch(rf"{re.escape(name)}(-\d+)?", run.name)
+        if numbered and (checkpoint.epoch or not (run / "metrics.json").is_file()) and not is_held(run):
+            when = f"after epoch {checkpoint.epoch}" if checkpoint.epoch else "before the end of its first epoch"
+            print(f"{run} was stopped {when}: python train.py --resume {run}", flush=True)
 
 
-def tell_kept(directory):
-    """What a run that failed leaves, in a sentence; a directory without a checkpoint is removed."""
+def tell_kept(directory, new=False):
+    """What a run that failed leaves, in a sentence; a new directory without a checkpoint is removed."""
     checkpoint = Checkpoint(directory / CHECKPOINTS)
-    if checkpoint.epoch:
-        return f"Kept: {checkpoint.epoch} epochs. Go on with: python train.py --resume {directory}"
-    if (directory / serving.MODEL_FILE).is_file():
-        return f"Kept: {directory}"
-    shutil.rmtree(directory, ignore_errors=True)
-    return f"No epoch was finished; {directory} is removed."
+    if (directory / "metrics.json").is_file() and not checkpoint.epoch:
+        return f"The run is finished: {directory}"
+    if new and not checkpoint.epoch:
+        remove(directory)
+        return f"No epoch was finished; {directory} is removed."
+    return f"Kept: {checkpoint.epoch} epochs. Go on with: python train.py --resume {directory}"
 
 
 def resume(directory):
@@ -105,21 +118,45 @@ def resume(directory):
     Raises:
         FileNotFoundError: There is no such run.
         ValueError: The run is finished, or does not tell how it was made.
+        RuntimeError: Another process writes to the run.
     """
+    import tensorflow as tf
+
     from cplus1_keras import configs
 
     directory = pathlib.Path(directory)
-    config = directory / "config.json"
+    command = read_config(directory).get("command")
+    if not command:
+        raise ValueError(
+            f"{directory / 'config.json'} does not tell how the run was made. In Python: "
+            f"experiment.run(resume={str(directory)!r})"
+        )
+    if command.get("deterministic"):
+        tf.config.experimental.enable_op_determinism()
+    return run(configs.resolve(command["config"], command["set"]), resume=directory)
+
+
+def read_config(directory):
+    """What `config.json` says of a run that is not finished; of one that is, its checkpoints are removed.
+
+    Raises:
+        FileNotFoundError: There is no such run.
+        ValueError: It is finished, or the file is damaged.
+    """
+    directory = pathlib.Path(directory)
+    config, checkpoints = directory / "config.json", directory / CHECKPOINTS
     if not config.is_file():
         raise FileNotFoundError(f"{directory} is no run: it lacks config.json. `python train.py` makes one.")
-    if (directory / "metrics.json").is_file() and not (directory / CHECKPOINTS).is_dir():
+    # The SavedModel comes last. A run that is stopped after it has nothing left to do but to tidy up.
+    exported = any(path.name.isdecimal() for path in (directory / serving.SAVED_MODEL_FOLDER).glob("*"))
+    if (directory / "metrics.json").is_file() and (exported or not checkpoints.is_dir()):
+        with hold(directory):
+            remove(checkpoints)
+            clean(directory)
         raise ValueError(
             f"The run {directory} is finished. `python -m cplus1_keras.judge {directory}` judges it again."
         )
-    command = json.loads(config.read_text(encoding="utf-8")).get("command")
-    if not command:
-        raise ValueError(f"{config} does not tell how the run was made. In Python: experiment.run(resume=directory)")
-    return run(configs.resolve(command["config"], command["set"]), resume=directory)
+    return read_json(config)
 
 
 def build(experiment, splits):
@@ -154,18 +191,23 @@ def fit(model, experiment, splits, directory):
     """
     task, (epochs, steps) = experiment.task, experiment.length(splits)
     share = distribution.per_replica(experiment.batch_size, model.distribute_strategy)
-    checkpoint = Checkpoint(directory / CHECKPOINTS)
+    stopping = _stopping(experiment, splits)
+    checkpoint = Checkpoint(directory / CHECKPOINTS, stopping)
     first = checkpoint.restore(model)
-    if first >= epochs:
-        return keras.callbacks.History()  # the training ended, what came after it did not
+    if first >= epochs or (stopping and stopping.stopped_epoch):  # the training ended, what came after it did not
+        if stopping:
+            stopping.set_model(model)
+            stopping.on_train_end()  # gives the model its best weights
+        return keras.callbacks.History()
     batches = task.training(model, splits.train, experiment, first * steps)
     sample = keras.tree.map_structure(lambda tensor: tensor[:share], next(iter(batches)))
     watchers = [
         StopOnNaN(checkpoint.folder),
-        checkpoint,
         TermGradients(*sample),
         *task.callbacks(model, experiment, splits, directory / "logs"),
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
+        *([stopping] if stopping else []),
+        checkpoint,
         *([Progress(experiment.batch_size, task.headline)] if keras.config.is_interactive_logging_enabled() else []),
     ]
     return model.fit(
@@ -180,6 +222,14 @@ def fit(model, experiment, splits, directory):
     )
 
 
+def _stopping(experiment, splits):
+    """Keras's early stopping with the patience of an experiment, or None."""
+    if experiment.patience is None:
+        return None
+    watched = experiment.task.watched(experiment, splits)
+    return keras.callbacks.EarlyStopping(watched, patience=experiment.patience, mode="max", restore_best_weights=True)
+
+
 def finish(model, experiment, splits, directory, start):
     """Calibrate, judge, save and export a trained model into the directory of its run, and say what came out."""
     task = experiment.task
@@ -188,7 +238,10 @@ def finish(model, experiment, splits, directory, start):
     predictor = task.with_calibration(every, found)
     serving.save(directory, predictor)
     figures, judged = task.judge(every, splits.test, experiment, found)
-    task.write(directory, predictor, splits.test, experiment, figures, judged)
+    with unfinished(directory / "results") as folder:
+        folder.mkdir()
+        task.write(folder, predictor, splits.test, experiment, figures, judged)
+        move_all(folder, directory)
     figures = {**describe(experiment), **figures, "calibration": found.to_dict()}
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)

@@ -4,6 +4,8 @@
     python train.py --list                            the configs that ship
     python train.py --config digits --set epochs=3    another run, with a shorter training
     python train.py --config my_module.my_function    your own: a function that returns a complete Experiment
+    python train.py --check                           read the files of all splits, look for copies of images
+    python train.py --dry-run                         say how long a run will take, and what memory and disk
     python train.py --resume runs/digits              go on with a run that was stopped
 
 Each run gets a directory of its own under --workdir: model.keras, saved_model/, calibration.json, metrics.json,
@@ -12,9 +14,11 @@ pictures/.
 """
 
 import argparse
+import math
 import os
 import signal
 import sys
+import time
 
 import tensorflow as tf
 from absl import logging
@@ -29,6 +33,7 @@ def main(arguments=None):
     parser.add_argument("--workdir", default="runs", help="folder of runs; a run never overwrites another")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; may be repeated")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped")
+    parser.add_argument("--check", action="store_true", help="read all files, look for copies, and train nothing")
     parser.add_argument("--dry-run", action="store_true", help="check all, train a few steps, say what a run will take")
     parser.add_argument("--deterministic", action="store_true", help="runs equal to the bit on one machine, at a price")
     parser.add_argument("--list", action="store_true", help="list the configs that ship and what each needs")
@@ -37,7 +42,7 @@ def main(arguments=None):
     if given.others:
         parser.error(f"takes options only. Received: {' '.join(given.others)}. Did you mean --config?")
     logging.set_verbosity(logging.WARNING)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_on_signals()
     sys.path.insert(0, os.getcwd())  # where a config of one's own lies
     if given.list:
         print(configs.listing())
@@ -49,16 +54,35 @@ def main(arguments=None):
             run.resume(given.resume)
             return
         found = configs.resolve(given.config, given.set)
+        if given.check:
+            print(dry_run.check_data(found))
         if given.dry_run:
-            print(dry_run.dry_run(found))
+            print(dry_run.dry_run(found, given.workdir))
+        if given.check or given.dry_run:
             return
         run.tell_stopped(given.workdir, found.name)
-        found.run(given.workdir, command={"config": given.config, "set": given.set})
+        command = {"config": given.config, "set": given.set, "deterministic": given.deterministic}
+        found.run(given.workdir, command=command)
     except KeyboardInterrupt as stop:
         sys.exit("\n".join(["train.py: stopped.", *getattr(stop, "__notes__", [])]))
     except (ValueError, OSError, RuntimeError, FloatingPointError, tf.errors.OpError) as error:
         # What a user can mend is told in a sentence; the rest keeps its traceback.
         sys.exit("\n".join([f"train.py: {data.sentence(error)}", *getattr(error, "__notes__", [])]))
+
+
+def stop_on_signals():
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt; what comes within 2 seconds of one must not cut its tidying up."""
+    last = -math.inf
+
+    def stop(number, frame):
+        nonlocal last
+        if time.monotonic() - last > 2:
+            last = time.monotonic()
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and a shell's `&` ask for
+            signal.signal(number, stop)
 
 
 if __name__ == "__main__":

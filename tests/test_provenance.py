@@ -1,10 +1,15 @@
 """Results say where they come from."""
 
+import datetime
 import json
+import platform
 import re
+import subprocess
+import time
 
 import pytest
 
+from cplus1_keras import provenance as provenance_of
 from cplus1_keras.provenance import as_sentence, provenance, write_json
 
 
@@ -13,6 +18,60 @@ def test_provenance_is_json_and_names_versions():
     assert values["cpus"] >= 1
     assert values["packages"]["keras"].startswith("3.")
     assert values["commit"] is None or re.fullmatch(r"[0-9a-f]{12}(\+changes)?", values["commit"])
+
+
+def git(folder, *arguments):
+    named = ("-c", "user.name=some", "-c", "user.email=some@where")
+    subprocess.run(["git", *named, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_the_commit_tells_of_changes_but_not_of_results(tmp_path, monkeypatch):
+    package = tmp_path / "package"
+    (tmp_path / "docs" / "results").mkdir(parents=True)
+    package.mkdir()
+    monkeypatch.setattr(provenance_of, "__file__", str(package / "provenance.py"))
+    assert provenance()["commit"] is None
+    program, result = package / "program.py", tmp_path / "docs" / "results" / "digits.md"
+    for file in (program, result, tmp_path / "train.py"):
+        file.write_text("1", encoding="utf-8")
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "all")
+    clean = provenance()["commit"]
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    result.write_text("2", encoding="utf-8")
+    (package / "untracked.py").touch()
+    assert provenance()["commit"] == clean
+    for file in (program, tmp_path / "train.py"):  # beside the package, too
+        file.write_text("2", encoding="utf-8")
+        assert provenance()["commit"] == f"{clean}+changes"
+        file.write_text("1", encoding="utf-8")
+    assert provenance()["commit"] == clean
+
+
+@pytest.mark.parametrize("error", [OSError("no git"), subprocess.TimeoutExpired("git", 10)])
+def test_without_git_there_is_no_commit(monkeypatch, error):
+    def fail(*arguments, **settings):
+        raise error
+
+    monkeypatch.setattr(provenance_of.subprocess, "run", fail)
+    assert provenance()["commit"] is None
+
+
+def test_dates_are_utc_and_packages_those_that_are_there(monkeypatch):
+    monkeypatch.setenv("TZ", "America/St_Johns")
+    time.tzset()
+    monkeypatch.setattr(provenance_of, "PACKAGES", ("numpy", "no-such-package"))
+    try:
+        values = provenance()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert list(values["packages"]) == ["numpy"]
+    assert values["date"].endswith("+00:00")
+    gap = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(values["date"])
+    assert abs(gap.total_seconds()) < 60
+    assert values["machine"].startswith(platform.system())
 
 
 def test_json_is_written_whole_and_without_nan(tmp_path):

@@ -129,6 +129,8 @@ def find(name):
     if name in SHIPPED:
         return SHIPPED[name].load()
     module, _, attribute = name.rpartition(".")
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(f"A config is a short name, or dotted like my_module.my_function. Received: {name!r}")
     if not module:
         raise ValueError(f"No config is named {name!r}. {guess(name, SHIPPED)}")
     if not {"", os.getcwd()} & set(sys.path):

@@ -5,7 +5,7 @@ import difflib
 import json
 import pathlib
 
-from cplus1_keras.labels import IGNORE, NEGATIVE, REJECTED_NAME, UNKNOWN
+from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN, check_names
 
 ROLES = {"negative": NEGATIVE, "unknown": UNKNOWN, "ignored": IGNORE}
 _OTHERS = ("error", "ignored", "negative")
@@ -185,6 +185,8 @@ class Protocol:
             raise FileNotFoundError(f"No protocol file at {path}. Write one with `Protocol(...).save(path)`.")
         try:
             return cls.from_json(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is no text in UTF-8: {error}. Save it as one.") from error
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -214,11 +216,7 @@ class Protocol:
     def _check(self):
         if not self.known:
             raise ValueError("`known` must name at least one class. Received: known=()")
-        if REJECTED_NAME in self.class_names:
-            raise ValueError(f"No known class can be named {REJECTED_NAME!r}: that is the answer to what is rejected.")
-        repeated = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"Known classes must differ. Received more than once: {', '.join(repeated)}")
+        check_names(self.class_names)
         found = {}
         pairs = [("known", name) for _, members in self.known for name in members]
         pairs += [(role, name) for role in ROLES for name in getattr(self, role)]

@@ -40,6 +40,10 @@ class Split:
     source: Source
     protocol: Protocol
 
+    def __post_init__(self):
+        if self.name not in PARTS:
+            raise ValueError(f"`name` is one of {', '.join(PARTS)}. Received: name={self.name!r}")
+
     def __len__(self):
         return len(self.source)
 

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from cplus1_keras import replicas
-from cplus1_keras.labels import check_labels, is_known, nearest
+from cplus1_keras.labels import check_labels, is_entry, is_known, is_label, nearest
 from cplus1_keras.layers.hooks import check_prefix, dtype_of, name_for
 from cplus1_keras.numerics import at_least_float32, divide
 
@@ -63,10 +63,10 @@ def counted_mean(values, counted, sample_weight=None, per=None):
 class OpenSetLoss(keras.losses.Loss):
     """A loss on labels and named outputs: `loss(labels, outputs, sample_weight=None)` is a scalar tensor.
 
-    Labels are integers: `>= 0` known, `NEGATIVE`, `UNKNOWN` or `IGNORE`; a label that is known and no class of the head
-    gives NaN. Their shape is that of the outputs without the last axis: images (batch,), pixels (batch, height, width),
-    boxes (batch, boxes). Labels and weights on a finer grid are taken at the output's cells by nearest neighbour. In
-    place of labels there may be a dict of all that the data set gives.
+    Labels are integers: `>= 0` known, `NEGATIVE`, `UNKNOWN` or `IGNORE`; one that is none of these, or no class of the
+    head, gives NaN. Their shape is that of the outputs without the last axis: images (batch,), pixels (batch, height,
+    width), boxes (batch, boxes). Labels and weights on a finer grid are taken at the output's cells by nearest
+    neighbour. In place of labels there may be a dict of all that the data set gives.
 
     The values are averaged over the labels that the loss counts, over all replicas; a batch with none gives 0 and no
     gradient. `loss * weight` and `loss + loss` give weighted sums whose terms are logged by name. It trains in an
@@ -174,7 +174,9 @@ class OpenSetLoss(keras.losses.Loss):
                 f"`{self.name}` must give one value per label, not reduced: shape {tuple(counted.shape)}. "
                 f"Received from its `values`: shape {tuple(values.shape)}."
             )
-        return counted_mean(values, counted, sample_weight, self.divisor(labels, read))
+        mean = counted_mean(values, counted, sample_weight, self.divisor(labels, read))
+        fits = is_entry(labels) if name.endswith("multi_hot") else is_label(labels)
+        return ops.where(ops.all(fits), mean, float("nan"))  # else they would count for nothing, silently
 
     def call(self, labels, outputs):
         return self(labels, outputs)

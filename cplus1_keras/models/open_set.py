@@ -8,7 +8,8 @@ import numpy as np
 from keras import ops
 
 from cplus1_keras import replicas
-from cplus1_keras.labels import is_known
+from cplus1_keras.heads import Head
+from cplus1_keras.labels import is_entry, is_label
 from cplus1_keras.layers.hooks import OpenSetLayer, complete, find_hooks, labels_for, named
 from cplus1_keras.losses.base import OpenSetLoss, expand_like
 from cplus1_keras.losses.classification import BackgroundCrossEntropyLoss
@@ -26,7 +27,8 @@ class OpenSetModel(keras.Model):
       where there are no `labels`) and the output.
     - `class_weight` may have the key -1, for negatives. It weighs each term of the loss by the labels that it reads, in
       training only, and no metric.
-    - Labels that are no class of the head make the loss NaN in a graph; `fit` names them if they are an array.
+    - Labels that are no class of the head, or none of the convention, make the loss NaN in a graph; `fit` names them
+      if they are an array.
 
     Args:
         *args, **kwargs: Those of `keras.Model`: `inputs`, `outputs` (a dict), `name`.
@@ -97,12 +99,24 @@ class OpenSetModel(keras.Model):
                     f"`{argument}` must be a dict like {{'logits': [KnownAccuracy(10)]}}, of {sorted(tensors)}. "
                     f"Received: {list(given) if isinstance(given, dict) else given}"
                 )
+        self._check_metrics([pair for metrics in asked.values() for pair in (metrics or {}).items()])
         asked = {name for metrics in asked.values() for name in metrics or ()}
         # All outputs, since Keras names the metrics of an only one otherwise.
         read = {name: value for name, value in y_pred.items() if not isinstance(value, dict | list | tuple)}
         read |= {name: ops.stop_gradient(tensors[name]) for name in asked}
         labels = read | {name: labels_for(tensors, name, ("labels", "multi_hot")) for name in asked}
         compiled.update_state(labels, read, _weights_for("labels", sample_weight))
+
+    def _check_metrics(self, asked):
+        """Refuse a metric that would take a head's last class for the background."""
+        known = {hook.prefix + "logits": hook.num_classes for hook in find_hooks(self.layers) if isinstance(hook, Head)}
+        for name, metrics in asked:
+            for metric in keras.tree.flatten(metrics):
+                if name in known and getattr(metric, "num_classes", None) == known[name] - 1:
+                    raise ValueError(
+                        f"`{metric.name}` of `{name}` is for {known[name] - 1} known classes, and the head has "
+                        f"{known[name]}: the last one would count as background. Give both the same number."
+                    )
 
     def _weigh_classes(self, name, labels, sample_weight):
         if name.endswith("multi_hot"):
@@ -171,18 +185,23 @@ class OpenSetModel(keras.Model):
         return outputs["logits"].shape[-1] - any(isinstance(term, BackgroundCrossEntropyLoss) for term in reading)
 
     def _check_label_values(self, y):
-        """Refuse an array of labels beyond the classes, which in a graph would make the loss and all weights NaN."""
-        labels, num_classes = y.get("labels") if isinstance(y, dict) else y, self._num_classes()
-        if num_classes is None or not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
-            return
+        """Refuse arrays of labels outside the convention or the classes, which in a graph would make the loss NaN."""
         if any(type(layer).targets is not OpenSetLayer.targets for layer in find_hooks(self.layers)):
             return  # it makes other labels of these
-        beyond = np.unique(labels[is_known(labels) & (labels >= num_classes)])
-        if beyond.size:
-            raise ValueError(
-                f"Labels name the known classes 0..{num_classes - 1}, or are -1 (negative), -2 (unknown), "
-                f"-100 (ignored). Received also: {beyond[:5].tolist()}. Give the head as many classes, or relabel them."
-            )
+        given = y if isinstance(y, dict) else {"labels": y}
+        for name in [name for name in ("labels", "multi_hot") if isinstance(given.get(name), np.ndarray)]:
+            values, number = given[name], self._num_classes() if name == "labels" else None
+            if values.dtype.kind not in "biuf":
+                raise ValueError(f"Labels are integers. Received `{name}` of dtype {values.dtype}")
+            fits = is_label(values) if name == "labels" else is_entry(values)
+            beyond = np.unique(values[~fits if number is None else ~(fits & (values < number))])
+            if beyond.size and values.dtype.kind != "f":  # of floats the loss tells more
+                known = "classes" if number is None else f"classes 0..{number - 1}"
+                needs = f"Labels name the known {known}, or are -1 (negative), -2 (unknown), -100 (ignored)"
+                advice = "Give the head as many classes, or relabel them"
+                if name == "multi_hot":
+                    needs, advice = "`multi_hot` holds 1 (present), 0 (absent), -100 (not annotated)", "Relabel them"
+                raise ValueError(f"{needs}. Received also: {beyond[:5].tolist()}. {advice}.")
 
 
 def _weights_for(name, sample_weight):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cplus1_keras.labels import IGNORE
-from cplus1_keras.plots.style import COLOURS, INK, grid, to_pixels
+from cplus1_keras.plots.style import COLOURS, INK, as_text, grid, to_pixels
 
 FALSE, RIGHT = COLOURS[1:3]
 
@@ -49,7 +49,7 @@ def activation_maps(images, cams, present, scores, class_names, multi_hot=None, 
             _caption(axes, f"{class_names[c]} {scores[i, c]:.1f}", colour)
             _draw_map(axes, images[i], cams[i][..., c], cams[i][..., chosen].max())
     figure.suptitle(title, fontsize=10, color=INK)
-    return figure
+    return as_text(figure)
 
 
 def _draw_image(row, image, missed, found):
@@ -70,4 +70,4 @@ def _draw_map(axes, image, cam, highest):
 
 
 def _caption(axes, text, colour=INK):
-    axes.set_title(text, fontsize=8, color=colour, parse_math=False)  # a name may have a $, which begins a formula
+    axes.set_title(text, fontsize=8, color=colour)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
-from cplus1_keras.plots.style import COLOURS, INK, PALE, canvas, grid, to_pixels
+from cplus1_keras.plots.style import COLOURS, INK, PALE, ROLES, as_text, canvas, grid, to_pixels
 
 DASHES = ("-", "--", ":", "-.")
 
@@ -18,7 +18,8 @@ def oscr(curves, title=None):
 
     Args:
         curves: `{name: curve}`, a curve being `metrics.OSCR` or a pair (fpr, ccr) of arrays. A name may be a pair
-            (method, group): methods differ by colour then, groups by dashes.
+            (method, group): methods differ by colour then, groups by dashes. Groups of one method, or alone, have the
+            colours of their roles.
         title: Text above the axes.
 
     >>> figure = oscr({("softmax", "unknown"): (np.array([1.0, 0.1]), np.array([0.95, 0.6]))})
@@ -33,7 +34,8 @@ def oscr(curves, title=None):
     methods, groups = ([*dict.fromkeys(part)] for part in zip(*named, strict=True))
     figure, axes = canvas(6.4, 4.4)
     for (method, group), (fpr, ccr) in named.items():
-        colour = COLOURS[methods.index(method) % len(COLOURS)]
+        role = group if len(methods) == 1 and group else method
+        colour = ROLES.get(role, COLOURS[methods.index(method) % len(COLOURS)])
         dash = DASHES[groups.index(group) % len(DASHES)]
         label = f"{method}, {group}" if group else method
         axes.plot(fpr, ccr, dash, color=colour, linewidth=1.8, drawstyle="steps-post", label=label)
@@ -46,7 +48,7 @@ def oscr(curves, title=None):
     axes.grid(True, which="minor", axis="x", color=PALE, linewidth=0.4)
     outside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "frameon": False} if len(named) > 4 else {}
     axes.legend(**{"loc": "best", "framealpha": 0.9, "edgecolor": PALE, **outside})
-    return figure
+    return as_text(figure)
 
 
 def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40, title=None):
@@ -78,7 +80,7 @@ def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40,
         axes.axis("off")
         note = title or f"No unknown was accepted{passed}."
         axes.text(0.5, 0.5, note, ha="center", va="center", fontsize=12, color=INK)
-        return figure
+        return as_text(figure)
     order = np.argsort(-scores, kind="stable")[:limit]
     columns = min(8, len(order))
     rows = -(-len(order) // columns)
@@ -91,7 +93,7 @@ def accepted_unknowns(images, predicted, true, scores, threshold=None, limit=40,
     shown = f", the {len(order)} surest of them" if len(order) < len(images) else ""
     count = f"{len(images):,} unknown{'s' if len(images) > 1 else ''} accepted{passed}{shown}"
     figure.suptitle(title or f"{count}\ntrue class → taken for, score", fontsize=10, color=INK)
-    return figure
+    return as_text(figure)
 
 
 def histogram(labels, scores, threshold=None, bins=60, score_name="score", title=None):
@@ -116,9 +118,10 @@ def histogram(labels, scores, threshold=None, bins=60, score_name="score", title
     if labels.shape != scores.shape or not finite.any():
         raise ValueError(f"One finite score at least, and one for each label. Received: {labels.shape}, {scores.shape}")
     figure, axes = canvas(6.4, 3.8)
-    kinds = {"known": labels >= 0, "negative": labels == NEGATIVE, "unknown": labels == UNKNOWN}
+    kinds = zip(ROLES, (labels >= 0, labels == NEGATIVE, labels == UNKNOWN), strict=True)
     edges = np.histogram_bin_edges(scores[finite & (labels != IGNORE)], bins)
-    for (name, kind), colour in zip(kinds.items(), COLOURS, strict=False):
+    for name, kind in kinds:
+        colour = ROLES[name]
         if not (kind & finite).any():
             continue
         if threshold is not None:
@@ -132,7 +135,7 @@ def histogram(labels, scores, threshold=None, bins=60, score_name="score", title
     axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend
     axes.grid(True, axis="y", color=PALE)
     axes.legend(framealpha=0.9, edgecolor=PALE, ncols=2, loc="upper center")
-    return figure
+    return as_text(figure)
 
 
 def points(name, curve):

@@ -6,7 +6,7 @@ from matplotlib.patches import Patch
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN, nearest
 from cplus1_keras.palettes import palette
-from cplus1_keras.plots.style import INK, canvas, grid, to_pixels
+from cplus1_keras.plots.style import INK, as_text, canvas, grid, to_pixels
 
 UNKNOWN_COLOUR = (255, 0, 255)  # unknown in the truth, rejected in the prediction: they should coincide
 IGNORED_COLOUR = (224, 224, 224)
@@ -66,7 +66,7 @@ def panels(image, labels, answer, class_names, threshold=None, score_name="log_o
     figure.legend(handles=handles, ncols=min(len(handles), 8), **style)
     if title:
         figure.suptitle(title, fontsize=11, color=INK)
-    return figure
+    return as_text(figure)
 
 
 def coloured(labels, num_classes):
@@ -120,7 +120,7 @@ def pixel_features(features, labels, class_names, limit=300, seed=0, title=None)
         axes.scatter(*part.T, s=7, color=colour, label=name, alpha=0.6, linewidths=0)
     axes.set(xlabel=names[0], ylabel=names[1], title=title)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, markerscale=2.5, fontsize=8)
-    return figure
+    return as_text(figure)
 
 
 def plane(features):

@@ -8,6 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f")
+ROLES = {"known": COLOURS[0], "negative": COLOURS[1], "unknown": COLOURS[2]}
+"""The colour of each role, in every figure that tells them apart."""
+
 INK, PALE = "#333333", "#e4e4e4"
 
 
@@ -25,6 +28,17 @@ def canvas(width, height):
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def as_text(figure):
+    """The figure, all of whose texts but those of ticks are taken as they are: a `$` in a name begins no formula."""
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
+    texts = [*figure.texts, *(text for legend in legends if legend for text in legend.get_texts())]
+    for axes in figure.axes:
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+    for text in texts:
+        text.set_parse_math(False)
+    return figure
 
 
 def to_pixels(image):

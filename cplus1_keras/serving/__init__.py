@@ -9,7 +9,15 @@ from cplus1_keras.serving.boxes import BoxSpec
 from cplus1_keras.serving.exporting import CLASSES_FILE, check, export
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.predictor import Predictor
-from cplus1_keras.serving.runs import CALIBRATION_FILE, MODEL_FILE, SAVED_MODEL_FOLDER, load, next_version, save
+from cplus1_keras.serving.runs import (
+    CALIBRATION_FILE,
+    MODEL_FILE,
+    SAVED_MODEL_FOLDER,
+    load,
+    next_version,
+    save,
+    save_calibration,
+)
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
 __all__ = [
@@ -28,4 +36,5 @@ __all__ = [
     "load",
     "next_version",
     "save",
+    "save_calibration",
 ]

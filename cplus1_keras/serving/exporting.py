@@ -2,16 +2,14 @@
 
 import functools
 import json
-import os
 import pathlib
-import shutil
-import tempfile
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from cplus1_keras.directory import unfinished
 from cplus1_keras.serving.boxes import BoxSpec
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
@@ -59,17 +57,11 @@ def export(predictor, path, samples=None):
     path = pathlib.Path(path)
     if path.exists():
         raise FileExistsError(f"An export never overwrites, and {path} exists. Choose another path or remove it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside `path`, and renamed when every check has passed: `path` is complete or absent.
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        # One level down, because mkdtemp's folder is closed to other users, such as the one a model server runs as.
-        _write(predictor, folder / "written", samples[:1])
-        check(folder / "written")
-        _compare(predictor, folder / "written", samples)
-        os.rename(folder / "written", path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with unfinished(path) as folder:  # renamed when every check has passed: `path` is complete or absent
+        _write(predictor, folder, samples[:1])
+        check(folder)
+        _compare(predictor, folder, samples)
+        folder.rename(path)
 
 
 def check(path):

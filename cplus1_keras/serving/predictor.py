@@ -103,7 +103,9 @@ class Predictor:
         return {"features": tf.where(rows, features, 0.0), "valid": valid}
 
     def _in_batches(self, function, images, batch_size):
-        images, size = self._check(images), batch_size or self.spec.batch_size
+        images, size = self._check(images), self.spec.batch_size if batch_size is None else batch_size
+        if not size >= 1:
+            raise ValueError(f"`batch_size` must be an int >= 1, or None. Received: batch_size={batch_size!r}")
         starts = range(0, max(len(images), 1), size)
         parts = [function(tf.constant(images[i : i + size].astype("float32", copy=False))) for i in starts]
         answers = {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
@@ -111,7 +113,10 @@ class Predictor:
         return {n: np.char.decode(x.astype("S"), "utf-8") if x.dtype == object else x for n, x in answers.items()}
 
     def _check(self, images):
-        images = np.asarray(images)
+        try:
+            images = np.asarray(images)
+        except ValueError as error:  # NumPy's, for lists of several lengths
+            raise ValueError(f"`images` must be of one size, in one array (N, H, W, C). {error}") from error
         if images.dtype.kind not in "uif":
             raise TypeError(f"`images` must be integers or floats, pixels 0..255. Received: dtype={images.dtype}")
         if not self._fits(images.shape[1:]) or images.ndim != 4:

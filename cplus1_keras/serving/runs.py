@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pathlib
 
 import keras
@@ -10,6 +9,7 @@ import numpy as np
 
 from cplus1_keras import heads, layers, models  # noqa: F401  they register the classes that a model is made of
 from cplus1_keras.calibration import Calibration, ClassCalibration
+from cplus1_keras.directory import unfinished
 from cplus1_keras.serving.exporting import SPECS
 from cplus1_keras.serving.predictor import Predictor
 
@@ -37,10 +37,23 @@ def save(run, predictor):
     """
     _check_evidence(predictor)
     run = pathlib.Path(run)
-    run.mkdir(parents=True, exist_ok=True)
-    # Beside the files that they replace, and renamed when both are complete.
-    written = {name: run / f".{name}" for name in (MODEL_FILE, CALIBRATION_FILE)}
-    _save_model(predictor.model, written[MODEL_FILE])
+    with unfinished(run / MODEL_FILE) as model, unfinished(run / CALIBRATION_FILE) as record:
+        _save_model(predictor.model, model)
+        record.write_text(_to_text(predictor, model), encoding="utf-8")
+        model.replace(run / MODEL_FILE)
+        record.replace(run / CALIBRATION_FILE)
+
+
+def save_calibration(run, predictor):
+    """Writes a predictor's threshold into the directory of a run that has its model already, in one step."""
+    _check_evidence(predictor)
+    run = pathlib.Path(run)
+    with unfinished(run / CALIBRATION_FILE) as record:
+        record.write_text(_to_text(predictor, run / MODEL_FILE), encoding="utf-8")
+        record.replace(run / CALIBRATION_FILE)
+
+
+def _to_text(predictor, model_file):
     inherited = keras.layers.Layer().get_config()
     record = {
         "spec": predictor.spec.to_dict(),
@@ -48,12 +61,10 @@ def save(run, predictor):
         "class_names": predictor.class_names,
         "image_shape": predictor.image_shape,
         "background": predictor.background,
-        "model": _digest(written[MODEL_FILE]),
+        "model": _digest(model_file),
         "calibration": predictor.calibration and predictor.calibration.to_dict(),
     }
-    written[CALIBRATION_FILE].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    for name, file in written.items():
-        os.replace(file, run / name)
+    return json.dumps(record, indent=2) + "\n"
 
 
 def load(run):
@@ -74,7 +85,8 @@ def load(run):
     run = pathlib.Path(run)
     missing = [name for name in (MODEL_FILE, CALIBRATION_FILE) if not (run / name).is_file()]
     if missing:
-        lacks = f"it lacks {' and '.join(missing)}" if run.is_dir() else "there is no such directory"
+        absent = "it is a file" if run.is_file() else "there is no such directory"
+        lacks = f"it lacks {' and '.join(missing)}" if run.is_dir() else absent
         raise FileNotFoundError(f"{run} is no finished run: {lacks}. `python train.py` writes one, and says where.")
     try:
         record = json.loads((run / CALIBRATION_FILE).read_text(encoding="utf-8"))

@@ -27,11 +27,18 @@ class Classification(Task):
     augment: Callable | None = None
     negative_fraction: float | None = None
 
+    kind = "class"
+
     def metrics(self, model, experiment, num_classes):
         watched = [metrics.KnownAccuracy(num_classes)]
         if experiment.loss.needs_negatives:
             watched += [metrics.BinnedAUROC(num_classes, "negative"), metrics.BinnedOSCR(num_classes, "negative")]
         return {"logits": watched}
+
+    def watched(self, experiment, splits):
+        if experiment.loss.needs_negatives and splits.validation.has_negatives:
+            return "val_logits_auroc_negative"
+        return super().watched(experiment, splits)
 
     def steps_per_epoch(self, split, experiment):
         return data.steps_per_epoch(split, experiment.batch_size, self._negative_fraction(experiment))

@@ -40,6 +40,7 @@ class MultiLabel(Task):
     pictures: int = 8
 
     scores = metrics.BinnedScores
+    kind = "classes"
     unit = "label"
     headline = types.MappingProxyType({"PR AUC": "logits_pr_auc", "val": "val_logits_pr_auc"})
 
@@ -59,6 +60,9 @@ class MultiLabel(Task):
 
     def metrics(self, model, experiment, num_classes):
         return {"logits": [metrics.PresenceAUC(num_classes)]}
+
+    def watched(self, experiment, splits):
+        return "val_logits_pr_auc"
 
     def training(self, model, split, experiment, first_step=0):
         return data.training(
@@ -92,6 +96,13 @@ class MultiLabel(Task):
         records = self.records(predictor, split, experiment)
         asked = experiment.fpr, experiment.confidence, "log_odds"
         return calibration.calibrate_classes(records, *asked, class_names=predictor.class_names)
+
+    def values(self, split):
+        # An image that shows no known class is a stranger by each unknown one that it shows, whatever is found in it.
+        roles = np.isin(split.source.class_names, split.protocol.unknown)
+        for shown, known in zip(split.source.labels, split.shows_known, strict=True):
+            strange = np.flatnonzero(shown & roles & ~known)
+            yield np.repeat(strange[:, None], split.protocol.num_classes, axis=1)
 
     def figures(self, predictor, split):
         return {"multi_label": Sets(predictor, self.top_k)}

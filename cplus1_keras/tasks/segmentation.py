@@ -50,6 +50,7 @@ class Segmentation(Task):
     largest: int = 2048
 
     scores = metrics.BinnedScores
+    kind = "mask"
     unit = "pixel"
     headline = types.MappingProxyType({"mIoU": "logits_mean_iou", "AUROC": "val_auroc_negative"})
 
@@ -70,6 +71,9 @@ class Segmentation(Task):
     def metrics(self, model, experiment, num_classes):
         background = model.output["logits"].shape[-1] > num_classes
         return {"logits": [metrics.KnownMeanIoU(num_classes, background)]}
+
+    def watched(self, experiment, splits):
+        return "val_mean_iou"
 
     def training(self, model, split, experiment, first_step=0):
         mirror = split.mirror
@@ -118,6 +122,10 @@ class Segmentation(Task):
         answers = self.answers(predictor, split, experiment)
         for group, (labels, answer) in zip(split.groups, answers, strict=True):
             yield Record(labels, answer["known_argmax"], answer["score"], group, answer)
+
+    def values(self, split):
+        masks = split.source.stream().map(lambda record: split.source.decode(record)["mask"])
+        return masks.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
 
     def figures(self, predictor, split):
         figures = {"segmentation": MeanIoU(predictor)}

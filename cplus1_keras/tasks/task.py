@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import time
 import types
 
 import keras
@@ -11,9 +12,21 @@ from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
 from cplus1_keras.tasks.records import Record
+from cplus1_keras.tasks.strangers import Strangers
 
 SAMPLE = 32
 """How many images of each split are read before a training, where they are not in memory."""
+
+LEAK = 0.01
+"""Share of a split that may be copies of training images, as a few of large data sets are."""
+
+KINDS = {
+    "class": "one class for each image",
+    "classes": "a set of classes for each image",
+    "mask": "a class for each pixel",
+    "boxes": "a class for each of its boxes",
+}
+"""What a source's kind means."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +40,9 @@ class Task:
     scores = metrics.ExactScores
     """Accumulator of labels, predictions and scores; `metrics.BinnedScores` where there are too many to hold."""
 
+    kind = None
+    """Kind of source that it takes, a key of `KINDS`; None for any."""
+
     unit = "image"
     """What a label is of, in words."""
 
@@ -35,6 +51,10 @@ class Task:
 
     def check(self, experiment, splits):
         """Raises ValueError for what a run would otherwise find out after its training."""
+        source = splits.train.source
+        if self.kind not in (None, source.kind):
+            needs = f"{type(self).__name__} needs a source of kind {self.kind!r}, {KINDS[self.kind]}"
+            raise ValueError(f"{needs}. Received one of kind {source.kind!r}, {KINDS[source.kind]}: {source!r}")
         if experiment.loss.needs_negatives and not splits.train.has_negatives:
             terms = [loss.name for _, loss in experiment.loss.terms() if loss.needs_negatives]
             raise ValueError(
@@ -42,17 +62,46 @@ class Task:
                 f"{splits.protocol.name!r}. Name negative classes in it, or take a loss without them, like "
                 "CrossEntropyLoss()."
             )
-        if not len(splits.test):
-            raise ValueError("The test split is empty, so nothing would judge the run. Give it `test_fraction` > 0.")
+        if not len(splits.test) or not (source.kind == "mask" or splits.test.shows_known.any()):
+            raise ValueError(
+                "The test split has no image of a known class, so nothing would judge the run. Give it `test_fraction` "
+                f"> 0. Received: {len(splits.test):,} test images"
+            )
+        if experiment.patience and not len(splits.validation):
+            raise ValueError(
+                "`patience` watches the validation split, which is empty. Give it a `validation_fraction` > 0, or "
+                f"images of its own. Received: patience={experiment.patience}"
+            )
+        if experiment.steps is None:
+            self.steps_per_epoch(splits.train, experiment)  # refuses a batch that is larger than all images
         self.check_files(splits, SAMPLE)
+        self.check_copies(splits)
         self.check_rate(experiment, splits.calibration)
 
     def check_files(self, splits, sample=None):
-        """Raises ValueError where an image that is not in memory cannot be read, or its labels not be told."""
-        problems = data.check([split for split in splits if split.source.array is None], sample)
+        """Raises ValueError where a file cannot be read or labels not be told; reads so many of a split, or all."""
+        start = time.monotonic()
+        problems = data.check(splits, sample)
+        seconds = time.monotonic() - start
+        if seconds > 3:
+            print(f"Looking at {sum(len(split) for split in splits):,} images took {seconds:.0f} s.", flush=True)
         if problems:
             more = f"\n... and {len(problems) - 5:,} more" if len(problems) > 5 else ""
             raise ValueError("\n".join(problems[:5]) + more)
+
+    def check_copies(self, splits, decode=False):
+        """Tells of images that are in two splits; ValueError where they are above 1 % of one that does not train."""
+        copies = data.find_copies(splits, decode)
+        found = [own for own in copies if own[0].startswith("train: ")]
+        if not found:
+            return
+        text = f"{len(found):,} images train and are in another split, too, such as {' = '.join(found[0])}."
+        for split in splits:
+            number = sum(any(place.startswith(f"{split.name}: ") for place in own) for own in found)
+            if split.name != "train" and number > LEAK * len(split):
+                share = f"They are {number / len(split):.1%} of {split.name}, whose figures would be worthless"
+                raise ValueError(f"{text} {share}. Remove them.")
+        print(f"Note: {text} Remove them: what was trained on judges nothing.", flush=True)
 
     def check_rate(self, experiment, split):
         """Raises ValueError where a calibration split has too few images to prove the rate asked for."""
@@ -81,6 +130,10 @@ class Task:
     def metrics(self, model, experiment, num_classes):
         """Metrics for `compile`, a dict by output."""
         return {"logits": [metrics.KnownAccuracy(num_classes)]}
+
+    def watched(self, experiment, splits):
+        """Name in the logs of `fit` of the figure that `patience` watches; larger is better."""
+        return "val_logits_known_accuracy"
 
     def steps_per_epoch(self, split, experiment):
         """Batches that show each training image once."""
@@ -161,6 +214,10 @@ class Task:
             score=experiment.score.__name__,
         )
 
+    def values(self, split):
+        """Iterator of what `Strangers.update` takes beside each record of a split; None where classes are not told."""
+        return None if split.labels is None else iter(split.source.labels)
+
     def figures(self, predictor, split):
         """Accumulators by name, with `update(record)` and `result()`: figures that this task has beside all others."""
         return {}
@@ -169,18 +226,25 @@ class Task:
         """All figures of a split in one pass over its images.
 
         Returns:
-            Pair of the figures, plain values ready for JSON: `images`, `open_set` by group, `at_threshold` where there
-            is a calibration, and those of `figures`; and the accumulator that holds the scores.
+            Pair of the figures, plain values ready for JSON: `images`, `open_set` by group, where there is a
+            calibration `at_threshold` and `by_class` of strangers, and those of `figures`; and the accumulator that
+            holds the scores.
         """
         common, own, number = self.scores(getattr(found, "threshold", None)), self.figures(predictor, split), 0
+        values = None if found is None else self.values(split)
+        strangers = None if values is None else Strangers(split.source.names, found.threshold)
         for record in self.records(predictor, split, experiment):
             common.update(record.labels, record.predictions, record.scores)
             for accumulator in own.values():
                 accumulator.update(record)
+            if strangers is not None:
+                strangers.update(record, next(values))
             number += 1
         figures = {"images": number, "open_set": common.summary()}
         if found is not None:
             figures["at_threshold"] = common.at_threshold()
+        if strangers is not None:
+            figures["by_class"] = strangers.result()
         return figures | {name: accumulator.result() for name, accumulator in own.items()}, common
 
     def write(self, directory, predictor, split, experiment, figures, judged):

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from cplus1_keras.data import augment
-from cplus1_keras.data.geometry import crop
-from cplus1_keras.labels import IGNORE
+from cplus1_keras.data.geometry import crop, enlarge
+from cplus1_keras.labels import IGNORE, NEGATIVE
 
 BOXES = np.array([[3, 5, 20, 17], [30, 2, 41, 30], [10, 12, 52, 40]], "float32")
 MIRROR = (1, 0, 2)
@@ -49,6 +49,7 @@ GEOMETRIC = {
     "shift": augment.random_crop(padding=9, min_share=0),
     "flip": augment.random_flip(),
     "pad": augment.pad((50, 70), 0.0),
+    "more on each side": lambda example, seed: enlarge(example, [[3, 1], [5, 2]], 0.0),
     "all": augment.chain(
         augment.random_short_side(30, 60, longest=90),
         augment.random_crop((32, 40), min_share=0),
@@ -71,7 +72,7 @@ def test_pixels_are_where_the_boxes_say(name):
         assert len(found["boxes"]) == len(found["box_labels"])
         limit = np.tile(white.shape[1::-1], 2)
         assert ((found["boxes"] >= 0) & (found["boxes"] <= limit + 1e-4)).all()
-    assert len(set(shown)) > 3 or name == "pad"
+    assert len(set(shown)) > 3 or name in ("pad", "more on each side")
 
 
 def test_a_mirrored_image_has_mirrored_classes():
@@ -103,6 +104,8 @@ def test_of_a_box_that_is_mostly_cut_off_the_rest_is_ignored(left, expected):
     assert found["image"].shape == (44, min(30, 60 - left), 3)
     both = crop(painted(), 0, 15, 44, 30, min_share=0.4)
     assert both["box_labels"].numpy().tolist() == [IGNORE, 1, 2]
+    background = crop(given | {"box_labels": tf.constant([NEGATIVE])}, 0, left, 44, 30, min_share=0.4)
+    assert background["box_labels"].numpy().tolist() == ([] if expected is None else [NEGATIVE])
 
 
 def test_the_share_is_that_of_the_drawn_window():
@@ -137,6 +140,16 @@ def test_the_recipe_brings_all_to_one_size_and_sees_other_scales():
     low, high = (11 * factor * 64 / 60 for factor in (0.8, 1.2))
     assert low <= max(widths) <= high + 0.5
     assert np.ptp(widths) > 1
+    same = augment.random_short_side(44, 44, longest=60)
+    for share, kept in ((0.0, set()), (1.0, {204, 308, 1176})):
+        window, seen = tf.function(augment.detection((20, 40), same, min_share=share)), set()
+        for number in range(20):
+            found = window(painted(), tf.constant([2, number]))
+            box, label = found["boxes"].numpy(), found["box_labels"].numpy()
+            seen |= {IGNORE for _ in label[label == IGNORE]}
+            seen |= {int(area) for area in np.prod(box[:, 2:] - box[:, :2], 1)[label >= 0]} if share else set()
+        assert seen - {IGNORE} <= kept
+        assert (IGNORE in seen) == (share == 1)
     sides = [augment.random_short_side(20, 30, 1000)(painted(), [0, n])["image"].shape for n in range(30)]
     assert all(20 <= high <= 30 and abs(wide / high - 60 / 44) < 0.04 for high, wide, _ in sides)
     assert len(set(sides)) > 5

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cplus1_keras.data import sources
+from cplus1_keras.data import Split, protocols, sources
 from cplus1_keras.data.boxes import collect, concatenate
+from cplus1_keras.labels import IGNORE
 
 GREY = np.full([8, 10, 3], 90, "uint8")
 
@@ -109,7 +110,8 @@ def test_voc_counts_from_one_and_difficult_counts_for_nothing(tmp_path):
     source = sources.voc_boxes(tmp_path, "train", group=lambda name: name + "-video", mirrored=[("cat", "dog")])
     assert objects(source) == [(0, (0, 0, 1, 1), "cat", False), (0, (1, 2, 10, 8), "dog", True)]
     assert (source.groups, source.ids, source.mirrored) == (("a-video",), ("a",), (("cat", "dog"),))
-    assert source.class_names[:2] == ("aeroplane", "bicycle")
+    part = Split("train", source, protocols.voc(masks=False))
+    assert part.box_labels.tolist() == [part.protocol.class_names.index("cat"), IGNORE]
     only = sources.voc_boxes(voc(tmp_path / "own", ("x", (1, 1, 4, 4), 0)), class_names=["y", "x"], name="own")
     assert (only.class_names, only.boxes.values.tolist(), only.name) == (("y", "x"), [1], "own")
     assert len(sources.voc_boxes(voc(tmp_path / "none"), class_names=["x"]).boxes.values) == 0

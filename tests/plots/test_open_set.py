@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 
 from cplus1_keras import metrics, plots
+from cplus1_keras.plots.style import ROLES
 
 
 def drawn(figure):
@@ -89,3 +91,17 @@ def test_errors():
         plots.accepted_unknowns(np.zeros((3, 8, 8)), ["a"] * 3, ["b"] * 3, np.zeros(3))
     with pytest.raises(ValueError, match="One finite score at least"):
         plots.histogram([0], [np.inf])
+
+
+def test_a_role_has_one_colour_in_every_figure():
+    curve = ([1.0, 0.5], [0.9, 0.8])
+    alone = plots.oscr({"negative": curve, "unknown": curve}).axes[0]
+    paired = plots.oscr({("entropic", "unknown"): curve, ("entropic", "negative"): curve}).axes[0]
+    bars = plots.histogram([0, -1, -2], [1.0, 2.0, 3.0]).axes[0]
+    roles = {text.get_label(): text.get_edgecolor() for text in bars.patches if text.get_label() in ROLES}
+    by_line = [
+        {line.get_label().rpartition(", ")[2]: to_rgba(line.get_color()) for line in axes.lines[::2]}
+        for axes in (alone, paired)
+    ]
+    assert by_line[0] == by_line[1] == {name: roles[name] for name in ("negative", "unknown")}
+    assert len({*roles.values()}) == 3

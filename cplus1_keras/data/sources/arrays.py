@@ -27,8 +27,8 @@ def arrays(
         annotated, groups, mirrored: As in `Source`.
 
     Raises:
-        ValueError: If shapes do not fit, floats lie in 0..1 or outside 0..255, or labels outside the class names. Masks
-            of another size than their image raise when they are read.
+        ValueError: If shapes do not fit, channels come first, floats lie in 0..1, pixels outside 0..255 (uint16 is
+            scaled), or labels outside the class names. Of several sizes, masks unlike their image raise when read.
 
     >>> arrays(np.zeros([2, 4, 4], "uint8"), [1, 2], {1: "a", 2: "b"}).class_names
     ('a', 'b')
@@ -40,9 +40,10 @@ def arrays(
     labels = None if labels is None else np.asarray(labels)
     kind = "mask" if labels is None else "classes" if labels.ndim == 2 else "class"
     found = masks if labels is None else labels
-    if len(images) != len(found):
+    if len(images) != len(found) or not len(images):
         what = "mask" if labels is None else "label"
-        raise ValueError(f"{name}: one {what} for each image. Received: {len(images)} images, {len(found)} {what}s")
+        came = f"{len(images)} images, {len(found)} {what}s"
+        raise ValueError(f"{name}: one {what} for each image, and at least one. Received: {came}")
     if kind == "class":
         labels, class_names = _named(labels, class_names, name)
     elif class_names is None:
@@ -56,7 +57,11 @@ def stored(given, name):
     """How a `Source` reads arrays: as they are, or of several sizes from one flat tensor each."""
     checks = {"image": _checked, "mask": _integers}
     if all(len({np.shape(item) for item in items}) == 1 for items in given.values()):
-        return {"arrays": {key: checks[key](np.asarray(items), name) for key, items in given.items()}}
+        held = {key: checks[key](np.asarray(items), name) for key, items in given.items()}
+        image, *mask = (items.shape[1:3] for items in held.values())
+        if mask and mask != [image]:
+            raise ValueError(f"{name}: a mask has the size of its image, {image}. Received: masks of {mask[0]}")
+        return {"arrays": held}
     # One at a time has an axis of examples too.
     rows = {key: [checks[key](np.asarray(item)[np.newaxis], name)[0] for item in given[key]] for key in given}
     images = rows["image"]
@@ -71,13 +76,18 @@ def _checked(images, name):
             f"{name}: images must be numbers of shape (N, H, W) or (N, H, W, C), and at least one. "
             f"Received: shape {images.shape}, dtype {images.dtype}"
         )
-    if images.dtype.kind != "f":
+    if images.shape[1] in (1, 3) and images.shape[3] > 4:
+        advice = "np.moveaxis(images, 1, -1)"
+        raise ValueError(f"{name}: channels come last, (N, H, W, C). Received: shape {images.shape}. Use {advice}.")
+    if images.dtype in (np.uint8, np.uint16, np.bool_):
         return images
-    low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and 1 < high <= 255):
+    low, high, floats = float(images.min()), float(images.max()), images.dtype.kind == "f"
+    if not (low >= 0 and (1 if floats else -1) < high <= 255):
         advice = "Multiply by 255." if 0 <= low <= high <= 1 else "Undo the normalisation."
-        raise ValueError(f"{name}: float images must lie in 0..255. Received: {low:g} to {high:g}. {advice}")
-    return images.astype("float32", copy=False)
+        advice = "There is NaN among them." if np.isnan(low) else advice if floats else "Give 16 bits as uint16."
+        kind = "float images" if floats else f"images of {images.dtype}"
+        raise ValueError(f"{name}: {kind} must lie in 0..255. Received: {low:g} to {high:g}. {advice}")
+    return images.astype("float32", copy=False) if floats else images
 
 
 def _integers(masks, name):

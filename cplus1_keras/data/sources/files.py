@@ -58,6 +58,10 @@ def folder(
     class_names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not class_names:
         raise ValueError(f"{path} needs one folder for each class, with the images in it. It has no folders.")
+    loose = [entry.name for entry in path.iterdir() if entry.name.lower().endswith(_ENDINGS) and entry.is_file()]
+    if loose:
+        came = f"{len(loose)} images beside the class folders of {path}, such as {min(loose)}"
+        raise ValueError(f"An image's class is its folder. Received: {came}. Move them into one, or elsewhere.")
     files, labels = [], []
     for label, class_name in enumerate(class_names):
         own = sorted(_files(path / class_name, _ENDINGS))
@@ -241,8 +245,11 @@ def _by_stem(path, suffix, endings):
 
 def rows_of_csv(path):
     """(number of the line, cells) of each line of a csv file."""
-    with path.open(newline="", encoding="utf-8-sig") as text:
-        yield from enumerate(csv_format.reader(text), 1)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as text:
+            yield from enumerate(csv_format.reader(text), 1)
+    except (UnicodeDecodeError, csv_format.Error) as error:
+        raise ValueError(f"{path} is no csv file in UTF-8: {error}. Save it as one.") from error
 
 
 def _listed(path, root, rows):
