@@ -322,3 +322,12 @@ def test_a_stream_shuffles_whatever_the_global_seed_is(fraction):
     assert orders[0] == orders[1]
     uses = collections.Counter(number for numbers, _ in orders[0] for number in numbers)
     assert max(uses.values()) - min(uses.values()) <= 1
+
+
+@ways
+def test_batches_have_a_static_size(way, memory):
+    """So that a compiler need not ask; also where records are read from the beginning."""
+    part = numbered([0, 1] * 10, way)
+    for change in (None, lambda example, seed: example):
+        images, labels = training(part, 4, augment=change, memory=memory).element_spec
+        assert images.shape[0] == labels.shape[0] == 4
