@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pathlib
+import tomllib
 
 import pytest
 
@@ -81,3 +82,13 @@ def test_no_name_means_two_things(part):
     for module in FILES:
         if module.startswith(package.__name__ + "."):
             assert inspect.ismodule(getattr(package, module.rpartition(".")[2])), module
+
+
+def test_what_is_installed_are_commands_and_one_package():
+    """The checkout's `python -m export` stays in the checkout."""
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["tool"]["setuptools"]["packages"]["find"]["include"] == [f"{PACKAGE.name}*"]
+    assert set(settings["project"]["scripts"]) == {"cplus1-train", "cplus1-judge", "cplus1-export"}
+    for target in settings["project"]["scripts"].values():
+        module, _, name = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
