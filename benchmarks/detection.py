@@ -78,7 +78,10 @@ def run(experiment):
 
 
 def compare(rows, seeds, settings, output, roots=()):
-    """Run what `output` does not hold yet, and return all results: {row: {seed: figures}}; `roots` say where data lie."""
+    """Run what `output` does not hold yet, and return all results, {row: {seed: figures}}.
+
+    `roots` are settings that say where the data lie.
+    """
     record = {"settings": list(settings), "results": {}}
     if output.is_file():
         record = json.loads(output.read_text(encoding="utf-8"))
