@@ -144,8 +144,8 @@ def test_gradient_ratios_without_a_first_gradient_or_a_second_term_are_none():
     assert logs == {}
 
 
-def test_callbacks_start_as_kerass_own():
-    for callback in (StopOnNaN(), TermGradients(None, None), Validation(dict), Pictures(dict, "logs")):
+def test_callbacks_start_as_kerass_own(tmp_path):
+    for callback in (StopOnNaN(), TermGradients(None, None), Validation(dict), Pictures(dict, tmp_path)):
         assert callback.params is callback.model is None
 
 

@@ -39,7 +39,8 @@ def experiment(task):
     spy = mock.Mock(task=task, batch_size=6, seed=17, score="a score", learning_rate=0.25, schedule=None)
     spy.name = "spied"
     spy.length.return_value = 4, 5
-    spy.data.return_value = SPLITS
+    spy.splits.return_value = SPLITS
+    spy.patience = None
     return spy
 
 
@@ -47,6 +48,7 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
     every, calibrated = task.predictor.return_value, task.with_calibration.return_value
     found = task.calibrate.return_value
     found.to_dict.return_value = {"threshold": 0.5}
+    task.write.side_effect = lambda folder, *given: (folder / "oscr.png").touch()
     steps, lines = mock.Mock(), []
     steps.attach_mock(task, "task")
     for name in ("save", "load", "next_version"):
@@ -64,7 +66,10 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
     task.with_calibration.assert_called_once_with(every, found)
     steps.save.assert_called_once_with(tmp_path, calibrated)
     task.judge.assert_called_once_with(every, "test", experiment, found)
-    task.write.assert_called_once_with(tmp_path, calibrated, "test", experiment, {"open_set": {}}, "judged")
+    ((folder, *given), _) = task.write.call_args
+    assert given == [calibrated, "test", experiment, {"open_set": {}}, "judged"]
+    assert (folder.parent, folder.exists()) == (tmp_path, False)
+    assert (tmp_path / "oscr.png").is_file()  # what was written there is in the run's own directory
     figures = {"name": "spied", "open_set": {}, "calibration": {"threshold": 0.5}, "seconds": 12.3}
     assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")) == figures
     assert lines == [(task, figures, found, tmp_path, tmp_path / "saved_model" / "7")]
@@ -83,7 +88,7 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
 def test_an_experiment_is_seeded_told_and_checked(experiment, task, monkeypatch, capsys):
     steps, loss_known = mock.Mock(), mock.Mock(task=task)
     experiment.with_loss.return_value = loss_known
-    steps.attach_mock(experiment.data, "data")
+    steps.attach_mock(experiment.splits, "data")
     steps.attach_mock(task.check, "check")
     monkeypatch.setattr(distribution, "check_backend", steps.backend)
     monkeypatch.setattr(keras.utils, "set_random_seed", steps.seed)
@@ -92,7 +97,7 @@ def test_an_experiment_is_seeded_told_and_checked(experiment, task, monkeypatch,
     assert steps.mock_calls == [
         mock.call.backend(),
         mock.call.seed(17),
-        mock.call.data(17),
+        mock.call.data(),
         mock.call.names(["a", "b", "c"], 3),
         mock.call.check(loss_known, SPLITS),
     ]
@@ -141,7 +146,7 @@ def test_fit_gets_all_that_watches_in_order(experiment, task, training, tmp_path
     assert given["validation_data"] is task.validation.return_value
     settings = {"epochs": 4, "initial_epoch": 2, "steps_per_epoch": 5, "verbose": 0, "shuffle": False}
     assert {name: given[name] for name in settings} == settings
-    stop, checkpoint, gradients, own, board, *progress = given["callbacks"]
+    stop, gradients, own, board, checkpoint, *progress = given["callbacks"]
     assert (type(stop), type(checkpoint), type(gradients)) == (StopOnNaN, Checkpoint, TermGradients)
     assert stop.checkpoint == checkpoint.folder == tmp_path / "checkpoints"
     images, y, weights = gradients.batch  # the share of one of two replicas
@@ -161,15 +166,41 @@ def test_a_training_that_ended_is_not_begun_again(experiment, training, tmp_path
     assert run.fit(training, experiment, SPLITS, tmp_path) is training.fit.return_value
 
 
+@pytest.mark.parametrize("stopped", [0, 3])
+def test_a_training_that_is_patient(experiment, task, training, tmp_path, monkeypatch, stopped):
+    """Early stopping comes before the checkpoint, which keeps its state; at its end the model has its best weights."""
+    experiment.patience, task.watched.return_value = 7, "val_figure"
+    ended = []
+
+    def restore(checkpoint, model):
+        checkpoint.stopping.stopped_epoch = stopped
+        return 2
+
+    monkeypatch.setattr(Checkpoint, "restore", restore)
+    monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_train_end", lambda own: ended.append(own.model))
+    run.fit(training, experiment, SPLITS, tmp_path)
+    assert (training.fit.called, ended) == (not stopped, [training] if stopped else [])
+    task.watched.assert_called_once_with(experiment, SPLITS)
+    if not stopped:
+        callbacks = training.fit.call_args[1]["callbacks"]
+        *_, board, stopping, checkpoint = (own for own in callbacks if not isinstance(own, Progress))
+        assert (type(board), stopping) == (keras.callbacks.TensorBoard, checkpoint.stopping)
+        assert (stopping.monitor, stopping.patience, stopping.mode) == ("val_figure", 7, "max")
+        assert stopping.restore_best_weights
+
+
 def test_runs_that_were_stopped_are_told_by_name(tmp_path, capsys):
-    for name, epochs in {"digits": [], "digits-2": [1, 12], "other": [3]}.items():
+    for name, epochs in {"digits": [], "digits-2": [1, 12], "digits-3": [], "digits-x": [3], "other": [3]}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}", encoding="utf-8")
         for epoch in epochs:
             (tmp_path / name / "checkpoints" / f"epoch-{epoch:06d}").mkdir(parents=True)
+    (tmp_path / "digits-3" / "metrics.json").touch()
     run.tell_stopped(tmp_path, "digits")
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line == f"{tmp_path}/digits-2 was stopped after epoch 12: python train.py --resume {tmp_path}/digits-2"
+    first, second = capsys.readouterr().out.splitlines()
+    start = f"{tmp_path}/digits was stopped before the end of its first epoch: python train.py --resume"
+    assert first == f"{start} {tmp_path}/digits"
+    assert second == f"{tmp_path}/digits-2 was stopped after epoch 12: python train.py --resume {tmp_path}/digits-2"
 
 
 def test_resume_runs_the_command_again_in_the_same_directory(tmp_path, monkeypatch):

@@ -37,7 +37,9 @@ class Zygote:
     def __init__(self, folder, hash_seed=0):
         self.folder, self.number = pathlib.Path(folder), 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        given = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(hash_seed), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+        given = {"PYTHONPATH": paths, "PYTHONHASHSEED": str(hash_seed), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        given["XDG_CACHE_HOME"] = str(self.folder)
         self.process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
@@ -74,8 +76,7 @@ class Zygote:
 
     def close(self):
         """End the process."""
-        self.process.stdin.close()
-        self.process.wait(60)
+        self.process.communicate(timeout=60)
 
 
 def serve():

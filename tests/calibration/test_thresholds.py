@@ -76,7 +76,9 @@ def test_clopper_pearson():
     np.testing.assert_allclose(binom.cdf(k[:-1], 40, bound[:-1]), 0.1, rtol=1e-9)
     assert bound[-1] == 1.0
     assert float(clopper_pearson_upper(0, 50, 0.95)) == pytest.approx(1 - 0.05 ** (1 / 50))
-    for wrong in ((-1, 5, 0.9), (6, 5, 0.9), (0, 0, 0.9), (1, 5, 1.0)):
+    assert clopper_pearson_upper(0, 1, 0.9) == pytest.approx(0.9)
+    assert clopper_pearson_upper(1, 1, 0.9) == 1
+    for wrong in ((-1, 5, 0.9), (6, 5, 0.9), (0, 0, 0.9), (1, 5, 1.0), (1, 5, 0.0)):
         with pytest.raises(ValueError, match="Received: k="):
             clopper_pearson_upper(*wrong)
 

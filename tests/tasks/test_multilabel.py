@@ -366,9 +366,10 @@ def test_tables_have_a_row_for_the_calibrated_thresholds(monkeypatch):
     assert MultiLabel().tables({"multi_label": {"map": 1}}) == [{"p >= 1/2": {"map": 1}}]
 
 
-@pytest.mark.parametrize(
-    ("outputs", "pictures", "maps"), [({"cams": 1}, 2, True), ({"cams": 1}, 0, False), ({}, 2, False)]
-)
+WITH = {"cams": 1}
+
+
+@pytest.mark.parametrize(("outputs", "pictures", "maps"), [(WITH, 2, True), (WITH, 0, False), ({}, 2, False)])
 def test_a_line_for_each_image_and_a_row_of_maps(tmp_path, monkeypatch, outputs, pictures, maps):
     task, drawn = MultiLabel(pictures=pictures), mock.Mock()
     monkeypatch.setattr(module.Task, "write", lambda *given: ["oscr.png"])

@@ -19,7 +19,8 @@ KNOWNS, NEGATIVES = losses.CrossEntropyLoss(), losses.EntropicOpenSetLoss()
 def settings(**more):
     """What a task reads of an experiment, nothing of it a default."""
     given = {"batch_size": 5, "seed": 17, "loss": NEGATIVES, "score": scores.max_logit, "name": "some"}
-    return types.SimpleNamespace(**{**given, "fpr": 0.2, "coverage": 0.7, "confidence": 0.9, **more})
+    given |= {"fpr": 0.2, "coverage": 0.7, "confidence": 0.9, "steps": 12, "patience": None}
+    return types.SimpleNamespace(**{**given, **more})
 
 
 def net(num_classes=2, shape=(4, 6, 1)):
@@ -103,36 +104,78 @@ def test_validation_shares_its_images_among_the_replicas(splits, replicas, count
 
 def test_what_is_checked_before_a_training(splits, monkeypatch):
     monkeypatch.setattr(Task, "check_files", mock.Mock())
+    monkeypatch.setattr(Task, "check_copies", mock.Mock())
     monkeypatch.setattr(Task, "check_rate", mock.Mock())
     task, given = Task(), settings()
     task.check(given, splits)
     Task.check_files.assert_called_once_with(splits, 32)
+    Task.check_copies.assert_called_once_with(splits)
     Task.check_rate.assert_called_once_with(given, splits.calibration)
-    some = types.SimpleNamespace(
-        train=mock.Mock(has_negatives=False), test="full", calibration=None, protocol=mock.Mock()
-    )
+    some = types.SimpleNamespace(test=splits.test, validation=splits.validation, calibration=None)
+    some.protocol, some.train = mock.Mock(), mock.Mock(has_negatives=False, source=mock.Mock(kind="class"))
     some.protocol.name = "plain"
     with pytest.raises(ValueError, match=r"\['entropic_open_set'\] learns from negatives.*'plain'"):
         task.check(given, some)
     with pytest.raises(ValueError, match=r"\['magnitude'\] learns"):
         task.check(settings(loss=KNOWNS + 0.1 * losses.MagnitudeLoss(9.0)), some)
     task.check(settings(loss=KNOWNS), some)
-    some.test = ""
-    with pytest.raises(ValueError, match="test split is empty"):
-        task.check(settings(loss=KNOWNS), some)
+    task.check(settings(loss=KNOWNS, patience=3), some)
+    some.validation = []
+    with pytest.raises(ValueError, match=r"`patience` watches the validation split, which is empty.*patience=3"):
+        task.check(settings(loss=KNOWNS, patience=3), some)
+    strange = splits.test.subset(np.flatnonzero(splits.test.labels < 0))
+    for test in (splits.test.subset([]), strange):
+        some.test = test
+        with pytest.raises(ValueError, match=f"no image of a known class.*Received: {len(test)} test images"):
+            task.check(settings(loss=KNOWNS), some)
+    some.train.source.kind = "mask"
+    some.test = strange  # masks tell when they are read
+    task.check(settings(loss=KNOWNS), some)
+    with pytest.raises(ValueError, match=r"Classification needs a source of kind 'class', one class .* kind 'mask'"):
+        Classification().check(settings(loss=KNOWNS), some)
+    few = settings(steps=None, batch_size=10**6)
+    with pytest.raises(ValueError, match="no batch of 1000000"):
+        task.check(few, splits)
+    task.check(settings(steps=12, batch_size=10**6), splits)
 
 
 @pytest.mark.parametrize(("count", "told"), [(1, []), (5, []), (6, ["... and 1 more"]), (1234, ["... and 1,229 more"])])
 def test_five_problems_of_files_are_told(monkeypatch, count, told):
-    files, arrays = mock.Mock(), mock.Mock()
-    files.source.array, seen = None, []
+    files, seen = mock.MagicMock(), []
     monkeypatch.setattr(data, "check", lambda *given: seen.append(given) or [f"problem {i}" for i in range(count)])
     with pytest.raises(ValueError, match="problem 0") as found:
-        Task().check_files([arrays, files], 7)
-    assert seen == [([files], 7)]  # what is in memory has been read
+        Task().check_files([files], 7)
+    assert seen == [([files], 7)]
     assert str(found.value).splitlines() == [f"problem {i}" for i in range(min(count, 5))] + told
     monkeypatch.setattr(data, "check", lambda *given: [])
     Task().check_files([files])
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(3, ""), (3.5, "Looking at 120 images took 4 s.\n")])
+def test_a_long_look_at_the_files_is_told(splits, monkeypatch, capsys, seconds, told):
+    monkeypatch.setattr(data, "check", lambda *given: [])
+    monkeypatch.setattr(module.time, "monotonic", iter([10.0, 10 + seconds]).__next__)
+    Task().check_files(splits)
+    assert capsys.readouterr().out == told
+
+
+FEW, MANY = (1, 100, False), (2, 100, True)
+
+
+@pytest.mark.parametrize(("number", "images", "refused"), [(0, 100, False), FEW, MANY, (2, 200, False)])
+def test_copies_of_training_images_are_told(monkeypatch, capsys, number, images, refused):
+    copies = [(f"train: a{i}", f"validation: b{i}", f"test: c{i}") for i in range(number)]
+    monkeypatch.setattr(data, "find_copies", lambda splits, decode: [*copies, ("validation: d", "test: e")])
+    splits = [mock.MagicMock(__len__=lambda self, n=n: n) for n in (1, 1000, images)]
+    for split, name in zip(splits, ("train", "validation", "test"), strict=True):
+        split.name = name
+    if refused:
+        with pytest.raises(ValueError, match=r"2 images train .* such as train: a0 = .*They are 2\.0% of test, whose"):
+            Task().check_copies(splits)
+        return
+    Task().check_copies(splits)
+    told = capsys.readouterr().out
+    assert told.startswith(f"Note: {number} images train and are in another split") if number else not told
 
 
 def split_of(groups, own):
@@ -247,6 +290,21 @@ def test_a_record_is_of_one_image(splits):
         answer = record.more
         assert (record.labels, record.group) == (split.labels[index], split.groups[index])
         assert (record.predictions, record.scores) == (answer["class_id"], answer["score"])
+
+
+def test_thresholds_get_the_rates_and_the_names(monkeypatch):
+    made = mock.Mock()
+    monkeypatch.setattr(module.calibration, "calibrate", made.calibrate)
+    monkeypatch.setattr(module.calibration, "calibrate_classes", made.calibrate_classes)
+    for task in (Task, MultiLabel):
+        monkeypatch.setattr(task, "records", lambda task, *given: ("records of", *given))
+    predictor = mock.Mock(class_names=["a", "b"])
+    assert Task().calibrate(predictor, "split", settings()) is made.calibrate.return_value
+    records = "records of", predictor, "split", settings()
+    assert made.mock_calls == [mock.call.calibrate(records, 0.2, 0.7, 0.9, score="max_logit")]
+    assert MultiLabel().calibrate(predictor, "split", settings()) is made.calibrate_classes.return_value
+    names = {"class_names": ["a", "b"]}
+    made.calibrate_classes.assert_called_once_with(records, 0.2, 0.9, "log_odds", **names)
 
 
 def test_a_split_is_judged_in_one_pass(splits, monkeypatch):
