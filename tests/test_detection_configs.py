@@ -35,7 +35,7 @@ def test_head_and_loss_of_a_method_belong_together(method):
     model = keras.Model(images, head(images))
     outputs = model(np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32"))
     assert outputs["logits"].shape[-1] == (3 if method in ("sigmoid", "entropic") else 4)
-    labels = np.array([[0, 1, -1, -1, -1], [-1, -1, 2, -100, -1]])
+    labels = np.array([[0, 1, -1, -1, -1], [-1, -1, 2, -100, -1]], "int32")
     tensors = complete(model.layers, {**outputs, "labels": labels}, training=True)
     first = experiment.loss.terms()[0][1]
     values = np.array(first.values(labels, {name: tensors[name] for name in tensors if name != "labels"}))

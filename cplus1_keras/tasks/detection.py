@@ -85,7 +85,7 @@ class Detection(Task):
     def callbacks(self, model, experiment, splits, logs):
         every = self.predictor(model, experiment.score, splits)
         shown = splits.validation if len(splits.validation) else splits.train
-        shown = shown.subset(spaced(len(shown), 4))
+        shown = shown.subset(spaced(len(shown), 2))
         pictures = Pictures(lambda: self.draw(every, shown, experiment), logs / "pictures")
         if not len(splits.validation):
             return [pictures]
