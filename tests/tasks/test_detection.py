@@ -1,6 +1,7 @@
 """Detection through the one run: what it leaves is recomputed from the stored model and the splits by hand."""
 
 import csv
+import dataclasses
 import functools
 import json
 
@@ -252,6 +253,9 @@ def test_settings_reach_the_answers():
     assert (spec.max_size, spec.iou, spec.score_threshold) == ((99, 99), 0.3, 0.05)
     every = TASK.predictor(build(2), scores.log_odds, splits(3))
     assert every.image_shape == (None, None, 3)
+    again = dataclasses.replace(TASK, iou=0.9, false_allowed=3)
+    assert (again.with_calibration(every).spec.iou, every.spec.iou) == (0.9, 0.5)
+    assert {"iou", "false_allowed", "fpr"} <= set(again.promises)
     plain = Detection().predictor(build(2), scores.log_odds, splits(3))
     large = np.random.default_rng(0).integers(0, 255, (1, 128, 160, 3)).astype("uint8")
     points = [part.model(large.astype("float32"))["points"].numpy()[0] for part in (every, plain)]
