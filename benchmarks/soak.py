@@ -30,7 +30,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 from zygote import Zygote, contents
 
 KEPT = re.compile(
-    r"Kept: \d+ epochs\. Go on with|No epoch was finished|No run can begin|is finished|train\.py: stopped"
+    r"Kept: \d+ epochs?\. Go on with|No epoch was finished|No run can begin|is finished|train\.py: stopped"
 )
 DATA = {"camvid": "camvid_seg/camvid_256x192.zip", "labels": "coco_mini/coco_mini.zip"}
 
