@@ -253,3 +253,21 @@ def test_a_folder_that_is_no_run_is_left_alone(experiment, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"is no run: it lacks config\.json"):
         run.run(experiment, resume=tmp_path)
     assert (tmp_path / "letter.txt").is_file()
+
+
+def test_a_folder_that_cannot_be_written_is_told(experiment, tmp_path, monkeypatch):
+    def read_only(*given):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(run, "describe", lambda given: {"name": given.name})
+    with monkeypatch.context() as context:
+        context.setattr(run, "new_directory", read_only)
+        with pytest.raises(
+            OSError, match=r"^No run can begin in .*runs: Read-only file system\. Choose another folder"
+        ):
+            run._begin(experiment, tmp_path / "runs", None)
+    assert not list((tmp_path / "runs").iterdir())
+    directory = run._begin(experiment, tmp_path / "runs", {"config": "digits"})
+    assert directory == tmp_path / "runs" / "spied"
+    assert json.loads((directory / "config.json").read_text()) == {"command": {"config": "digits"}, "name": "spied"}
+    assert list((tmp_path / "runs").iterdir()) == [directory]
