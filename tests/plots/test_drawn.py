@@ -23,7 +23,7 @@ LABELS = np.array([[0, 1, 2, NEGATIVE], [UNKNOWN, IGNORE, 0, 0]])
 ANSWER = {
     "argmax": np.array([[0, 1, 2, 3], [0, 1, 2, 3]]),
     "known_argmax": np.array([[0, 1, 2, 0], [0, 1, 2, 1]]),
-    "score": np.array([[3.0, 2, -1, np.inf], [0, 1, -4, 2.5]]),
+    "score": np.array([[3.0, 2, -1, np.inf], [0.5, 1, -4, 2.5]]),  # one is at the threshold
 }
 CURVE = np.array([0.5, 1.0, 0.05, 0.5, 0.0]), np.array([0.75, 0.9, 0.25, 0.5, 0.125])
 CAMS = np.array([[[[1.0, -2.0, 4.0], [0.5, 1.0, 0.0]]]])
