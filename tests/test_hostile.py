@@ -1008,3 +1008,19 @@ def test_the_check_of_a_command_line_reads_all_and_writes_nothing(tmp_path, caps
     train.main(["--workdir", str(tmp_path / "runs"), "--check"])
     assert "All 1,797 images can be read. It took " in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_process_ends_when_only_training_meets_a_bad_mask(layouts, tmp_path):
+    """An iterator of tf.data, kept alive by a traceback, once kept the process from its end."""
+    root = layouts.camvid(tmp_path / "set", train=120, val=20, test=20)
+    masks = sorted((root / "trainannot").glob("*.png"))
+    layouts.write_image(masks[5], np.full([32, 40], 77, "uint8"))  # not among those that a run reads first
+    settings = [f"root={root}", "width=64", "steps=4", "interval=2", "fpr=0.6"]
+    words = [word for item in settings for word in ("--set", item)]
+    command = [sys.executable, "train.py", "--workdir", str(tmp_path / "runs"), "--config", "camvid", *words]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1
+    assert f"train.py: Mask values outside the protocol camvid_open in {masks[5]}: 77 (1280 pixels)" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "runs").iterdir())
