@@ -898,6 +898,18 @@ STRANGE = [
 ]
 
 
+def test_files_and_folders_with_strange_names_are_read(tmp_path):
+    names = [name for name in [*STRANGE, "猫", "a\nb"] if "/" not in name]
+    for name in names:
+        _save(tmp_path / name / f"{name}.png", PIXELS[0, ..., 0])
+    source = sources.folder(tmp_path, channels=1)
+    assert source.class_names == tuple(sorted(names))
+    look(source, Protocol(STRANGE[:1], others="negative"))
+    for example, file in zip(source.examples(), source.files, strict=True):
+        np.testing.assert_array_equal(example["image"], PIXELS[0])
+        assert os.path.basename(file).removesuffix(".png") in names
+
+
 def test_names_that_are_only_strange_are_kept_and_drawn():
     protocol = Protocol(STRANGE, ("猫",), ("$",))
     assert Protocol.from_json(protocol.to_json()).class_names == tuple(STRANGE)
