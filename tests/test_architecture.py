@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pathlib
+import tomllib
 
 import pytest
 
@@ -102,3 +103,13 @@ def test_settings_and_evidence_do_not_change():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             made = [ast.unparse(own) for own in getattr(node, "decorator_list", ())]
             assert all("frozen=True" in own for own in made if "dataclass" in own), f"{path}:{node.lineno}"
+
+
+def test_what_is_installed_are_commands_and_one_package():
+    """The checkout's `python -m export` stays in the checkout."""
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["tool"]["setuptools"]["packages"]["find"]["include"] == [f"{PACKAGE.name}*"]
+    assert set(settings["project"]["scripts"]) == {"cplus1-train", "cplus1-judge", "cplus1-export"}
+    for target in settings["project"]["scripts"].values():
+        module, _, name = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))

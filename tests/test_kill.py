@@ -8,11 +8,8 @@ import pathlib
 import random
 import re
 import signal
-import zipfile
 
-import h5py
 import keras
-import numpy as np
 import pytest
 
 if keras.backend.backend() != "tensorflow":
@@ -45,14 +42,14 @@ def house(request, tmp_path_factory):
     """Zygotes, and undisturbed runs by name of their config: (folder of runs, command line, `Result`)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(pathlib.Path(__file__).parent)
-        from zygote import Zygote
-    return House(Zygote, tmp_path_factory.mktemp("kill"), request)
+        import zygote
+    return House(zygote, tmp_path_factory.mktemp("kill"), request)
 
 
 class House:
     def __init__(self, zygote, folder, request):
         self.folder, self.request, self.whole, self.number = folder, request, {}, 0
-        self.make, self.zygotes = zygote, {}
+        self.make, self.contents, self.zygotes = zygote.Zygote, zygote.contents, {}
 
     def zygote(self, hash_seed):
         if hash_seed not in self.zygotes:
@@ -70,7 +67,7 @@ class House:
             workdir = self.folder / f"whole-{config}"
             result = self.zygote(hash_seed).run("--workdir", str(workdir), *self.arguments(config))
             assert result.code == 0, result.text
-            self.whole[config] = contents(workdir / config), result
+            self.whole[config] = self.contents(workdir / config), result
         return self.whole[config]
 
     def start(self, config, **settings):
@@ -79,35 +76,17 @@ class House:
         workdir = self.folder / f"{self.number}"
         return workdir, self.zygote(1).run("--workdir", str(workdir), *self.arguments(config), **settings)
 
+    def assert_equal(self, run, wanted):
+        found = self.contents(run)
+        for name, value in wanted.items():
+            assert found[name] == value, name
+
     def finish(self, config, workdir, **settings):
         """Resumes, or starts again what had no directory; the `Result`."""
         run = workdir / config
         if run.is_dir():
             return self.zygote(1).run("--resume", str(run), **settings)
         return self.zygote(1).run("--workdir", str(workdir), *self.arguments(config), **settings)
-
-
-def contents(run):
-    """All that a finished run holds, to the bit, but times and places."""
-    with zipfile.ZipFile(run / "model.keras") as archive, h5py.File(archive.open("model.weights.h5")) as file:
-        weights = {}
-        file.visititems(lambda name, item: weights.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
-    figures, found = (json.loads((run / name).read_text("utf-8")) for name in ("metrics.json", "calibration.json"))
-    for values, names in ((figures, ("seconds", "provenance")), (found, ("model",))):
-        for name in names:
-            del values[name]
-    files = sorted(str(path.relative_to(run)) for path in run.rglob("*") if "logs" not in path.parts)
-    tables = [path.read_bytes() for path in sorted(run.glob("*.csv"))]
-    return {"weights": weights, "figures": figures, "calibration": found, "files": files, "tables": tables}
-
-
-def assert_equal(run, wanted):
-    found = contents(run)
-    for name in ("files", "figures", "calibration", "tables"):
-        assert found[name] == wanted[name], name
-    assert found["weights"].keys() == wanted["weights"].keys()
-    for name, value in wanted["weights"].items():
-        np.testing.assert_array_equal(found["weights"][name], value, err_msg=name)
 
 
 def number_of(pattern, operations, draw=min):
@@ -132,7 +111,7 @@ def test_a_run_killed_twice_ends_in_the_same_bits(house):
     assert again.code == -signal.SIGKILL
     last = house.finish("digits", workdir)
     assert last.code == 0, last.text
-    assert_equal(workdir / "digits", wanted)
+    house.assert_equal(workdir / "digits", wanted)
 
 
 def moments(result, random_):
@@ -159,7 +138,7 @@ def test_killed_at_twenty_moments(house, config):
         finished = "is finished" in last.text and name in ("end", "exported")
         assert last.code == 0 or finished, (name, last.text)
         assert "Traceback" not in last.text, (name, last.text)
-        assert_equal(workdir / config, wanted)
+        house.assert_equal(workdir / config, wanted)
         ends[name] = last.code
     assert len(ends) == 20
 
@@ -203,4 +182,4 @@ def test_failures_end_with_a_sentence_and_lose_nothing(house, name, way):
         assert way != "full" or "No space left on device" in failed.text
         last = house.finish("digits", workdir)
         assert last.code == 0 or "is finished" in last.text, last.text
-    assert_equal(workdir / "digits", wanted)
+    house.assert_equal(workdir / "digits", wanted)

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import pathlib
 import platform
 import re
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from cplus1_keras import configs
 from cplus1_keras import provenance as provenance_of
 from cplus1_keras.provenance import as_sentence, provenance, write_json
-from cplus1_keras.report import describe, to_repeat
+from cplus1_keras.report import describe, epilogue, to_repeat
 
 
 def test_provenance_is_json_and_names_versions():
@@ -120,3 +121,13 @@ def test_a_config_tells_how_to_run_again_or_where_its_code_is():
     command = {"config": "camvid", "set": ["root=my data", "epochs=3"], "deterministic": True}
     assert to_repeat(command) == "python train.py --config camvid --set 'root=my data' --set epochs=3 --deterministic"
     assert to_repeat(None).startswith("Made in Python")
+
+
+def test_a_note_stands_beside_the_promise():
+    note = configs.resolve("camvid").note
+    assert "seven seconds of one drive" in note
+    at = {"ccr": 0.9, "coverage": 0.95, "fpr_negative": 0.1, "fpr_unknown": None}
+    figures = {"open_set": {}, "at_threshold": at, "seconds": 1.0}
+    task, folder = configs.resolve("digits").task, pathlib.Path("runs/x")
+    assert f"Note: {note}" in epilogue(task, {**figures, "note": note}, "a threshold", folder, folder)
+    assert "Note" not in epilogue(task, {**figures, "note": ""}, "a threshold", folder, folder)

@@ -4,7 +4,8 @@
 child begins as `python train.py` does.
 
 A run's file operations are counted, in its --workdir, and an end can be asked for at one of them: a signal just before
-it, with the file that was to be opened for writing half-written, or a disk that is full from then on.
+it, with the file that was to be opened for writing half-written, or a disk that is full from then on. `contents` is
+what is compared in the end.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 import typing
+import zipfile
 
 ROOT = pathlib.Path(__file__).parent.parent
 WATCHED = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
@@ -50,8 +52,8 @@ class Zygote:
             env={**os.environ, **given},
         )
 
-    def run(self, *arguments, end=None, number=signal.SIGKILL, after=None, full=None, program="train"):
-        """Run a program of the package with a command line.
+    def run(self, *arguments, end=None, number=signal.SIGKILL, after=None, full=None, filler=None):
+        """Run train.py with a command line.
 
         Args:
             *arguments: Its command line.
@@ -59,7 +61,7 @@ class Zygote:
             number: That signal.
             after: Seconds from its start after which it gets the signal, or None.
             full: Number of the file operation from which on the disk is full, or None.
-            program: Module of the package.
+            filler: File that fills the disk then; None raises what a full disk does.
 
         Returns:
             A `Result`.
@@ -67,7 +69,7 @@ class Zygote:
         self.number += 1
         log = self.folder / f"{self.number}.log"
         order = {"arguments": arguments, "log": str(log), "end": end, "signal": int(number), "after": after}
-        self.process.stdin.write(json.dumps({**order, "full": full, "program": program}) + "\n")
+        self.process.stdin.write(json.dumps({**order, "full": full, "filler": filler and str(filler)}) + "\n")
         self.process.stdin.flush()
         told = json.loads(self.process.stdout.readline())
         operations = pathlib.Path(f"{log}.operations")
@@ -79,21 +81,40 @@ class Zygote:
         self.process.communicate(timeout=60)
 
 
+def contents(run):
+    """All that a finished run holds, to the bit, but times and places: a dict of plain values."""
+    import h5py
+
+    def keep(name, item):
+        if isinstance(item, h5py.Dataset):
+            weights[name] = item[()].tobytes().hex()
+
+    weights = {}
+    with zipfile.ZipFile(run / "model.keras") as archive, h5py.File(archive.open("model.weights.h5")) as file:
+        file.visititems(keep)
+    figures, found = (json.loads((run / name).read_text("utf-8")) for name in ("metrics.json", "calibration.json"))
+    for values, names in ((figures, ("seconds", "provenance")), (found, ("model",))):
+        for name in names:
+            del values[name]
+    files = sorted(str(path.relative_to(run)) for path in run.rglob("*") if "logs" not in path.parts)
+    tables = [path.read_text("utf-8") for path in sorted(run.glob("*.csv"))]
+    return {"files": files, "figures": figures, "calibration": found, "tables": tables, "weights": weights}
+
+
 def serve():
     """Fork a run for each line of the standard input, and tell its end."""
-    import importlib
-
     import h5py  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
     import sklearn.datasets  # noqa: F401
 
-    programs = {name: importlib.import_module(f"cplus1_keras.{name}") for name in ("train", "judge", "export")}
+    from cplus1_keras import train
+
     told = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         order = json.loads(line)
         start, pid = time.monotonic(), os.fork()
         if not pid:
-            _become(programs[order["program"]].main, order)
+            _become(train.main, order)
         code = None
         if order["after"] is not None:
             while code is None and time.monotonic() - start < order["after"]:
@@ -175,8 +196,13 @@ class Watch:
                     torn = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
                     os.write(torn, b'{"half')
                 os.kill(os.getpid(), self.order["signal"])
-            full = self.order["full"]
-            if full is not None and self.count >= full and what in ("open", "mkdir", "dataset"):
+            full, filler = self.order["full"], self.order["filler"]
+            if filler and self.count == full:
+                with contextlib.suppress(OSError), open(filler, "wb") as file:
+                    while True:
+                        file.write(bytes(2**12))
+                        file.flush()
+            elif full is not None and not filler and self.count >= full and what in ("open", "mkdir", "dataset"):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         finally:
             self.count += 1

@@ -85,6 +85,10 @@ class Predictor:
             raise ValueError(f"This model gives no `features`. Its outputs are: {', '.join(sorted(self.model.output))}")
         return self._in_batches(self.features_graph, images, batch_size)
 
+    def outputs(self, images, batch_size=None):
+        """What the model gives for images, arguments as for `predict`: a dict of arrays, NaN where an image has one."""
+        return self._in_batches(self.run_graph, images, batch_size)
+
     def export(self, path, samples=None):
         """Writes the SavedModel of these answers; see `serving.export`."""
         export(self, path, samples)

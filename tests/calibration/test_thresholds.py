@@ -106,6 +106,9 @@ def test_ties_zeros_and_infinities():
     assert threshold_at_fpr(np.full(100, np.finfo("float32").max), 0.1).threshold == np.inf
     with pytest.raises(ValueError, match="no threshold refuses them"):
         threshold_at_fpr(np.full(100, np.inf), 0.1)
+    for score in (1e-40, -1e-40):
+        assert threshold_at_fpr(np.full(100, score), 0.1).threshold == np.finfo("float32").tiny
+        assert threshold_at_coverage(np.full(100, score), 0.9).threshold == 0
     # Two float64 scores that are one float32 number are refused together.
     assert threshold_at_fpr(np.concatenate([np.zeros(95), 1 + 1e-9 * np.arange(5)]), 0.1).accepted == 0
 
