@@ -158,6 +158,10 @@ def strongest(confidence, levels, most):
 
     Returns:
         Pair (N, levels * most): places in the flat (L * C,), and confidences, 0 where a level has fewer pairs.
+
+    >>> places, values = strongest(tf.constant([[[0.1, 0.3], [0.2, 0.0], [0.5, 0.4]]]), [8.0, 8.0, 16.0], 2)
+    >>> places.numpy().tolist(), (10 * values.numpy()).round().tolist()
+    ([[1, 2, 4, 5]], [[3.0, 2.0, 5.0, 4.0]])
     """
     batch, classes = tf.shape(confidence)[0], tf.shape(confidence)[2]
     flat = tf.reshape(confidence, [batch, -1])
