@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.metrics import align
+from cplus1_keras.numerics.boxes import decode
 from cplus1_keras.provenance import as_sentence, provenance
-from cplus1_keras.serving.boxes import decode, strongest, suppress
+from cplus1_keras.serving.boxes import clip, strongest, suppress
 
 MOST, IOU, THRESHOLD, SIZE = 100, 0.6, 0.05, 800.0
 
@@ -40,14 +41,15 @@ def ours(points, offsets, confidence):
     places, values = strongest(confidence, points[0, :, 2], 1000)
     own = places % classes
     point = places // classes
-    boxes = decode(tf.gather(points, point, batch_dims=1), tf.gather(offsets, point, batch_dims=1), size)
+    rows = (tf.gather(each, point, batch_dims=1) for each in (points, offsets))
+    boxes = clip(decode(*rows), size)
     rows, _ = suppress(boxes, values, own, IOU, MOST, classes, size)
     return tf.gather(own, rows, batch_dims=1), tf.gather(values, rows, batch_dims=1)
 
 
 def combined(points, offsets, confidence):
     """TensorFlow's own, on decoded boxes."""
-    boxes = decode(points, offsets, tf.constant([SIZE, SIZE]))[:, :, None]
+    boxes = clip(decode(points, offsets), tf.constant([SIZE, SIZE]))[:, :, None]
     found = tf.image.combined_non_max_suppression(boxes, confidence, MOST, MOST, IOU, THRESHOLD, clip_boxes=False)
     return tf.cast(found.nmsed_classes, tf.int32), found.nmsed_scores
 
@@ -55,7 +57,7 @@ def combined(points, offsets, confidence):
 def theirs(points, offsets, confidence):
     """keras-cv's."""
     layer = keras_cv.layers.MultiClassNonMaxSuppression("xyxy", False, IOU, THRESHOLD, MOST, MOST)
-    found = layer(decode(points, offsets, tf.constant([SIZE, SIZE])), confidence)
+    found = layer(clip(decode(points, offsets), tf.constant([SIZE, SIZE])), confidence)
     return tf.cast(found["classes"], tf.int32), found["confidence"]
 
 

@@ -98,7 +98,7 @@ def _gradient_norm(model, weight, term):
         with tf.GradientTape() as tape:
             outputs = dict(model(images, training=False))
             tensors = complete(model.layers, {**outputs, **named(y)}, training=False)
-            value = weight * term(y, tensors, sample_weight)
+            value = weight * term(tensors, tensors, sample_weight)
         gradients = tape.gradient(value, [variable.value for variable in model.trainable_variables])
         return tf.linalg.global_norm([gradient for gradient in gradients if gradient is not None])
 

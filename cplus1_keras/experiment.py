@@ -53,6 +53,7 @@ class Experiment:
         coverage: Share of knowns that the threshold accepts where the protocol has no negatives, in (0, 1).
         confidence: Confidence of the calibration, in (0, 1).
         seed: Of the weights, the splits, the order of images and their augmentation.
+        note: What the threshold's promise should be read with; printed beside it, and kept in `metrics.json`.
 
     Raises:
         ValueError: For both or none of `epochs` and `steps`, a number that is not above 0, a rate outside (0, 1), a
@@ -79,6 +80,7 @@ class Experiment:
     coverage: float = 0.95
     confidence: float = 0.95
     seed: int = 0
+    note: str = ""
 
     def __post_init__(self):
         if (self.epochs is None) == (self.steps is None):

@@ -1,6 +1,5 @@
 """One run for every task: train, calibrate, judge, save, draw, export."""
 
-import json
 import math
 import pathlib
 import re
@@ -13,8 +12,8 @@ from cplus1_keras.callbacks import StopOnNaN, TermGradients
 from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.directory import CHECKPOINTS, clean, hold, is_held, move_all, new_directory, remove, unfinished
 from cplus1_keras.progress import Progress
-from cplus1_keras.provenance import write_json
-from cplus1_keras.report import describe, epilogue
+from cplus1_keras.provenance import read_json, write_json
+from cplus1_keras.report import describe, epilogue, to_repeat
 
 
 def run(experiment, workdir="runs", command=None, resume=None):
@@ -66,7 +65,9 @@ def _begin(experiment, workdir, command):
     try:
         with unfinished(path) as folder:
             clean(path.parent, pattern="", age=60)  # what takes longer belongs to a process that was killed
-            write_json(folder / "config.json", {"command": command, **describe(experiment)})
+            write_json(
+                folder / "config.json", {"repeat": to_repeat(command), "command": command, **describe(experiment)}
+            )
             return new_directory(folder, path)
     except OSError as error:
         reason = error.strerror or error
@@ -157,10 +158,7 @@ def read_config(directory):
         raise ValueError(
             f"The run {directory} is finished. `python -m cplus1_keras.judge {directory}` judges it again."
         )
-    try:
-        return json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{config} is damaged: {error}") from error
+    return read_json(config)
 
 
 def build(experiment, splits):
@@ -214,7 +212,7 @@ def fit(model, experiment, splits, directory):
         checkpoint,
         *([Progress(experiment.batch_size, task.headline)] if keras.config.is_interactive_logging_enabled() else []),
     ]
-    return model.fit(
+    history = model.fit(
         batches,
         epochs=epochs,
         initial_epoch=first,
@@ -224,6 +222,9 @@ def fit(model, experiment, splits, directory):
         verbose=0,
         shuffle=False,  # the data set shuffles by itself, in an order that the seed and the step decide
     )
+    if stopping and stopping.best_weights is not None:
+        print(f"{stopping.monitor} was best in epoch {stopping.best_epoch + 1}, whose weights are kept.", flush=True)
+    return history
 
 
 def _stopping(experiment, splits):

@@ -4,6 +4,8 @@
     python train.py --list                            the configs that ship
     python train.py --config digits --set epochs=3    another run, with a shorter training
     python train.py --config my_module.my_function    your own: a function that returns a complete Experiment
+    python train.py --check                           read the files of all splits, look for copies of images
+    python train.py --dry-run                         say how long a run will take, and what memory and disk
     python train.py --resume runs/digits              go on with a run that was stopped
 
 Each run gets a directory of its own under --workdir: model.keras, saved_model/, calibration.json, metrics.json,
@@ -31,6 +33,7 @@ def main(arguments=None):
     parser.add_argument("--workdir", default="runs", help="folder of runs; a run never overwrites another")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; may be repeated")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped")
+    parser.add_argument("--check", action="store_true", help="read all files, look for copies, and train nothing")
     parser.add_argument("--dry-run", action="store_true", help="check all, train a few steps, say what a run will take")
     parser.add_argument("--deterministic", action="store_true", help="runs equal to the bit on one machine, at a price")
     parser.add_argument("--list", action="store_true", help="list the configs that ship and what each needs")
@@ -51,8 +54,11 @@ def main(arguments=None):
             run.resume(given.resume)
             return
         found = configs.resolve(given.config, given.set)
+        if given.check:
+            print(dry_run.check_data(found))
         if given.dry_run:
-            print(dry_run.dry_run(found))
+            print(dry_run.dry_run(found, given.workdir))
+        if given.check or given.dry_run:
             return
         run.tell_stopped(given.workdir, found.name)
         command = {"config": given.config, "set": given.set, "deterministic": given.deterministic}

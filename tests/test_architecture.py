@@ -1,7 +1,10 @@
 """The house as docs/architecture.md draws it: which part may import which, no circle, no file that is two."""
 
 import ast
+import importlib
+import inspect
 import pathlib
+import tomllib
 
 import pytest
 
@@ -70,3 +73,43 @@ def test_no_module_is_named_by_a_string_and_no_file_is_too_long():
         assert text.count("\n") <= 300, path
         if "configs" not in path.parts:  # configs are found by the names that a person types
             assert "import_module(" not in text, path
+
+
+@pytest.mark.parametrize("part", ["calibration", "heads", "layers", "losses", "metrics", "plots", "serving", "tasks"])
+def test_no_name_means_two_things(part):
+    """Nothing that a part gives hides one of its modules, as a function `cplus1` would a module of that name."""
+    package = importlib.import_module(f"{PACKAGE.name}.{part}")
+    for module in FILES:
+        if module.startswith(package.__name__ + "."):
+            assert inspect.ismodule(getattr(package, module.rpartition(".")[2])), module
+
+
+def test_text_is_read_and_written_as_utf_8_whatever_the_machine_prefers():
+    for path in FILES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "attr", getattr(node.func, "id", None))
+            mode = [a.value for a in node.args[:2] if isinstance(a, ast.Constant)]
+            text = name in ("read_text", "write_text") or (name == "open" and "b" not in "".join(map(str, mode)))
+            own = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", None) in ("Image", "os")
+            named = {keyword.arg for keyword in node.keywords}
+            assert not text or own or "encoding" in named, f"{path}:{node.lineno}"
+
+
+def test_settings_and_evidence_do_not_change():
+    """Each dataclass is frozen: what one part was given, no other part can change."""
+    for path in FILES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            made = [ast.unparse(own) for own in getattr(node, "decorator_list", ())]
+            assert all("frozen=True" in own for own in made if "dataclass" in own), f"{path}:{node.lineno}"
+
+
+def test_what_is_installed_are_commands_and_one_package():
+    """The checkout's `python -m export` stays in the checkout."""
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["tool"]["setuptools"]["packages"]["find"]["include"] == [f"{PACKAGE.name}*"]
+    assert set(settings["project"]["scripts"]) == {"cplus1-train", "cplus1-judge", "cplus1-export"}
+    for target in settings["project"]["scripts"].values():
+        module, _, name = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))

@@ -155,8 +155,43 @@ def fit_targets():
     return [history[name] for name in sorted(history)]
 
 
+def fit_points():
+    """Logs of a training of FCOS, of which every weight starts from a formula; then what it predicts."""
+    import keras
+
+    from cplus1_keras import losses, models
+    from cplus1_keras.configs.families import background_head
+
+    def backbone():
+        images = keras.Input((20, 28, 3))
+        return keras.Model(images, keras.layers.Conv2D(4, 5, 4, "same", activation="relu")(images))
+
+    def head(num_classes):
+        return background_head(num_classes, "moving_average", use_bias=True)
+
+    model = models.fcos(2, backbone, head, levels=(2, 3, 4), channels=4, tower=1, groups=2)
+    for number, weight in enumerate(model.trainable_variables):
+        waves = np.sin(np.arange(np.prod(weight.shape)) + number).reshape(weight.shape)
+        weight.assign((1 if weight.name in ("gamma", "scales") else 0) + 0.2 * waves)
+    random = np.random.default_rng(3)
+    images = random.uniform(-1, 1, (4, 20, 28, 3)).astype("float32")
+    boxes = np.concatenate([random.uniform(0, 10, (4, 3, 2)), random.uniform(11, 28, (4, 3, 2))], -1).astype("float32")
+    labels = np.array([[0, 1, -1], [1, -100, -100], [0, 0, -2], [-100, -1, -1]])
+    separability = losses.BackgroundCrossEntropyLoss(gamma=2.0) + 0.2 * losses.BackgroundMarginLoss(1.0)
+    for loss, box in (
+        (separability.per_known() + 0.1 * losses.CompactnessLoss(), losses.GIoULoss()),
+        (losses.SigmoidFocalLoss(), losses.SmoothL1BoxLoss()),
+    ):
+        model.compile(keras.optimizers.SGD(0.01), loss + box + losses.CenternessLoss() + losses.IoULoss())
+        y = {"boxes": boxes, "box_labels": labels}
+        history = model.fit(images, y, batch_size=2, epochs=2, shuffle=False, verbose=0).history
+        yield from (history[name] for name in sorted(history))
+    outputs = model.predict(images, verbose=0)
+    yield from (outputs[name].tolist() for name in sorted(outputs))
+
+
 def own():
-    return {**evaluate(), "fit": fit(), "fit targets": fit_targets()}
+    return {**evaluate(), "fit": fit(), "fit targets": fit_targets(), "fit points": [*fit_points()]}
 
 
 def main():

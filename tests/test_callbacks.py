@@ -73,6 +73,88 @@ def test_gradient_ratios_of_terms_that_are_known():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("name", ["loss", "val_loss"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_told_with_its_place(name, value):
+    stop = StopOnNaN("the folder")
+    stop.on_epoch_end(0, None)
+    stop.on_epoch_end(0, {"accuracy": np.nan})
+    stop.on_train_batch_end(0, {name: 1.0})
+    with pytest.raises(FloatingPointError, match=rf"`{name}` is {value} in epoch 1 at batch 8 \(step 2\)") as told:
+        stop.on_train_batch_end(7, {"loss": 0.5, "val_loss": 0.5, name: value})
+    assert str(told.value).endswith("No checkpoint was saved yet.")
+    stop.on_epoch_begin(1)
+    with pytest.raises(FloatingPointError, match=rf"`{name}` is {value} in epoch 2 at its end \(step 2\)") as told:
+        stop.on_epoch_end(1, {name: value})
+    assert str(told.value).endswith("The last good checkpoint is the folder.")
+    alone = StopOnNaN()
+    with pytest.raises(FloatingPointError, match=r"a label that is no class of the head\. $"):
+        alone.on_epoch_end(0, {name: value})
+
+
+class Doubled(keras.layers.Layer):
+    """Doubles in training mode, which is what it falls back on, as Keras's augmentation does."""
+
+    def call(self, x, training=True):
+        return 2 * x if training else x
+
+
+def ratios(x, y, weights=None, layer=None):
+    """What is logged for two terms whose gradients differ, after a known start."""
+    keras.utils.set_random_seed(3)
+    images = keras.Input((4,))
+    features = keras.layers.Dense(5)(images if layer is None else layer(images))
+    model = OpenSetModel(images, heads.LinearHead(3)(features))
+    model.compile("sgd", losses.EntropicOpenSetLoss() + 0.5 * losses.MagnitudeLoss(radius=4.0))
+    callback = TermGradients(x, y, weights)
+    callback.set_model(model)
+    callback.on_train_begin()
+    callback.on_epoch_end(0, None)
+    logs = {}
+    callback.on_epoch_end(0, logs)
+    return logs
+
+
+def test_gradient_ratios_by_hand_with_weights_and_in_inference_mode():
+    x, y = np.random.default_rng(0).normal(size=(4, 4)).astype("float32"), np.array([0, 1, 2, -1])
+    plain = ratios(x, y)
+    keras.utils.set_random_seed(3)
+    first, last = keras.layers.Dense(5), heads.LinearHead(3)
+    with tf.GradientTape(persistent=True) as tape:
+        outputs = last(first(x))
+        one, other = losses.EntropicOpenSetLoss()(y, outputs), losses.MagnitudeLoss(radius=4.0)(y, outputs)
+    weights = [variable.value for variable in (*first.trainable_variables, *last.trainable_variables)]
+    norms = [tf.linalg.global_norm([g for g in tape.gradient(v, weights) if g is not None]) for v in (one, other)]
+    assert plain == {"gradient_ratio/magnitude": pytest.approx(float(0.5 * norms[1] / norms[0]), rel=1e-4)}
+    # A sample of weight 2 counts twice, one of weight 0 not at all.
+    weighted, repeated = ratios(x, y, np.float32([2, 1, 0, 1])), ratios(x[[0, 0, 1, 3]], y[[0, 0, 1, 3]])
+    assert weighted == pytest.approx(repeated, rel=1e-4)
+    assert weighted != pytest.approx(plain, rel=1e-2)
+    assert ratios(x, y, layer=Doubled()) == pytest.approx(plain, rel=1e-4)
+
+
+def test_gradient_ratios_without_a_first_gradient_or_a_second_term_are_none():
+    x = np.zeros((2, 4), "float32")
+    assert ratios(x, np.array([-100, -100])) == {}
+    alone = TermGradients(x, np.zeros(2))
+    alone.set_model(model())
+    alone.on_train_begin()
+    logs = {}
+    alone.on_epoch_end(0, logs)
+    assert logs == {}
+
+
+def test_callbacks_start_as_kerass_own(tmp_path):
+    for callback in (StopOnNaN(), TermGradients(None, None), Validation(dict), Pictures(dict, tmp_path)):
+        assert callback.params is callback.model is None
+
+
+def test_validation_without_logs_judges_all_the_same():
+    judged = []
+    Validation(lambda: judged.append(1) or {"auroc": 0.5}).on_epoch_end(0)
+    assert judged == [1]
+
+
 def test_validation_is_logged_for_those_that_come_after():
     seen = {}
     after = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.update(logs))
@@ -83,10 +165,21 @@ def test_validation_is_logged_for_those_that_come_after():
 
 
 def test_pictures_are_on_tensorboards_page(tmp_path):
+    """Also while the training goes on; at its end the file is closed."""
     watch = Pictures(lambda: {"some/0": plots.canvas(2, 1)[0]}, tmp_path)
-    model().fit(np.ones((4, 4)), np.zeros(4, int), epochs=2, callbacks=[watch], verbose=0)
+    found = []
+
+    def read(epoch, logs):
+        events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
+        found.append(len(events.Tensors("some/0")))
+
+    after = keras.callbacks.LambdaCallback(on_epoch_end=read)
+    model().fit(np.ones((4, 4)), np.zeros(4, int), epochs=2, callbacks=[watch, after], verbose=0)
+    assert found == [1, 2]
+    with pytest.raises(RuntimeError, match="closed"):
+        watch.on_epoch_end(2)
     events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
     assert events.Tags()["tensors"] == ["some/0"]
     assert [event.step for event in events.Tensors("some/0")] == [0, 1]
     width, height, png = events.Tensors("some/0")[0].tensor_proto.string_val
-    assert imread(io.BytesIO(png)).shape[:2] == (int(height), int(width)) == (120, 240)
+    assert imread(io.BytesIO(png)).shape == (int(height), int(width), 3) == (120, 240, 3)

@@ -27,6 +27,37 @@ def settings():
     }
 
 
+def detector():
+    """FCOS on one convolution, with centres, at two levels."""
+    import keras
+
+    from cplus1_keras import losses, models
+    from cplus1_keras.configs.families import background_head
+
+    def backbone():
+        images = keras.Input((24, 24, 3))
+        return keras.Model(images, keras.layers.Conv2D(6, 5, 4, "same", activation="relu")(images))
+
+    def head(num_classes):
+        return background_head(num_classes, "moving_average", use_bias=True, prior=0.1)
+
+    model = models.fcos(3, backbone, head, levels=(2, 3), channels=8, tower=1, groups=4)
+    loss = losses.cplus1(0.5, 0.1).per_known() + losses.GIoULoss() + losses.CenternessLoss()
+    model.compile(keras.optimizers.SGD(0.01), loss)
+    return model
+
+
+def scenes():
+    """Images with boxes. The second replica has no known in the first batch, neither has any in the second batch."""
+    random = np.random.default_rng(1)
+    boxes = random.uniform(0, 12, (21, 2, 4)).astype("float32")
+    boxes[..., 2:] = boxes[..., :2] + random.uniform(6, 12, (21, 2, 2))
+    labels = random.integers(0, 3, (21, 2)).astype("int32")
+    labels[4:16], labels[5] = -1, -100
+    boxes[6], labels[6] = 0, -100
+    return random.uniform(-1, 1, (21, 24, 24, 3)).astype("float32"), {"boxes": boxes, "box_labels": labels}
+
+
 def train(name, strategy, data):
     import keras
 
@@ -34,6 +65,8 @@ def train(name, strategy, data):
 
     with strategy.scope():
         keras.utils.set_random_seed(0)
+        if name == "points":
+            return fit(detector(), data)
         head, loss = settings()[name]
         inputs = keras.Input((6,))
         outputs = head(keras.layers.Dense(5, activation="tanh", kernel_initializer="identity")(inputs))
@@ -44,6 +77,10 @@ def train(name, strategy, data):
         sets = name == "label_sets"
         metrics = {"logits": [keras.metrics.MeanAbsoluteError(name="error")]} if sets else None
         model.compile(keras.optimizers.SGD(0.01), loss, metrics=metrics)
+    return fit(model, data)
+
+
+def fit(model, data):
     history = model.fit(data, epochs=2, verbose=0).history
     evaluated = model.evaluate(data, verbose=0, return_dict=True)
     return {
@@ -73,10 +110,10 @@ def main():
         "two": tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
     }
     results = {}
-    for name in settings():
+    for name in (*settings(), "points"):
         for key, strategy in strategies.items():
             given = {"multi_hot": sets, "more": x} if name == "label_sets" else y
-            data = tf.data.Dataset.from_tensor_slices((x, given)).batch(8)
+            data = tf.data.Dataset.from_tensor_slices(scenes() if name == "points" else (x, given)).batch(8)
             results.setdefault(name, {})[key] = train(name, strategy, data)
     print(json.dumps(results))
 
@@ -91,7 +128,7 @@ def results():
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["objectosphere", "cos_os", "background", "adacos", "label_sets"])
+@pytest.mark.parametrize("name", ["objectosphere", "cos_os", "background", "adacos", "label_sets", "points"])
 def test_two_replicas_are_one_device(results, name):
     one, two = results[name]["one"], results[name]["two"]
     for a, b in zip(one["weights"], two["weights"], strict=True):

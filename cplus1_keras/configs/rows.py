@@ -1,4 +1,5 @@
-"""The rows of the C+1 paper's segmentation tables, as data; `tables` makes experiments of them.
+"""The rows of the C+1 paper's tables, as data; `tables` makes experiments of those of segmentation, `detection` of the
+others.
 
 Figures are the paper's mIoU / mAcc / aAcc. One setting, α = 0.1 and β = 1e-4 with moving averages, is printed with two:
 77.35 / 86.37 / 94.58 in Table 1, 77.35 / 86.70 / 94.87 in Tables 2, 3 and 4. Table 8's text says ResNet-50, but its
@@ -8,6 +9,7 @@ mIoU without flip test as 33.42 and 33.76; the other figures say that 53.42 and 
 
 import dataclasses
 import functools
+import typing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,3 +71,27 @@ ROWS = {
     "lip_table9_softmax": _lip("Table 9, baseline: 53.42 / 65.20 / 86.80, flip test 54.53 / 65.77 / 87.30"),
     "lip_table9_cplus1": _lip(f"Table 9, {_SMALL}: 53.76 / 65.63 / 86.81, flip test 54.78 / 66.19 / 87.32", 0.01, 1e-4),
 }
+
+
+class BoxRow(typing.NamedTuple):
+    """A row of Table 10: a key of `detection.METHODS`, the backbone, and the figures."""
+
+    method: str
+    backbone: str
+    paper: str
+
+    @property
+    def summary(self):
+        return f"COCO, FCOS {self.backbone}. Table 10, {self.paper}"
+
+
+_RESNET, RESNEXT = "ResNet-50", "ResNeXt-101 64x4d"
+
+BOX_ROWS = {
+    "coco_table10_r50": BoxRow("sigmoid", _RESNET, "baseline: AP 38.5 / 57.7 / 41.0, by size 21.9 / 42.8 / 48.6"),
+    "coco_table10_r50_cplus1": BoxRow("cplus1", _RESNET, "ours: AP 39.0 / 58.5 / 41.6, by size 23.1 / 43.0 / 49.5"),
+    "coco_table10_x101": BoxRow("sigmoid", RESNEXT, "baseline: AP 42.6 / 62.3 / 45.6, by size 25.7 / 46.3 / 54.6"),
+    "coco_table10_x101_cplus1": BoxRow("cplus1", RESNEXT, "ours: AP 43.0 / 62.9 / 46.1, by size 27.2 / 46.8 / 54.5"),
+}
+"""AP / AP50 / AP75, and AP of small, medium and large objects. The paper does not state α, β and the centres of
+detection: those of Table 1 here."""

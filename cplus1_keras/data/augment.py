@@ -41,6 +41,8 @@ def standard(crop_size, ratio=(0.5, 2.0), base=None, max_share=0.75, mirror=None
 def detection(size, scale=None, mirror=None, min_share=0.3):
     """The usual recipe for boxes: random scale, crop, flip, photometric distortion, padding.
 
+    FCOS as published has neither crop nor colour: `chain(random_short_side(), random_flip(), pad(1333))`.
+
     Args:
         size: int or (height, width) of the result.
         scale: `random_scale(...)` or `random_short_side(...)`; None: 0.8 to 1.2 times the largest size within `size`.
@@ -89,7 +91,8 @@ def random_short_side(low=640, high=800, longest=1333):
     >>> random_short_side(8, 8, longest=12)({"image": tf.zeros([4, 5, 3])}, seed=[0, 1])["image"].shape
     TensorShape([8, 10, 3])
 
-    Reference: multi-scale training of detectors, 640 to 800, as in mmdetection's `fcos_r50_caffe_fpn_gn-head`.
+    Reference: Tian et al., FCOS, ICCV 2019, whose code draws from all of 640 to 800; mmdetection's `mstrain_640-800`
+    takes one of the two ends.
     """
     if not 0 < low <= high <= longest:
         came = f"low={low!r}, high={high!r}, longest={longest!r}"
@@ -113,8 +116,8 @@ def random_crop(size=None, padding=0, max_share=1.0, min_share=0.3):
         padding: Black pixels that are added on each side first, int >= 0; labels there are ignored.
         max_share: In (0, 1]; below 1, a window is drawn again, up to 10 times, while one label has at least this share
             of the annotated pixels. For label maps.
-        min_share: In [0, 1]: a box that keeps less than this share of its area is cut to the window and ignored, so
-            that its rest is neither to be found nor background. One of which nothing is left is gone.
+        min_share: In [0, 1]: boxes are cut to the window, and that of a known object which keeps less than this share
+            of its area is ignored, so that its rest is neither to be found nor background. What is outside is gone.
 
     >>> random_crop(4)({"image": tf.zeros([3, 9, 3])}, seed=[0, 1])["image"].shape
     TensorShape([3, 4, 3])
@@ -165,8 +168,7 @@ def random_flip(mirror=None):
 
     def augment(example, seed):
         turn = tf.random.stateless_uniform([], seed) < 0.5
-        turned = flip(example, mirror)
-        return {key: tf.where(turn, turned[key], value) for key, value in example.items()}
+        return tf.cond(turn, lambda: flip(example, mirror), lambda: example)
 
     return augment
 
@@ -189,6 +191,8 @@ def pad(size, colour=MEAN_COLOUR):
 
 def from_layer(layer):
     """Use a Keras augmentation layer, such as `keras.layers.RandAugment(value_range=(0, 255))`, on the image alone.
+
+    Where label maps or boxes are annotated it must be one that moves no pixel, for they stay as they are.
 
     The layer draws by its own seed: an interrupted run does not continue with the same draws. Create the layer outside
     of data functions; it must keep the image's shape.

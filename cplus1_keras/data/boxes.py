@@ -1,6 +1,7 @@
 """Objects of images, each with a box, in memory: where they are, what they are, checked against their image's size."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class Boxes:
             **{key: _of_images(getattr(self, key), indices) for key in ("neg_categories", "not_exhaustive")},
         )
 
-    @property
+    @functools.cached_property
     def starts(self):
         """(N,) ints, the first row of each image."""
         return np.cumsum(self.counts) - self.counts

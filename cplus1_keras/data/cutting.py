@@ -97,12 +97,13 @@ def split(
 
 def _labels(protocol, source):
     """What decides where an image may go: its label, of sets UNKNOWN where it shows an unknown, else 0."""
-    whole = Split("test", source, protocol)
-    if source.kind == "boxes":
-        whole.box_labels  # noqa: B018  (classes without a role are told before anything is cut)
-    if source.kind in ("mask", "boxes"):
+    if source.kind == "mask":
         return np.zeros(len(source), "int32")
-    return whole.labels if source.kind == "class" else np.where(whole.shows_unknown, UNKNOWN, 0)
+    whole = Split("test", source, protocol)
+    if source.kind == "class":
+        return whole.labels
+    # Asked of boxes too, so that classes without a role are told before anything is cut.
+    return np.where(whole.shows_unknown & (source.kind == "classes"), UNKNOWN, 0)
 
 
 def _joined(sources):

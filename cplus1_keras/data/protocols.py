@@ -103,9 +103,13 @@ def imagenet_names():
     return dict(lists()["imagenet_names"])
 
 
-def voc():
-    """PASCAL VOC (Everingham et al., IJCV 2015): 20 classes, value 0 background, outlines (255) ignored."""
-    return _objects("voc", OUTLINE)
+def voc(masks=True):
+    """PASCAL VOC (Everingham et al., IJCV 2015): 20 classes; of masks, value 0 is background, outlines (255) ignored.
+
+    >>> voc().negative, voc(masks=False).negative
+    (('background',), ())
+    """
+    return _objects("voc", OUTLINE) if masks else Protocol(lists()["names"]["voc"], name="voc")
 
 
 def context():
@@ -142,7 +146,7 @@ def camvid_open(unknown_in_training="ignored"):
 
 
 def coco(masks=True):
-    """COCO's 80 classes (Lin et al., ECCV 2014); of masks all else is background, and crowds are ignored.
+    """COCO's 80 classes (Lin et al., ECCV 2014); of masks, not sets or boxes, the rest is background, crowds ignored.
 
     >>> coco().num_classes, coco().class_names[0], coco(masks=False).negative
     (80, 'person', ())
@@ -153,8 +157,8 @@ def coco(masks=True):
 def coco_mini(unknown_in_training="ignored", masks=True):
     """COCO in 4 merged classes (ours): person, vehicle, animal, tableware; furniture unknown, all else negative.
 
-    Merged by COCO's supercategories, for a set of a few hundred images has too little of most of the 80. `masks` adds
-    crowds, which are ignored; `unknown_in_training` is the `Protocol`'s.
+    Merged by COCO's supercategories, for a set of a few hundred images has too little of most of the 80. `masks`, to be
+    left out for sets and boxes, adds crowds, which are ignored; `unknown_in_training` is the `Protocol`'s.
 
     >>> coco_mini().class_names, coco_mini().unknown[0]
     (('person', 'vehicle', 'animal', 'tableware'), 'chair')

@@ -91,6 +91,31 @@ class RepeatLike(keras.layers.Layer):
         return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[-1]), dtype=self.compute_dtype)
 
 
+@keras.saving.register_keras_serializable("cplus1_keras")
+class RescalePoints(keras.layers.Layer):
+    """Points (B, L, 3: x, y, stride), or distances (B, L, 4: left, top, right, bottom), in pixels of other images.
+
+    Called on these, the images that they belong to, and the same images at another size. A stride stays.
+
+    >>> small, large = np.ones((1, 4, 4, 3)), np.ones((1, 8, 12, 3))
+    >>> np.array(RescalePoints()([np.array([[[2.0, 3, 8]]]), small, large]))[0, 0].tolist()
+    [6.0, 6.0, 8.0]
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, inputs):
+        values, images, others = inputs
+        old, new = (ops.cast(ops.stack(ops.shape(each)[1:3]), values.dtype) for each in (images, others))
+        down, across = ops.unstack(new / old)
+        factors = [across, down, across, down] if values.shape[-1] == 4 else [across, down, ops.ones_like(down)]
+        return values * ops.stack(factors)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs[0].shape, dtype=inputs[0].dtype)
+
+
 def scaled_size(size, base=None, keep_ratio=True, factor=1.0):
     """The size (2,) int32, rounded, at least 1, of an image of a `size` (2,) scaled as `ScaleWithin`, times a factor.
 

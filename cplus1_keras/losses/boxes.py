@@ -22,7 +22,7 @@ def sigmoid_focal(labels, logits, alpha=0.25, gamma=2.0):
     num_classes = logits.shape[-1]
     present = ops.expand_dims(labels, -1) == ops.arange(num_classes, dtype="int32")
     values = focus(ops.softplus(ops.where(present, -logits, logits)), gamma)
-    values = ops.sum(ops.where(present, alpha, 1 - alpha) * values, axis=-1)
+    values = ops.sum(ops.where(present, alpha * values, (1 - alpha) * values), axis=-1)
     return ops.where(labels < num_classes, values, float("nan"))
 
 

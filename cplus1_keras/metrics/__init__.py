@@ -3,8 +3,9 @@
 from cplus1_keras.metrics.accumulators import BinnedScores, ExactScores
 from cplus1_keras.metrics.coco import coco_figures
 from cplus1_keras.metrics.counting import OSCR
-from cplus1_keras.metrics.detection import DetectionScores, hit
+from cplus1_keras.metrics.detection import DetectionScores
 from cplus1_keras.metrics.intervals import Interval, bootstrap
+from cplus1_keras.metrics.matching import hit
 from cplus1_keras.metrics.multilabel import MultiLabelScores
 from cplus1_keras.metrics.open_set import aupr, auroc, ccr_at_fpr, closed_set_accuracy, fpr_at_tpr, open_auc, oscr
 from cplus1_keras.metrics.presence import PresenceAUC

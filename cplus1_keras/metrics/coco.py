@@ -14,12 +14,12 @@ def coco_figures(images, class_names, max_detections=100):
     """COCO's average precision and recall of the known classes, overall, by size and by class.
 
     An object that is ignored is a crowd of every class: a detection with half of its area in one counts for nothing if
-    it finds no object. Negative and unknown objects are none: who detects them errs. Sizes are those of boxes, where
-    COCO's own files have the areas of masks.
+    it finds no object. Negative and unknown objects are none: who detects them errs. "Small" is an area below 32 x 32,
+    "large" one from 96 x 96; of detections that is the area of the box.
 
     Args:
         images: Tuples of arrays, one for each image: boxes (n, 4), class indices (n,) and confidences (n,) of the
-            detections; boxes (m, 4) and labels (m,) of the objects. Boxes are x1, y1, x2, y2.
+            detections; boxes (m, 4), labels (m,) and areas (m,) of the objects. Boxes are x1, y1, x2, y2.
         class_names: Names of the C known classes.
         max_detections: How many detections of a class in an image count.
 
@@ -31,7 +31,7 @@ def coco_figures(images, class_names, max_detections=100):
         ImportError: `faster-coco-eval` is not installed.
 
     >>> box = np.array([[0.0, 0.0, 9.0, 9.0]])
-    >>> coco_figures([(box, np.array([0]), np.array([0.9]), box, np.array([0]))], ["cat"])["ap"]
+    >>> coco_figures([(box, np.array([0]), np.array([0.9]), box, np.array([0]), np.array([81]))], ["cat"])["ap"]
     1.0
 
     Reference: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; https://cocodataset.org.
@@ -73,17 +73,18 @@ def _library():
 def _tables(images, num_classes):
     """COCO's json of the truth, and its list of detections."""
     annotations, found = [], []
-    for number, (boxes, predictions, confidences, objects, labels) in enumerate(images):
+    for number, (boxes, predictions, confidences, *truth) in enumerate(images):
         detected = zip(_corner_and_size(boxes), predictions.tolist(), confidences.tolist(), strict=True)
         for box, k, confidence in detected:
             # Without a mask here, the library would draw one for each box.
             found.append({"image_id": number, "category_id": k, "bbox": box, "score": confidence, "segmentation": None})
-        for box, label in zip(_corner_and_size(objects), labels.tolist(), strict=True):
+        objects, labels, areas = truth
+        for box, label, area in zip(_corner_and_size(objects), labels.tolist(), areas.tolist(), strict=True):
             if not (is_known(label) or label == IGNORE) or not box[2] * box[3]:
                 continue
             for k in [label] if is_known(label) else range(num_classes):
                 own = {"id": len(annotations) + 1, "image_id": number, "category_id": k, "iscrowd": int(label < 0)}
-                annotations.append({**own, "bbox": box, "area": box[2] * box[3]})
+                annotations.append({**own, "bbox": box, "area": area})
     categories = [{"id": k, "name": str(k)} for k in range(num_classes)]
     truth = {"images": [{"id": number} for number in range(len(images))], "categories": categories}
     return {**truth, "annotations": annotations}, found

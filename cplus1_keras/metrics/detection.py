@@ -1,106 +1,16 @@
 """Figures of detection with objects of unknown classes, each with an interval by bootstrap over images."""
 
-from typing import NamedTuple
-
 import numpy as np
 
-from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN, is_known
+from cplus1_keras.labels import UNKNOWN
 from cplus1_keras.metrics.accumulators import to_json
-from cplus1_keras.metrics.coco import coco_figures
+from cplus1_keras.metrics.coco import FIGURES, coco_figures
 from cplus1_keras.metrics.intervals import bootstrap
+from cplus1_keras.metrics.matching import Image, hit, match
+from cplus1_keras.metrics.tables import align, cell, percent
 
 RECALLS = np.linspace(0, 1, 101)
 WILD_RECALL = 0.8
-
-
-def overlaps(boxes, objects, labels):
-    """Overlap (n, m) of detections and objects: IoU; for ignored objects the part of the detection that lies inside.
-
-    Boxes are x1, y1, x2, y2. Objects without an area overlap with nothing.
-
-    >>> overlaps(np.array([[0, 0, 2, 2]]), np.array([[0, 1, 2, 3], [0, 1, 2, 3]]), np.array([0, IGNORE])).tolist()
-    [[0.3333333333333333, 0.5]]
-    """
-    boxes, objects = (np.asarray(each, "float64").reshape(-1, 4) for each in (boxes, objects))
-    low = np.maximum(boxes[:, None, :2], objects[:, :2])
-    high = np.minimum(boxes[:, None, 2:], objects[:, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    own, other = (np.prod(each[:, 2:] - each[:, :2], axis=-1) for each in (boxes, objects))
-    union = np.where(np.asarray(labels) == IGNORE, own[:, None], own[:, None] + other - shared)
-    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
-
-
-def hit(boxes, objects, labels, iou=0.5):
-    """The object that each detection hits, and its label.
-
-    That is the one with the largest IoU, if it reaches `iou`; else an ignored one that holds as large a part of the
-    detection; else none, and the label is `NEGATIVE`.
-
-    Args:
-        boxes, objects: Boxes (n, 4) of detections and (m, 4) of objects; padding has no area.
-        labels: Labels (m,) of the objects.
-        iou: In (0, 1).
-
-    Returns:
-        Index (n,) of the object, -1 for none, and its label (n,) int32.
-
-    >>> objects, labels = np.array([[0, 0, 8, 8], [9, 9, 12, 12]]), np.array([3, UNKNOWN])
-    >>> hit(np.array([[0, 0, 8, 7], [20, 20, 30, 30], [9, 9, 12, 12]]), objects, labels)
-    (array([ 0, -1,  1]), array([ 3, -1, -2], dtype=int32))
-    """
-    labels = np.asarray(labels, "int32")
-    shares = overlaps(boxes, objects, labels)
-    if not labels.size:
-        return np.full(len(shares), -1), np.full(len(shares), NEGATIVE, "int32")
-    ignored = labels == IGNORE
-    real, crowd = np.where(ignored, 0, shares), np.where(ignored, shares, 0)
-    best = np.where(real.max(axis=1) >= iou, real.argmax(axis=1), -1)
-    best = np.where((best < 0) & (crowd.max(axis=1) >= iou), crowd.argmax(axis=1), best)
-    return best, np.where(best < 0, NEGATIVE, labels[best]).astype("int32")
-
-
-def match(boxes, predictions, confidences, objects, labels, iou=0.5):
-    """Which detections of an image find an object of their class, and which count for nothing, as COCO decides.
-
-    By falling confidence each takes the free object of its class with the largest IoU, if that reaches `iou`. One that
-    takes none counts for nothing where an ignored object holds that part of it.
-
-    Args:
-        boxes, predictions, confidences: Boxes (n, 4), class indices (n,) and confidences (n,) of detections.
-        objects, labels, iou: As for `hit`.
-
-    Returns:
-        Two arrays of booleans (n,).
-
-    >>> box = np.array([[0, 0, 8, 8]])
-    >>> match(np.repeat(box, 2, axis=0), np.array([0, 0]), np.array([0.5, 0.9]), box, np.array([0]))[0]
-    array([False,  True])
-    """
-    labels, shares = np.asarray(labels), overlaps(boxes, objects, labels)
-    right, free = np.zeros(len(shares), bool), is_known(labels)
-    for i in np.argsort(-np.asarray(confidences), kind="stable"):
-        own = np.where(free & (labels == predictions[i]), shares[i], 0)
-        if own.max(initial=0) >= iou:
-            right[i], free[own.argmax()] = True, False
-    inside = np.where(labels == IGNORE, shares, 0).max(axis=1, initial=0) >= iou
-    return right, inside & ~right
-
-
-class Image(NamedTuple):
-    """What is kept of an image: its detections, its objects, and the scores that each unknown object was found with."""
-
-    boxes: np.ndarray
-    predictions: np.ndarray
-    confidences: np.ndarray
-    scores: np.ndarray
-    right: np.ndarray
-    ignored: np.ndarray
-    labels: np.ndarray
-    surest: np.ndarray  # whether no other detection of the unknown object that this one hits has a lower score
-    objects: np.ndarray
-    object_labels: np.ndarray
-    lowest: np.ndarray
-    highest: np.ndarray
 
 
 class DetectionScores:
@@ -133,11 +43,15 @@ class DetectionScores:
         self.names, self.threshold, self.max_detections = list(class_names), threshold, max_detections
         self.samples, self.seed, self.images = samples, seed, []
 
-    def update(self, boxes, predictions, confidences, scores, objects, labels):
-        """Count an image: its detections, as for `match`, with the scores (n,) that decide, and its objects."""
+    def update(self, boxes, predictions, confidences, scores, objects, labels, areas=None):
+        """Count an image: its detections, as for `match`, with the scores (n,) that decide, and its objects.
+
+        `areas` (m,) of the objects say which are small, medium or large; None takes those of the boxes.
+        """
         objects, labels = np.asarray(objects, "float32"), np.asarray(labels, "int32")
+        areas = np.prod(objects[:, 2:] - objects[:, :2], axis=1) if areas is None else np.asarray(areas)
         kept = np.prod(objects[:, 2:] - objects[:, :2], axis=1) > 0
-        objects, labels = objects[kept], labels[kept]
+        objects, labels, areas = objects[kept], labels[kept], areas[kept]
         right, ignored = match(boxes, predictions, confidences, objects, labels)
         which, hits = hit(boxes, objects, labels)
         hits = np.where(right, predictions, hits)
@@ -148,7 +62,7 @@ class DetectionScores:
         surest = np.zeros(len(right), bool)
         surest[np.where(own, scores, np.inf).argmin(axis=1)[own.any(axis=1)] if right.size else []] = True
         detections = boxes, predictions, confidences, scores, right, ignored & ~right, hits, surest
-        self.images.append(Image(*map(np.asarray, (*detections, objects, labels, lowest, highest))))
+        self.images.append(Image(*map(np.asarray, (*detections, objects, labels, areas, lowest, highest))))
 
     def result(self):
         """The figures, ready for JSON; what no image tells is None.
@@ -161,7 +75,7 @@ class DetectionScores:
             them find no object of their class, `a_ose`, and `unknown_recall`, the share of unknown objects that a
             rejected detection finds. Both have `intervals`, at 95 % confidence.
         """
-        columns = [(i.boxes, i.predictions, i.confidences, i.objects, i.object_labels) for i in self.images]
+        columns = [(i.boxes, i.predictions, i.confidences, i.objects, i.object_labels, i.areas) for i in self.images]
         rows = self._rows()
         result = {
             "images": len(self.images),
@@ -209,6 +123,19 @@ class DetectionScores:
         _, low, high = bootstrap(drawn, np.zeros(count, int), np.arange(count), samples=self.samples, seed=self.seed)
         ends = zip(values, low, high, strict=True)
         return {**result, "intervals": {name: [to_json(low), to_json(high)] for name, low, high in ends}}
+
+
+def tables(figures):
+    """COCO's figures, and those of unknown objects with their intervals, as Markdown."""
+    coco = {name: figures["coco"][name] for name in FIGURES[:6]}
+    found = [align([["", *(name.replace("_", " ") for name in coco)], ["known", *map(percent, coco.values())]])]
+    for part in ("open", "at_threshold"):
+        own = dict(figures.get(part, {}))
+        ends = own.pop("intervals", {})
+        shown = {name: cell(value, ends.get(name)) for name, value in own.items() if value is not None}
+        if shown:
+            found.append(align([[part.replace("_", " "), "[95 % interval]"], *(map(list, shown.items()))]))
+    return found
 
 
 def _open_figures(rows, weights):

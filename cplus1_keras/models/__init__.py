@@ -1,7 +1,7 @@
 """Models: the class that trains with open-set losses; classifiers, segmentation models and detectors of parts."""
 
 from cplus1_keras.models.classifier import classifier
-from cplus1_keras.models.detection import fcos
+from cplus1_keras.models.detection import fcos, scale_boxes
 from cplus1_keras.models.open_set import OpenSetModel
 from cplus1_keras.models.pyramids import pyramid
 from cplus1_keras.models.segmentation import (
@@ -27,5 +27,6 @@ __all__ = [
     "output_stride",
     "pyramid",
     "scale",
+    "scale_boxes",
     "segmentation_model",
 ]

@@ -19,8 +19,9 @@ def pyramid(backbone, levels=(3, 4, 5, 6, 7), channels=256, extra="on_output"):
 
     Args:
         backbone: `keras.Model` from images to a list of maps, such as `backbones.dilated_resnet(50, 32)`,
-            `backbones.resnext` or `backbones.hrnet`, to one map, or one of keras-cv's with `pyramid_level_inputs`, such
-            as `backbones.resnet_v2(pool=False)`.
+            `backbones.resnext` or `backbones.hrnet`, to one map, or one of keras-cv's with `pyramid_level_inputs`:
+            `backbones.resnet_v2`, `densenet` or `efficientnet_v2` with `pool=False`. (The inner layers of its
+            `mobilenet_v3` and `mit` do not survive saving on their own.)
         levels: Levels without a gap, fine to coarse; the backbone must have the finest.
         channels: Of every map.
         extra: What the first level beyond the backbone's is made of: "on_output", the pyramid's last map (FCOS), or

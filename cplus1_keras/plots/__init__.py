@@ -4,6 +4,7 @@ Save one with `figure.savefig(path)`.
 """
 
 from cplus1_keras.plots.cams import activation_maps
+from cplus1_keras.plots.detection import detections, mistakes, precision_recall
 from cplus1_keras.plots.open_set import accepted_unknowns, histogram, oscr
 from cplus1_keras.plots.segmentation import coloured, panels, pixel_features
 from cplus1_keras.plots.style import canvas, to_png
@@ -13,9 +14,12 @@ __all__ = [
     "activation_maps",
     "canvas",
     "coloured",
+    "detections",
     "histogram",
+    "mistakes",
     "oscr",
     "panels",
     "pixel_features",
+    "precision_recall",
     "to_png",
 ]

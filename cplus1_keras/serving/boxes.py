@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from cplus1_keras.labels import REJECTED, REJECTED_NAME
 from cplus1_keras.layers.resizing import size_pair
+from cplus1_keras.numerics.boxes import decode
 from cplus1_keras.serving import guards
 from cplus1_keras.serving.spec import Spec
 
@@ -90,7 +91,7 @@ class BoxSpec(Spec):
         places, confidence = strongest(confidence, tf.reduce_max(found["points"][..., 2], axis=0), self.per_level)
         point, k = places // num_classes, places % num_classes
         size = tf.cast(tf.shape(images)[1:3], tf.float32)
-        boxes = decode(tf.gather(found["points"], point, batch_dims=1), _rows(found["box_offsets"], point), size)
+        boxes = clip(decode(_rows(found["points"], point), _rows(found["box_offsets"], point)), size)
         groups, count = (tf.zeros_like(k), 1) if self.class_agnostic else (k, num_classes)
         rows, number = suppress(boxes, confidence, groups, self.iou, self.max_detections, count, size)
         kept = tf.range(self.max_detections) < number[:, None]
@@ -173,17 +174,9 @@ def strongest(confidence, levels, most):
     return tuple(tf.reshape(tf.transpose(each, [1, 0, 2]), [batch, -1]) for each in (places, values))
 
 
-def decode(points, offsets, size):
-    """Boxes (..., 4) of points (..., 3), x, y and stride, and the distances (..., 4) to left, top, right and bottom.
-
-    Boxes are cut at the image, whose `size` is (2,): height, width.
-
-    >>> decode(tf.constant([[8.0, 8.0, 4.0]]), tf.constant([[9.0, 2.0, 3.0, 4.0]]), tf.constant([20.0, 10.0])).numpy()
-    array([[ 0.,  6., 10., 12.]], dtype=float32)
-    """
-    places = points[..., :2]
-    corners = tf.concat([places - offsets[..., :2], places + offsets[..., 2:]], axis=-1)
-    return tf.clip_by_value(corners, 0.0, tf.tile(size[::-1], [2]))
+def clip(boxes, size):
+    """Boxes (..., 4) cut at an image, whose `size` is (2,): height, width."""
+    return tf.clip_by_value(boxes, 0.0, tf.tile(size[::-1], [2]))
 
 
 def suppress(boxes, confidence, groups, iou, most, num_groups, size):

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import time
 import types
 
 import keras
@@ -23,6 +24,7 @@ KINDS = {
     "class": "one class for each image",
     "classes": "a set of classes for each image",
     "mask": "a class for each pixel",
+    "boxes": "a class for each of its boxes",
 }
 """What a source's kind means."""
 
@@ -43,6 +45,9 @@ class Task:
 
     unit = "image"
     """What a label is of, in words."""
+
+    promises = ("fpr", "coverage", "confidence")
+    """Settings, of the experiment or the task, that ask for another threshold."""
 
     headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_logits_auroc_negative"})
     """Figures for the line of progress: the name to show, and that in the logs of `fit`."""
@@ -78,7 +83,11 @@ class Task:
 
     def check_files(self, splits, sample=None):
         """Raises ValueError where a file cannot be read or labels not be told; reads so many of a split, or all."""
+        start = time.monotonic()
         problems = data.check(splits, sample)
+        seconds = time.monotonic() - start
+        if seconds > 3:
+            print(f"Looking at {sum(len(split) for split in splits):,} images took {seconds:.0f} s.", flush=True)
         if problems:
             more = f"\n... and {len(problems) - 5:,} more" if len(problems) > 5 else ""
             raise ValueError("\n".join(problems[:5]) + more)

@@ -1,4 +1,4 @@
-"""A few real files for the segmentation tests."""
+"""A few real files for the tests of masks and boxes."""
 
 import zipfile
 
@@ -23,6 +23,12 @@ def coco_files(shared, tmp_path_factory):
         tmp_path_factory.mktemp("coco"),
         {"annotations/instances_val": 1, "val/": 1000, "val_masks/": 1000},
     )
+
+
+@pytest.fixture(scope="session")
+def bccd_files(shared, tmp_path_factory):
+    """A folder with the 364 images of BCCD, their annotations and lists."""
+    return _unzipped(shared / "data/bccd_det/bccd_voc.zip", tmp_path_factory.mktemp("bccd"), {"BCCD/": 2000})
 
 
 def _unzipped(path, folder, wanted):

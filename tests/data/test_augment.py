@@ -1,6 +1,7 @@
 """Augmentation: pixels against what they must be, image and labels alike, laws of flips, crops and scales, seeds."""
 
 import colorsys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -264,3 +265,19 @@ def test_arguments_are_checked():
     for call in (lambda: augment.random_crop(0), lambda: augment.random_crop(padding=-1), lambda: augment.tone(2.0)):
         with pytest.raises(ValueError, match="Received"):
             call()
+
+
+def test_the_usual_recipe_has_all_its_steps_in_order(monkeypatch):
+    made = mock.Mock()
+    for name in ("random_scale", "random_crop", "random_flip", "photometric", "pad", "chain"):
+        monkeypatch.setattr(augment, name, getattr(made, name))
+    assert augment.standard(8, (1, 2), (9, 7), 0.5, (1, 0), False) is made.chain.return_value
+    steps = [
+        mock.call.random_scale(1, 2, base=(9, 7), keep_ratio=False),
+        mock.call.random_crop(8, max_share=0.5),
+        mock.call.random_flip((1, 0)),
+        mock.call.photometric(),
+        mock.call.pad(8),
+    ]
+    in_order = (made.random_scale(), made.random_crop(), made.random_flip(), made.photometric(), made.pad())
+    assert made.mock_calls[:6] == [*steps, mock.call.chain(*in_order)]

@@ -39,7 +39,7 @@ def test_files_that_are_gone_and_streams(layouts, camvid):
     part = Split("train", sources.camvid(camvid), protocols.camvid())
     (camvid / "train/0001_00003.png").unlink()
     (problem,) = data.check([part])
-    assert "0001_00003.png; No such file" in problem
+    assert problem.endswith("0001_00003.png cannot be read: No such file or directory.")
     masks = tf.constant(np.full([6, 2, 2], 5, "int32"))
     source = sources.Source(
         ["a"],

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import json
+from unittest import mock
 
 import keras
 import numpy as np
@@ -14,8 +15,10 @@ from sklearn.metrics import roc_auc_score
 import cplus1_keras
 from cplus1_keras import calibration, data, heads, losses, models, scores
 from cplus1_keras.experiment import Experiment
+from cplus1_keras.labels import UNKNOWN
 from cplus1_keras.run import build, fit
 from cplus1_keras.tasks import Classification
+from cplus1_keras.tasks import classification as module
 
 NAMES = ("0", "3", "5")
 
@@ -299,3 +302,72 @@ def test_the_sheet_shows_accepted_unknowns_the_surest_first(run, outputs, monkey
 def test_mistakes_in_an_experiment_are_told(experiment, changes, told):
     with pytest.raises(ValueError, match=told):
         dataclasses.replace(experiment, **changes)
+
+
+def some_split(labels):
+    """A test split of 2 x 2 images whose pixels are their number."""
+    numbers = np.arange(len(labels))
+    images = np.broadcast_to(numbers[:, None, None, None], (len(labels), 2, 2, 1)).astype("uint8")
+    names = ("a", "b", "c")
+    classes = np.where(np.array(labels) == UNKNOWN, 2, labels)
+    source = data.sources.arrays(images, labels=classes, class_names=names)
+    return data.splits.Split("test", source, data.Protocol(known=names[:2], unknown=names[2:]))
+
+
+def sheet(split, scores, threshold, monkeypatch, **limit):
+    drawn = mock.Mock()
+    monkeypatch.setattr(module.plots, "accepted_unknowns", drawn)
+    figure = module.accepted_unknowns(split, np.zeros(len(split), int), scores, threshold, ["a", "b"], **limit)
+    assert figure is drawn.return_value
+    (images, predicted, true, shown, passed), more = drawn.call_args
+    assert (predicted, true, passed) == (["a"] * len(images), ["c"] * len(images), threshold)
+    return [int(image[0, 0, 0]) for image in images], shown.tolist(), more["title"]
+
+
+def test_the_sheet_by_hand(monkeypatch):
+    split = some_split([0, UNKNOWN, UNKNOWN, 1, UNKNOWN])
+    scores = np.array([9, 0.5, 0.25, 9, 0.75])
+    assert sheet(split, scores, 0.5, monkeypatch)[:2] == ([4, 1], [0.75, 0.5])  # one lies at the threshold
+    title = "2 of 3 unknowns accepted{}\ntrue class → taken for, score"
+    assert sheet(split, scores, 0.5, monkeypatch)[2] == title.format("")
+    assert sheet(split, scores, 0.5, monkeypatch, limit=1)[2] == title.format(", the 1 surest of them")
+    assert sheet(split, scores, 0.8, monkeypatch) == ([], [], "None of 3 unknowns was accepted")
+    assert sheet(some_split([0, 1]), scores[:2], 0.1, monkeypatch) == ([], [], "The test set has no unknowns")
+    many = some_split([UNKNOWN] * 60)
+    alike = np.arange(60) % 2.0
+    assert sheet(many, alike, 0.0, monkeypatch)[0] == [*range(1, 60, 2), *range(0, 20, 2)]  # 40, in order where alike
+
+
+def test_a_line_for_each_image(tmp_path):
+    file = tmp_path / "predictions.csv"
+    scores = np.array([0.1, 0.2, 0.1], "float32")
+    module.write_predictions(
+        file, some_split([1, 0, UNKNOWN]), np.array([0, 1, 1]), scores, np.float32(0.1), ["ä", "b"]
+    )
+    assert file.read_text(encoding="utf-8").splitlines() == [
+        "example,true_class,label,prediction,score,answer",
+        "arrays[0],b,1,0,0.10000000149011612,ä",
+        "arrays[1],a,0,1,0.20000000298023224,b",
+        "arrays[2],c,-2,1,0.10000000149011612,b",
+    ]
+    module.write_predictions(file, some_split([1]), np.array([0]), scores[:1], 0.11, ["ä", "b"])
+    assert file.read_text(encoding="utf-8").splitlines()[1].endswith("0.10000000149011612,unknown")
+
+
+def test_pictures_are_of_the_judged_split(monkeypatch, tmp_path):
+    drawn = mock.Mock()
+    for name in ("oscr", "histogram"):
+        monkeypatch.setattr(module.plots, name, getattr(drawn, name))
+    for name in ("accepted_unknowns", "write_predictions"):
+        monkeypatch.setattr(module, name, getattr(drawn, name))
+    found = mock.Mock(threshold=0.5, score="energy")
+    predictor = mock.Mock(calibration=found, class_names=["a"])
+    judged = mock.Mock(groups=["unknown"], arrays=("labels", "predictions", "scores"))
+    files = Classification().write(tmp_path, predictor, "split", mock.Mock(), {}, judged)
+    assert files == ["oscr.png", "scores.png", "accepted_unknowns.png", "predictions.csv"]
+    drawn.histogram.assert_called_once_with("labels", "scores", 0.5, score_name="energy")
+    drawn.histogram().savefig.assert_called_once_with(tmp_path / "scores.png")
+    drawn.accepted_unknowns.assert_called_once_with("split", "predictions", "scores", 0.5, ["a"])
+    drawn.accepted_unknowns().savefig.assert_called_once_with(tmp_path / "accepted_unknowns.png")
+    told = tmp_path / "predictions.csv", "split", "predictions", "scores", 0.5, ["a"]
+    drawn.write_predictions.assert_called_once_with(*told)

@@ -3,6 +3,8 @@
 import csv
 import functools
 import json
+import types
+from unittest import mock
 
 import keras
 import numpy as np
@@ -16,6 +18,7 @@ from cplus1_keras import backbones, data, heads, layers, losses, models
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.tasks import MultiLabel
+from cplus1_keras.tasks import multilabel as module
 
 NAMES = ["red", "green", "blue", "white", "dust"]
 COLOURS = np.array([[60, 0, 0], [0, 60, 0], [0, 0, 60], [60, 0, 60], [20, 20, 20]])
@@ -281,3 +284,146 @@ def test_a_model_without_maps_draws_none(tmp_path):
     files = trained.task.write(tmp_path, calibrated, parts.test, trained, figures, judged)
     assert "maps.png" not in files
     assert {path.name for path in tmp_path.iterdir()} == set(files)
+
+
+def test_images_that_lack_a_class_are_counted():
+    """At 20 % and 1 - 0.2/2 = 90 % single images need ln 0.1 / ln 0.8 = 10.3, groups of two 14; IGNORE is no lack."""
+
+    def of(there, groups=None, hidden=0):
+        shows = np.array([[0, 1]] * there + [[1, 0]] * 30 + [[IGNORE, 1]] * hidden)
+        names = [str(i) for i in range(len(shows))] if groups is None else groups
+        protocol = types.SimpleNamespace(class_names=["red", "green"])
+        return types.SimpleNamespace(multi_hot=shows, groups=names, protocol=protocol)
+
+    settings, check = types.SimpleNamespace(fpr=0.2, confidence=0.8), MultiLabel().check_rate
+    check(settings, of(11))
+    check(settings, of(11, hidden=3))
+    with pytest.raises(ValueError, match=r"without a class: red: 10 of 11\. Raise"):
+        check(settings, of(10, hidden=3))
+    pairs = [*np.repeat(np.arange(14), 2), *range(100, 130)]
+    check(settings, of(28, pairs))
+    with pytest.raises(ValueError, match=r"without a class: red: 13 of 14\. Raise"):
+        check(settings, of(26, pairs[2:]))
+    with pytest.raises(ValueError, match=r"at a rate of 0\.001.*80% confidence.*red: 11 of 2,302, green: 30 of 2,302"):
+        check(types.SimpleNamespace(fpr=0.001, confidence=0.8), of(11))
+
+
+class Fixed:
+    """A predictor's names and calibration, and one that is judged with other thresholds."""
+
+    class_names, num_classes = ["ä", "b"], 2
+
+    def __init__(self, thresholds=None):
+        self.calibration = None if thresholds is None else types.SimpleNamespace(thresholds=np.float32(thresholds))
+
+
+def record(truth, scores, none, strange=False):
+    truth = np.array(truth)
+    labels = np.where(truth == 1, [0, 1], np.where(truth == 0, UNKNOWN if strange else NEGATIVE, IGNORE))
+    more = {"multi_hot": truth, "none": none, "present": np.array(scores) >= 0}
+    return module.Record(labels, np.arange(2), np.float32(scores), "", more)
+
+
+RECORDS = [
+    record([1, 0], [2.0, -1.0], False),
+    record([1, 1], [-2.0, -1.0], True),
+    record([0, 0], [-2.0, 0.5], False),
+    record([0, 0], [-2.0, -0.5], True, strange=True),
+    record([0, 0], [0.5, -0.5], False, strange=True),
+    record([0, IGNORE], [-2.0, -0.5], True),  # nobody knows whether it shows none
+]
+
+
+def test_own_figures_by_hand():
+    accumulator = MultiLabel(top_k=1).figures(Fixed([1.0, -0.75]), None)["multi_label"]
+    for own in RECORDS:
+        accumulator.update(own)
+    found = accumulator.result()
+    assert (found["images"], [*found["classes"]]) == (6, ["ä", "b"])
+    assert found["classes"]["ä"]["recall"] == 0.5
+    assert "top_1" in found
+    assert (found["or"], found["calibrated"]["or"]) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert (found["op"], found["calibrated"]["op"]) == (pytest.approx(1 / 3), pytest.approx(1 / 4))
+    assert not [name for name in found["calibrated"] if name.startswith("top")]
+    assert found["none_of_these"] == {
+        "shows_known": {"images": 2, "none_of_these": 0.5},
+        "shows_none": {"images": 1, "none_of_these": 0.0},
+        "shows_unknown": {"images": 2, "none_of_these": 0.5},
+    }
+    alone = MultiLabel().figures(Fixed(), None)["multi_label"]
+    alone.update(RECORDS[0])
+    assert {"top_3", "map"} < set(alone.result())
+    assert {"calibrated", "none_of_these"}.isdisjoint(alone.result())
+    other = MultiLabel().figures(Fixed([0, 0]), None)["multi_label"]
+    other.update(RECORDS[0])
+    assert other.result()["none_of_these"]["shows_unknown"] == {"images": 0, "none_of_these": None}
+
+
+def test_tables_have_a_row_for_the_calibrated_thresholds(monkeypatch):
+    monkeypatch.setattr(module.metrics.multilabel, "table", lambda rows: rows)
+    both = {"map": 1, "calibrated": {"map": 2}}
+    assert MultiLabel().tables({"multi_label": both}) == [{"p >= 1/2": both, "calibrated": {"map": 2}}]
+    assert MultiLabel().tables({"multi_label": {"map": 1}}) == [{"p >= 1/2": {"map": 1}}]
+
+
+WITH = {"cams": 1}
+
+
+@pytest.mark.parametrize(("outputs", "pictures", "maps"), [(WITH, 2, True), (WITH, 0, False), ({}, 2, False)])
+def test_a_line_for_each_image_and_a_row_of_maps(tmp_path, monkeypatch, outputs, pictures, maps):
+    task, drawn = MultiLabel(pictures=pictures), mock.Mock()
+    monkeypatch.setattr(module.Task, "write", lambda *given: ["oscr.png"])
+    monkeypatch.setattr(MultiLabel, "records", lambda *given: iter(RECORDS))
+    monkeypatch.setattr(MultiLabel, "draw", drawn)
+    split = types.SimpleNamespace(describe=lambda i: f"image {i}", shows_unknown=np.arange(6) % 3 == 0)
+    predictor = Fixed([0, 0])
+    predictor.model = types.SimpleNamespace(output=outputs)
+    files = task.write(tmp_path, predictor, split, "experiment", {}, None)
+    assert files == ["oscr.png", "predictions.csv", *["maps.png"] * maps]
+    assert drawn.called == maps
+    if maps:
+        drawn.assert_called_once_with(predictor, split, "experiment")
+        drawn.return_value.savefig.assert_called_once_with(tmp_path / "maps.png")
+    lines = (tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[:4] == [
+        "example,shows,shows_unknown,found,score ä,score b",
+        "image 0,ä,True,ä,2.0,-1.0",
+        "image 1,ä; b,False,none of these,-2.0,-1.0",
+        "image 2,,False,b,-2.0,0.5",
+    ]
+    assert len(lines) == 7
+
+
+def test_thresholds_are_one_for_each_class(monkeypatch):
+    task, given = MultiLabel(), []
+    monkeypatch.setattr(module.Task, "judge", lambda task, *arguments: given.append(arguments))
+    monkeypatch.setattr(MultiLabel, "with_calibration", lambda task, predictor, found: ("calibrated", predictor, found))
+    found = types.SimpleNamespace(thresholds=[1, 2])
+    task.judge("every", "split", "experiment", found)
+    task.judge("every", "split", "experiment")
+    (one, *_, threshold), (other, *_, none) = given
+    assert (one, threshold.threshold) == (("calibrated", "every", found), [1, 2])
+    assert (other, none) == (("calibrated", "every", None), None)
+
+
+def test_maps_are_drawn_in_inference_mode_with_the_truth(monkeypatch):
+    drawn, split = mock.Mock(), mock.MagicMock(__len__=lambda self: 9)
+    monkeypatch.setattr(module.plots, "activation_maps", drawn)
+    inputs = keras.Input((2, 2, 1))
+    brighter = keras.layers.RandomBrightness([0.5, 0.5])  # by default it is in training mode
+    predictor = mock.Mock(model=keras.Model(inputs, {"cams": brighter(inputs) + 1.0}), class_names=["a"])
+    predictor.predict = lambda images: {"present": images[:, 0, 0] > 3, "score": images[:, 0, 0]}
+    pixels = np.arange(5.0, dtype="float32")[:, None, None, None] * np.ones((1, 2, 2, 1), "float32")
+    batches = [(tf.constant(part), {"multi_hot": part[:, 0, 0]}) for part in (pixels[:3], pixels[3:])]
+    monkeypatch.setattr(MultiLabel, "images", lambda task, *given: batches if given[1] is split.subset() else None)
+    experiment = mock.Mock()
+    experiment.name = "some"
+    figure = MultiLabel(pictures=3).draw(predictor, split, experiment)
+    assert figure is drawn.return_value
+    assert split.subset.mock_calls[0].args[0].tolist() == [0, 4, 8]
+    (images, cams, present, scores, names, truth), more = drawn.call_args
+    np.testing.assert_array_equal(images, pixels)
+    np.testing.assert_array_equal(cams, pixels + 1)
+    assert (scores.ravel().tolist(), truth.ravel().tolist()) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    assert present.ravel().tolist() == [False] * 4 + [True]
+    assert (names, more) == (["a"], {"title": "some"})

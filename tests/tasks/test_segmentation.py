@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import json
+import types
+from unittest import mock
 
 import keras
 import numpy as np
@@ -12,7 +14,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cplus1_keras
-from cplus1_keras import data, heads, layers, losses, metrics, models, optimizers, scores
+from cplus1_keras import data, heads, layers, losses, metrics, models, optimizers, scores, serving
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.labels import NEGATIVE, UNKNOWN
 from cplus1_keras.run import build, fit
@@ -262,7 +264,11 @@ def test_pictures_show_the_unknown():
 
 @pytest.mark.parametrize(
     ("changes", "told"),
-    [({"crop_size": (64, 16)}, "at least 32 pixels a side"), ({"keep_ratio": False}, "stretches images to `base`")],
+    [
+        ({"crop_size": (64, 16)}, "at least 32 pixels a side"),
+        ({"crop_size": 31}, "Received: crop_size=31"),
+        ({"keep_ratio": False}, "stretches images to `base`"),
+    ],
 )
 def test_mistakes_in_the_settings_are_told(changes, told):
     with pytest.raises(ValueError, match=told):
@@ -275,3 +281,195 @@ def test_edges_are_left_out_of_records():
     figures.update(module.Record(labels, np.zeros((1, 6), int), np.arange(6.0)[None], "a"))
     found = figures.result()
     assert (found["unknown"]["knowns"], found["unknown"]["members"], found["edge_width"]) == (2, 2, 1)
+
+
+def test_what_the_settings_allow():
+    Segmentation(crop_size=32)
+    Segmentation(keep_ratio=False, base=(9, 8))
+
+
+def test_all_that_judges_is_read_before_a_sample_of_all(monkeypatch):
+    read = mock.Mock()
+    monkeypatch.setattr(Segmentation, "check_files", read)
+    monkeypatch.setattr(Segmentation, "check_rate", mock.Mock())
+    parts = types.SimpleNamespace(train="train", validation="validation", calibration="calibration", test="test")
+    Segmentation().check(mock.Mock(loss=losses.CrossEntropyLoss()), parts)
+    assert read.mock_calls == [mock.call(("calibration", "validation", "test")), mock.call(parts, 32)]
+
+
+@pytest.mark.parametrize(("base", "tile"), [(None, (70, 70)), ((9, 8), None)])
+def test_large_images_are_cut_unless_they_are_scaled(base, tile, monkeypatch):
+    task, scaled = (
+        Segmentation(base=base, largest=70, keep_ratio=base is None),
+        mock.Mock(side_effect=lambda *given: given[0]),
+    )
+    monkeypatch.setattr(module.models, "scale", scaled)
+    parts = mock.Mock(num_classes=8, class_names=[str(k) for k in range(8)])
+    model = tiny(8)
+    predictor = task.predictor(model, scores.max_logit, parts)
+    assert (predictor.spec.max_size, predictor.spec.tile) == ((70, 70), tile)
+    assert predictor.reject.score is scores.max_logit
+    scaled.assert_called_once_with(model, base, base is None)
+    given = np.zeros((1, 80, 90, 3))
+    monkeypatch.setattr(module.Task, "samples", lambda *arguments: given)
+    assert task.samples(predictor, "test", None).shape == (1, 70, 70, 3)
+
+
+@pytest.mark.parametrize("validation", [range(9), ()])
+def test_what_is_watched_while_it_trains(monkeypatch, tmp_path, validation):
+    """Four pictures of the validation split, or without one of the training split, and figures as the test's."""
+    task, made = Segmentation(), mock.Mock()
+    for name in ("Pictures", "Validation", "Task"):
+        monkeypatch.setattr(module, name, getattr(made, name))
+    monkeypatch.setattr(Segmentation, "predictor", made.predictor)
+    monkeypatch.setattr(Segmentation, "draw", made.draw)
+    parts = types.SimpleNamespace(validation=Numbers(validation, "validation"), train=Numbers(range(31), "train"))
+    experiment = types.SimpleNamespace(score="energy")
+    callbacks = task.callbacks("model", experiment, parts, tmp_path)
+    made.predictor.assert_called_once_with("model", "energy", parts)
+    every = made.predictor.return_value
+    (draw, folder), _ = made.Pictures.call_args
+    draw()
+    (_, shown, _), _ = made.draw.call_args
+    assert made.draw.call_args == mock.call(every, shown, experiment)
+    assert folder == tmp_path / "pictures"
+    if not len(validation):
+        assert (shown.numbers, shown.name) == ([0, 10, 20, 30], "train")
+        assert callbacks == [made.Pictures.return_value]
+        return
+    assert (shown.numbers, shown.name) == ([0, 2, 5, 8], "validation")
+    assert callbacks == [made.Validation.return_value, made.Pictures.return_value]
+    ((judge,), _) = made.Validation.call_args
+    found = {"open_set": {"negative": {"auroc": 0.75}}, "segmentation": {"miou": 0.5}}
+    made.Task.judge.return_value = found, "scores"
+    assert judge() == {"mean_iou": 0.5, "auroc_negative": 0.75}
+    made.Task.judge.assert_called_once_with(task, every, parts.validation, experiment)
+    found["open_set"] = {}
+    assert judge()["auroc_negative"] is None
+
+
+class Numbers:
+    """A split that keeps which of its images were taken."""
+
+    def __init__(self, numbers, name):
+        self.numbers, self.name = [*numbers], name
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def subset(self, indices):
+        return Numbers([self.numbers[index] for index in indices], self.name)
+
+
+def test_the_flip_test_swaps_left_and_right(monkeypatch):
+    task, made = Segmentation(flip_test=True), mock.Mock()
+    split, spec = mock.Mock(mirror=(1, 0)), serving.PixelSpec(99)
+    predictor = types.SimpleNamespace(model="model", reject="reject", spec=spec, class_names=["left", "right"])
+    monkeypatch.setattr(module.Task, "judge", lambda task, *given: ({"given": given}, "scores"))
+    monkeypatch.setattr(module.serving, "Predictor", made.Predictor)
+    monkeypatch.setattr(module, "MeanIoU", made.MeanIoU)
+    monkeypatch.setattr(Segmentation, "records", lambda task, *given: [("record", *given)])
+    figures, judged = task.judge(predictor, split, "experiment", "found")
+    assert figures == {
+        "given": (predictor, split, "experiment", "found"),
+        "segmentation_with_flip": made.MeanIoU.return_value.result.return_value,
+    }
+    both = made.Predictor.return_value
+    mirrored = dataclasses.replace(spec, mirror=(1, 0))
+    made.Predictor.assert_called_once_with(predictor.model, predictor.reject, ["left", "right"], mirrored)
+    made.MeanIoU.assert_called_once_with(both)
+    made.MeanIoU().update.assert_called_once_with(("record", both, split, "experiment"))
+    assert judged == "scores"
+    assert "segmentation_with_flip" not in Segmentation().judge(predictor, split, "experiment")[0]
+
+
+def test_own_figures():
+    predictor = mock.Mock(class_names=["a", "b"])
+    for logits, background in ((2, False), (3, True)):
+        predictor.model.output = {"logits": np.zeros((1, logits))}
+        figures = Segmentation(edge_width=4).figures(predictor, None)
+        assert [*figures] == ["segmentation", "open_set_without_edges"]
+        assert figures["open_set_without_edges"].width == 4
+        record = module.Record(np.array([[0, 1, -1]]), 0, 0, "", {"argmax": np.array([[0, 0, logits - 1]])})
+        figures["segmentation"].update(record)
+        classes = figures["segmentation"].result()["classes"]
+        assert len(classes) == 2 + background
+    assert [*Segmentation(edge_width=None).figures(predictor, None)] == ["segmentation"]
+
+
+def test_pictures_are_of_the_judged_split(monkeypatch, tmp_path):
+    drawn, split = mock.Mock(), Numbers(range(30), "test")
+    monkeypatch.setattr(module.Task, "write", lambda *given: ["oscr.png"])
+    monkeypatch.setattr(module, "telling", drawn.telling)
+    drawn.telling.return_value = [2, 11]
+    figures = {"segmentation/0": mock.Mock(), "segmentation/1": mock.Mock()}
+    monkeypatch.setattr(Segmentation, "draw", lambda task, *given: drawn.draw(*given) and figures)
+    monkeypatch.setattr(Segmentation, "draw_features", drawn.draw_features)
+    monkeypatch.setattr(module.metrics.segmentation, "class_table", lambda rows: f"{rows}")
+    experiment = types.SimpleNamespace(name="söme")
+    given = tmp_path / "new" / "run", "predictor", split, experiment
+    for _ in range(2):  # into a folder that is there as well
+        files = Segmentation().write(*given, {"segmentation": 3}, None)
+    assert files == ["oscr.png", "pictures", "classes.md"]
+    drawn.telling.assert_called_with(split, 8)
+    (_, chosen, _), _ = drawn.draw.call_args
+    assert (chosen.numbers, drawn.draw.call_args) == ([2, 11], mock.call("predictor", chosen, experiment))
+    pictures = tmp_path / "new" / "run" / "pictures"
+    figures["segmentation/0"].savefig.assert_called_with(pictures / "00002.png")
+    figures["segmentation/1"].savefig.assert_called_with(pictures / "00011.png")
+    (_, cells, _), _ = drawn.draw_features.call_args
+    assert (cells.numbers, drawn.draw_features.call_args) == ([2, 11], mock.call("predictor", cells, experiment))
+    drawn.draw_features.return_value.savefig.assert_called_with(pictures / "features.png")
+    assert (tmp_path / "new" / "run" / "classes.md").read_text(encoding="utf-8") == "{'söme': 3}\n"
+
+
+@pytest.mark.parametrize("found", [None, types.SimpleNamespace(threshold=0.5)])
+def test_panels_show_the_threshold_and_features_their_cells(monkeypatch, found):
+    drawn = mock.Mock()
+    monkeypatch.setattr(module.plots, "panels", drawn.panels)
+    monkeypatch.setattr(module.plots, "pixel_features", drawn.features)
+    rng = np.random.default_rng(0)
+    pixels, masks = rng.uniform(0, 255, (2, 1, 8, 12, 3)).astype("float32"), rng.integers(0, 3, (2, 1, 8, 12))
+    monkeypatch.setattr(
+        Segmentation, "images", lambda *given: zip(map(tf.constant, pixels), map(tf.constant, masks), strict=True)
+    )
+    inputs = keras.Input((None, None, 3))
+    brighter = keras.layers.RandomBrightness([0.5, 0.5])  # by default it is in training mode
+    features = keras.layers.AveragePooling2D(4)(brighter(inputs))
+    model = keras.Model(inputs, {"features": features, "logits": inputs})
+    predictor = mock.Mock(calibration=found, class_names=["a"], model=model)
+    predictor.predict = lambda images: {"score": images[..., 0] + 1}
+    split, experiment = mock.Mock(describe=lambda number: f"image {number}"), mock.Mock(score=scores.max_logit)
+    experiment.name = "some"
+    figures = Segmentation().draw(predictor, split, experiment)
+    assert [*figures] == ["segmentation/0", "segmentation/1"]
+    for number, call in enumerate(drawn.panels.call_args_list):
+        image, labels, answer, *rest = call.args
+        np.testing.assert_array_equal(image, pixels[number, 0])
+        np.testing.assert_array_equal(labels, masks[number, 0])
+        np.testing.assert_array_equal(answer["score"], pixels[number, 0, ..., 0] + 1)
+        assert rest == [["a"], found and 0.5, "max_logit", f"some: image {number}"]
+    Segmentation().draw_features(predictor, split, experiment)
+    (cells, labels, names), more = drawn.features.call_args
+    assert (names, more) == (["a"], {"title": "some: pixels"})
+    np.testing.assert_allclose(cells, pixels.reshape(2, 2, 4, 3, 4, 3).mean((2, 4)).reshape(-1, 3), rtol=1e-5)
+    np.testing.assert_array_equal(labels, masks[:, 0, 2::4, 2::4].ravel())
+
+
+def test_images_to_look_at_are_of_64_and_in_order_where_alike():
+    masks = np.zeros((130, 1, 2), "uint8")
+    masks[::2] = 1
+    source = data.sources.arrays(np.zeros((130, 1, 2, 3), "uint8"), masks=masks, class_names=("road", "fence"))
+    split = data.splits.Split("test", source, data.Protocol(known=("road",), unknown=("fence",)))
+    some = np.linspace(0, 129, 64).astype(int)
+    even = [index for index in some if index % 2 == 0]
+    assert set(module.telling(split, 7)) == {*even[-3:], 0, 43, 86, 129}
+    assert module.spaced(5, 1).tolist() == [0]
+    assert module.spaced(3, 9).tolist() == [0, 1, 2]
+
+
+def test_tables_have_a_row_with_the_flip_test(monkeypatch):
+    monkeypatch.setattr(module.metrics.segmentation, "iou_table", lambda rows: rows)
+    assert Segmentation().tables({"segmentation": 1}) == [{"single scale": 1}]
+    both = {"segmentation": 1, "segmentation_with_flip": 2}
+    assert Segmentation().tables(both) == [{"single scale": 1, "with flip test": 2}]

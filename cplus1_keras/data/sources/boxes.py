@@ -45,12 +45,12 @@ def boxes(images, objects, class_names=None, name="boxes", *, channels=3, groups
         raise ValueError(f"{name}: needs images and a list of objects for each. Received: {came}")
     files = isinstance(images[0], (str, os.PathLike))
     places = [str(image) for image in images] if files else [f"{name}[{index}]" for index in range(len(images))]
+    rows = []
     for place, own in zip(places, objects, strict=True):
         for item in own:
             if len(item) != 5 or not isinstance(item[4], str):
                 raise ValueError(f"{place}: an object is (x1, y1, x2, y2, class name). Received: {item!r}")
-    rows = [[(item[:4], item[4], False, f"{place}, box {k}") for k, item in enumerate(own)]
-            for place, own in zip(places, objects, strict=True)]  # fmt: skip
+        rows.append([(item[:4], item[4], False, f"{place}, box {number}") for number, item in enumerate(own)])
     sizes = image_sizes(images) if files else [np.shape(image)[:2] for image in images]
     names, found = _collected(rows, class_names, sizes, on_bad)
     given = {"kind": "boxes", "boxes": found, "groups": groups, "mirrored": mirrored, "name": name}
@@ -152,8 +152,7 @@ def _collected(objects, class_names, sizes, on_bad):
         for _, label, _, place in own:
             if label not in values:
                 raise ValueError(f"{place}: {label!r} is no class name. The source has: {', '.join(values)}")
-    columns = [[[item[k] for item in own] for own in objects] for k in range(3)]
-    corners, labels, crowd = columns
+    corners, labels, crowd = ([[item[k] for item in own] for own in objects] for k in range(3))
     labels = [[values[label] for label in own] for own in labels]
     where = lambda image, box: objects[image][box][3]  # noqa: E731
     return list(class_names), collect(corners, labels, sizes, where, crowd=crowd, on_bad=on_bad)

@@ -73,9 +73,10 @@ def tfds_boxes(name, split="train", data_dir=None, download=False, *, keys=("ima
     >>> train = tfds_boxes("voc/2007", "trainval")  # doctest: +SKIP
     """
     builder = _prepared(name, data_dir, download)
-    objects = getattr(builder.info.features.get(keys[1]), "feature", None)
-    if keys[0] not in builder.info.features or "bbox" not in (getattr(objects, "keys", tuple)()):
-        has = ", ".join(builder.info.features)
+    features = builder.info.features
+    objects = getattr(features[keys[1]], "feature", {}) if set(keys) <= set(features) else {}
+    if "bbox" not in getattr(objects, "keys", tuple)():
+        has = ", ".join(features)
         raise ValueError(f"`keys` name the image and its objects with a `bbox`. Received: {keys}. {name!r} has: {has}")
     form = getattr(objects["bbox"].bbox_format, "value", objects["bbox"].bbox_format)
     if form is not None and not str(form).upper().startswith("REL"):
@@ -86,7 +87,7 @@ def tfds_boxes(name, split="train", data_dir=None, download=False, *, keys=("ima
         found = _objects(builder, split, keys, title, on_bad)
     except tf.errors.OpError as error:
         raise ValueError(f"{title}: cannot read {builder.data_path}: {error.message}") from error
-    way = _streamed(builder, split, keys[:1], count) | {"shape": tuple(builder.info.features[keys[0]].shape)}
+    way = _streamed(builder, split, keys[:1], count) | {"shape": tuple(features[keys[0]].shape)}
     return Source(class_names, kind="boxes", boxes=found, name=title, count=count, **way)
 
 

@@ -1,0 +1,229 @@
+"""Who gets what in a run, with spies in place of training, judging and serving; `tests/tasks` has what it leaves."""
+
+import json
+import pathlib
+import types
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+
+from cplus1_keras import distribution, run, serving
+from cplus1_keras.callbacks import StopOnNaN, TermGradients
+from cplus1_keras.checkpoints import Checkpoint
+from cplus1_keras.progress import Progress
+from cplus1_keras.tasks import Task
+
+SPLITS = types.SimpleNamespace(
+    train="train",
+    validation="validation",
+    calibration="calibration",
+    test="test",
+    num_classes=3,
+    class_names=["a", "b", "c"],
+    summary=lambda: "SUMMARY",
+)
+
+
+@pytest.fixture
+def task():
+    spy = mock.create_autospec(Task, instance=True)
+    spy.judge.return_value = {"open_set": {}}, "judged"
+    spy.headline = {"accuracy": "logits_known_accuracy"}
+    return spy
+
+
+@pytest.fixture
+def experiment(task):
+    spy = mock.Mock(task=task, batch_size=6, seed=17, score="a score", learning_rate=0.25, schedule=None)
+    spy.name = "spied"
+    spy.length.return_value = 4, 5
+    spy.splits.return_value = SPLITS
+    spy.patience = None
+    return spy
+
+
+def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, task, tmp_path, monkeypatch, capsys):
+    every, calibrated = task.predictor.return_value, task.with_calibration.return_value
+    found = task.calibrate.return_value
+    found.to_dict.return_value = {"threshold": 0.5}
+    task.write.side_effect = lambda folder, *given: (folder / "oscr.png").touch()
+    steps, lines = mock.Mock(), []
+    steps.attach_mock(task, "task")
+    for name in ("save", "load", "next_version"):
+        monkeypatch.setattr(serving, name, getattr(steps, name))
+    monkeypatch.setattr(run, "Checkpoint", steps.checkpoint)
+    monkeypatch.setattr(run, "describe", lambda given: {"name": given.name})
+    monkeypatch.setattr(run, "epilogue", lambda *given: lines.append(given) or "LAST WORDS")
+    monkeypatch.setattr(run.time, "monotonic", lambda: 112.34)
+    steps.next_version.return_value = tmp_path / "saved_model" / "7"
+
+    run.finish("model", experiment, SPLITS, tmp_path, start=100)
+
+    task.predictor.assert_called_once_with("model", "a score", SPLITS)
+    task.calibrate.assert_called_once_with(every, "calibration", experiment)
+    task.with_calibration.assert_called_once_with(every, found)
+    steps.save.assert_called_once_with(tmp_path, calibrated)
+    task.judge.assert_called_once_with(every, "test", experiment, found)
+    ((folder, *given), _) = task.write.call_args
+    assert given == [calibrated, "test", experiment, {"open_set": {}}, "judged"]
+    assert (folder.parent, folder.exists()) == (tmp_path, False)
+    assert (tmp_path / "oscr.png").is_file()  # what was written there is in the run's own directory
+    figures = {"name": "spied", "open_set": {}, "calibration": {"threshold": 0.5}, "seconds": 12.3}
+    assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")) == figures
+    assert lines == [(task, figures, found, tmp_path, tmp_path / "saved_model" / "7")]
+    assert capsys.readouterr().out == "\nLAST WORDS\n"
+    steps.load.assert_called_once_with(tmp_path)
+    task.samples.assert_called_once_with(every, "test", experiment)
+    exported = mock.call(tmp_path / "saved_model" / "7", samples=task.samples.return_value)
+    assert steps.load.return_value.export.mock_calls == [exported]
+    assert mock.call(tmp_path / "checkpoints") in steps.checkpoint.mock_calls
+    # What was trained is saved before anything can fail on it, and the checkpoints go last.
+    order = [call[0] for call in steps.mock_calls]
+    wanted = ["task.calibrate", "save", "task.judge", "task.write", "load().export", "checkpoint().remove"]
+    assert [name for name in order if name in wanted] == wanted
+
+
+def test_an_experiment_is_seeded_told_and_checked(experiment, task, monkeypatch, capsys):
+    steps, loss_known = mock.Mock(), mock.Mock(task=task)
+    experiment.with_loss.return_value = loss_known
+    steps.attach_mock(experiment.splits, "data")
+    steps.attach_mock(task.check, "check")
+    monkeypatch.setattr(distribution, "check_backend", steps.backend)
+    monkeypatch.setattr(keras.utils, "set_random_seed", steps.seed)
+    monkeypatch.setattr(serving, "check_names", steps.names)
+    assert run.prepare(experiment) == (loss_known, SPLITS)
+    assert steps.mock_calls == [
+        mock.call.backend(),
+        mock.call.seed(17),
+        mock.call.data(),
+        mock.call.names(["a", "b", "c"], 3),
+        mock.call.check(loss_known, SPLITS),
+    ]
+    experiment.with_loss.assert_called_once_with(SPLITS)
+    assert capsys.readouterr().out == "spied\nSUMMARY\n"
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("schedule", [None, lambda rate, steps: ("scheduled", rate, steps)])
+def test_a_model_is_compiled_and_batch_norm_shared_among_replicas(experiment, task, monkeypatch, replicas, schedule):
+    shared = mock.Mock()
+    monkeypatch.setattr(run.backbones, "synchronize_batch_norm", shared)
+    model = experiment.model.return_value
+    model.distribute_strategy.num_replicas_in_sync = replicas
+    experiment.schedule = schedule
+    assert run.build(experiment, SPLITS) is model
+    experiment.model.assert_called_once_with(3)
+    assert shared.mock_calls == [mock.call(model)] * (replicas - 1)
+    experiment.optimizer.assert_called_once_with(0.25 if schedule is None else ("scheduled", 0.25, 20))
+    task.metrics.assert_called_once_with(model, experiment, 3)
+    compiled = mock.call(experiment.optimizer.return_value, experiment.loss, metrics=task.metrics.return_value)
+    assert model.compile.mock_calls == [compiled]
+
+
+@pytest.fixture
+def training(task, monkeypatch):
+    """A model whose `fit` tells what it gets, batches of 6 and a task's own callback."""
+    model = mock.Mock()
+    model.distribute_strategy.num_replicas_in_sync = 2
+    batch = np.arange(6.0), {"labels": np.arange(6)}, np.ones(6)
+    task.training.return_value = [batch]
+    task.callbacks.return_value = ["the task's own"]
+    monkeypatch.setattr(Checkpoint, "restore", lambda checkpoint, model: 2)
+    return model
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+def test_fit_gets_all_that_watches_in_order(experiment, task, training, tmp_path, monkeypatch, interactive):
+    monkeypatch.setattr(keras.config, "is_interactive_logging_enabled", lambda: interactive)
+    assert run.fit(training, experiment, SPLITS, tmp_path) is training.fit.return_value
+    task.training.assert_called_once_with(training, "train", experiment, 2 * 5)
+    task.validation.assert_called_once_with(training, "validation", experiment)
+    task.callbacks.assert_called_once_with(training, experiment, SPLITS, tmp_path / "logs")
+    ((batches,), given) = training.fit.call_args
+    assert batches is task.training.return_value
+    assert given["validation_data"] is task.validation.return_value
+    settings = {"epochs": 4, "initial_epoch": 2, "steps_per_epoch": 5, "verbose": 0, "shuffle": False}
+    assert {name: given[name] for name in settings} == settings
+    stop, gradients, own, board, checkpoint, *progress = given["callbacks"]
+    assert (type(stop), type(checkpoint), type(gradients)) == (StopOnNaN, Checkpoint, TermGradients)
+    assert stop.checkpoint == checkpoint.folder == tmp_path / "checkpoints"
+    images, y, weights = gradients.batch  # the share of one of two replicas
+    assert (images.tolist(), y["labels"].tolist(), weights.tolist()) == ([0, 1, 2], [0, 1, 2], [1, 1, 1])
+    assert own == "the task's own"
+    assert (type(board), board.log_dir, board.write_graph) == (keras.callbacks.TensorBoard, f"{tmp_path}/logs", False)
+    assert [(type(line), line.batch_size, line.figures) for line in progress] == (
+        [(Progress, 6, task.headline)] if interactive else []
+    )
+
+
+def test_a_training_that_ended_is_not_begun_again(experiment, training, tmp_path):
+    experiment.length.return_value = 2, 5
+    assert isinstance(run.fit(training, experiment, SPLITS, tmp_path), keras.callbacks.History)
+    assert not training.fit.called
+    experiment.length.return_value = 3, 5
+    assert run.fit(training, experiment, SPLITS, tmp_path) is training.fit.return_value
+
+
+@pytest.mark.parametrize("stopped", [0, 3])
+def test_a_training_that_is_patient(experiment, task, training, tmp_path, monkeypatch, stopped):
+    """Early stopping comes before the checkpoint, which keeps its state; at its end the model has its best weights."""
+    experiment.patience, task.watched.return_value = 7, "val_figure"
+    ended = []
+
+    def restore(checkpoint, model):
+        checkpoint.stopping.stopped_epoch = stopped
+        return 2
+
+    monkeypatch.setattr(Checkpoint, "restore", restore)
+    monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_train_end", lambda own: ended.append(own.model))
+    run.fit(training, experiment, SPLITS, tmp_path)
+    assert (training.fit.called, ended) == (not stopped, [training] if stopped else [])
+    task.watched.assert_called_once_with(experiment, SPLITS)
+    if not stopped:
+        callbacks = training.fit.call_args[1]["callbacks"]
+        *_, board, stopping, checkpoint = (own for own in callbacks if not isinstance(own, Progress))
+        assert (type(board), stopping) == (keras.callbacks.TensorBoard, checkpoint.stopping)
+        assert (stopping.monitor, stopping.patience, stopping.mode) == ("val_figure", 7, "max")
+        assert stopping.restore_best_weights
+
+
+def test_runs_that_were_stopped_are_told_by_name(tmp_path, capsys):
+    for name, epochs in {"digits": [], "digits-2": [1, 12], "digits-3": [], "digits-x": [3], "other": [3]}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}", encoding="utf-8")
+        for epoch in epochs:
+            (tmp_path / name / "checkpoints" / f"epoch-{epoch:06d}").mkdir(parents=True)
+    (tmp_path / "digits-3" / "metrics.json").touch()
+    run.tell_stopped(tmp_path, "digits")
+    first, second = capsys.readouterr().out.splitlines()
+    start = f"{tmp_path}/digits was stopped before the end of its first epoch: python train.py --resume"
+    assert first == f"{start} {tmp_path}/digits"
+    assert second == f"{tmp_path}/digits-2 was stopped after epoch 12: python train.py --resume {tmp_path}/digits-2"
+
+
+def test_resume_runs_the_command_again_in_the_same_directory(tmp_path, monkeypatch):
+    from cplus1_keras import configs
+
+    given = mock.Mock()
+    monkeypatch.setattr(configs, "resolve", given.resolve)
+    monkeypatch.setattr(run, "run", given.run)
+    command = {"config": "digits", "set": ["epochs=3"]}
+    directory = pathlib.Path(tmp_path / "digits")
+    for told, files, message in (
+        (None, [], f"{directory} is no run: it lacks config.json"),
+        ({"command": None}, [], "does not tell how the run was made"),
+        ({"command": command}, ["metrics.json"], "is finished"),
+    ):
+        directory.mkdir(exist_ok=True)
+        if told:
+            (directory / "config.json").write_text(json.dumps(told), encoding="utf-8")
+        for name in files:
+            (directory / name).touch()
+        with pytest.raises((FileNotFoundError, ValueError), match=message):
+            run.resume(directory)
+    (directory / "checkpoints").mkdir()  # judged, but not exported
+    assert run.resume(str(directory)) is given.run.return_value
+    given.resolve.assert_called_once_with("digits", ["epochs=3"])
+    given.run.assert_called_once_with(given.resolve.return_value, resume=directory)
