@@ -56,7 +56,7 @@ def printed(monkeypatch):
 def steps(experiment, monkeypatch):
     """All that `run` does, as spies."""
     spy = mock.Mock()
-    for name in ("prepare", "build", "fit", "finish"):
+    for name in ("prepare", "clean", "build", "fit", "finish"):
         monkeypatch.setattr(run, name, getattr(spy, name))
     for name in ("check_model", "check_disk"):
         monkeypatch.setattr(run.checks, name, getattr(spy, name))
@@ -75,6 +75,8 @@ def test_a_run_is_checked_trained_and_finished(experiment, steps, tmp_path, prin
     model = steps.build.return_value
     assert steps.mock_calls == [
         mock.call.prepare(experiment),
+        mock.call.clean(tmp_path / "new", pattern="", age=60),  # what runs left that were killed
+        mock.call.clean(directory),
         mock.call.build(experiment, SPLITS),
         mock.call.check_model(model),
         mock.call.check_disk(directory, steps.check_model.return_value),
@@ -94,6 +96,26 @@ def test_a_run_that_fails_says_what_it_leaves(experiment, steps, tmp_path, faili
         run.run(experiment, tmp_path)
     assert told.value.__notes__ == [f"No epoch was finished; {tmp_path / 'spied'} is removed."]
     assert not (tmp_path / "spied").exists()
+
+
+@pytest.mark.parametrize(
+    ("judged", "epochs", "new", "told"),
+    [
+        (True, [], False, "The run is finished: {0}"),
+        (True, [2], False, "Kept: 2 epochs. Go on with: python train.py --resume {0}"),
+        (False, [1, 2], True, "Kept: 2 epochs. Go on with: python train.py --resume {0}"),
+        (False, [], False, "Kept: 0 epochs. Go on with: python train.py --resume {0}"),
+        (False, [], True, "No epoch was finished; {0} is removed."),
+    ],
+)
+def test_what_is_kept_is_told(tmp_path, judged, epochs, new, told):
+    for epoch in epochs:
+        (tmp_path / "some" / "checkpoints" / f"epoch-{epoch:06d}").mkdir(parents=True)
+    (tmp_path / "some").mkdir(exist_ok=True)
+    if judged:
+        (tmp_path / "some" / "metrics.json").touch()
+    assert run.tell_kept(tmp_path / "some", new) == told.format(tmp_path / "some")
+    assert (tmp_path / "some").exists() == (not told.startswith("No epoch"))
 
 
 def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, task, tmp_path, monkeypatch, printed):
