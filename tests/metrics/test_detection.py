@@ -31,7 +31,7 @@ def scene(rng, classes=3):
     boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
     predictions = np.where(rng.random(len(boxes)) < 0.7, np.append(np.repeat(labels, 3), [0] * 8), -1)
     predictions = np.where(predictions < 0, rng.integers(0, classes, len(boxes)), predictions)
-    confidences = rng.permutation(np.linspace(0.05, 0.95, len(boxes))).astype("float32")
+    confidences = rng.uniform(0.05, 0.95, len(boxes)).astype("float32")
     areas = np.prod(objects[:, 2:] - objects[:, :2], axis=1) * rng.uniform(0.5, 1, count)
     truth = np.concatenate([objects, np.zeros((2, 4))]), np.append(labels, [IGNORE] * 2), np.append(areas, [0, 0])
     return boxes.astype("float32"), predictions, confidences, *truth
