@@ -190,6 +190,8 @@ def test_models_of_other_kinds(model):
     ours = keras.Model(images, heads.LinearHead(3)(layers.Flatten()(images)))
     parts, (kernel, bias) = take_apart(ours)
     assert (kernel.shape, bias.shape, sorted(parts.output)) == ((64, 3), (3,), ["features", "logits"])
+    cosine = heads.CosineHead(3, 4.0)(layers.Dense(5)(layers.Flatten()(images)))
+    assert take_apart(keras.Model(images, cosine))[1] is None  # its logits are no products with features
     parts, _ = take_apart(model, features=model.layers[2].name)
     assert parts.output["features"].shape == (None, 8)
 

@@ -306,6 +306,7 @@ def test_what_is_refused():
         posthoc.OpenMax().fit([({**outputs, "logits": -outputs["logits"]}, labels)], CLASSES)
     with pytest.raises(ValueError, match="needs logits that a Dense layer makes"):
         posthoc.ReAct().fit([(outputs, labels)], CLASSES)
+    near.fit([({**outputs, "logits": outputs["logits"] ** 2}, labels)], CLASSES, classifier)  # which it does not read
     with pytest.raises(ValueError, match="do not give the logits by the kernel"):
         posthoc.ViM().fit([({**outputs, "logits": outputs["logits"] ** 2}, labels)], CLASSES, classifier)
     with pytest.raises(ValueError, match=r"30-th nearest neighbour needs as many training samples\. Received: 20"):
