@@ -190,6 +190,8 @@ def test_models_of_other_kinds(model):
     ours = keras.Model(images, heads.LinearHead(3)(layers.Flatten()(images)))
     parts, (kernel, bias) = take_apart(ours)
     assert (kernel.shape, bias.shape, sorted(parts.output)) == ((64, 3), (3,), ["features", "logits"])
+    cosine = heads.CosineHead(3, 9.0)(layers.Dense(5)(layers.Flatten()(images)))
+    assert take_apart(keras.Model(images, cosine))[1] is None  # its logits are no products with features
     parts, _ = take_apart(model, features=model.layers[2].name)
     assert parts.output["features"].shape == (None, 8)
 
@@ -210,6 +212,26 @@ def test_probabilities_without_a_softmax_in_sight_are_logarithms():
     np.testing.assert_allclose(answer["score"], np.log(p.max(-1)) - np.log1p(-p.max(-1)), rtol=1e-3, atol=1e-4)
     with pytest.raises(ValueError, match="energy is 0"):
         cplus1_keras.wrap(theirs, NAMES, draw(), features=flat, score="energy")
+
+
+def test_a_model_of_half_precision(tmp_path):
+    """Its features and logits are float16, the score and the threshold float32."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        theirs = build("activation")
+        data = draw(seed=1)
+        predictor = cplus1_keras.wrap(theirs, NAMES, data, draw(), posthoc.Mahalanobis(), fpr=0.3)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert predictor.model.output["logits"].dtype == "float16"
+    assert predictor.model.output["mahalanobis"].dtype == "float32"
+    serving.save(tmp_path / "run", predictor)
+    loaded, pixels = cplus1_keras.load(tmp_path / "run"), draw(100, seed=2)[0]
+    answer = loaded.predict(pixels)
+    np.testing.assert_array_equal(answer["score"], predictor.predict(pixels)["score"])
+    assert answer["score"].dtype == "float32"
+    assert answer["valid"].all()
 
 
 def stock(kind):

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from cplus1_keras.heads import LinearHead
+
 TINY = 1e-37
 
 
@@ -161,9 +163,11 @@ def _candidates(model):
 
 def _classifier(last):
     """Kernel and bias of the layer that makes the logits, or None."""
-    kernel = getattr(last, "kernel", None)
-    if kernel is None or tuple(kernel.shape[:-2]) not in ((), (1, 1)):
+    if not isinstance(last, keras.layers.Dense | keras.layers.Conv2D | LinearHead):
         return None
-    kernel = ops.convert_to_numpy(ops.cast(kernel, "float32")).reshape(kernel.shape[-2:])
+    kernel = ops.convert_to_numpy(ops.cast(last.kernel, "float32"))
+    if kernel.size != kernel.shape[-2] * kernel.shape[-1]:
+        return None
+    kernel = kernel.reshape(kernel.shape[-2:])
     bias = getattr(last, "bias", None)
     return kernel, kernel[0] * 0 if bias is None else ops.convert_to_numpy(ops.cast(bias, "float32"))
