@@ -266,7 +266,8 @@ def test_a_training_that_is_patient(experiment, task, training, tmp_path, monkey
 def test_runs_that_were_stopped_are_told_by_name(tmp_path, printed):
     for name, epochs in {"digits": [], "digits-2": [1, 12], "digits-3": [], "digits-x": [3], "other": [3]}.items():
         (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text("{}", encoding="utf-8")
+        told = {"command": None if name == "digits-2" else {"config": "digits"}}
+        (tmp_path / name / "config.json").write_text(json.dumps(told), encoding="utf-8")
         for epoch in epochs:
             (tmp_path / name / "checkpoints" / f"epoch-{epoch:06d}").mkdir(parents=True)
     (tmp_path / "digits-3" / "metrics.json").touch()
@@ -275,7 +276,7 @@ def test_runs_that_were_stopped_are_told_by_name(tmp_path, printed):
     first, second = (text for text, _ in printed)
     start = f"{tmp_path}/digits was stopped before the end of its first epoch: python train.py --resume"
     assert first == f"{start} {tmp_path}/digits"
-    assert second == f"{tmp_path}/digits-2 was stopped after epoch 12: python train.py --resume {tmp_path}/digits-2"
+    assert second == f"{tmp_path}/digits-2 was stopped after epoch 12: experiment.run(resume='{tmp_path}/digits-2')"
 
 
 def test_resume_runs_the_command_again_in_the_same_directory(tmp_path, monkeypatch):
@@ -302,3 +303,46 @@ def test_resume_runs_the_command_again_in_the_same_directory(tmp_path, monkeypat
     assert run.resume(str(directory)) is given.run.return_value
     given.resolve.assert_called_once_with("digits", ["epochs=3"])
     given.run.assert_called_once_with(given.resolve.return_value, resume=directory)
+    (directory / "saved_model" / "1").mkdir(parents=True)  # exported, but not tidied up
+    assert run.resume(directory) == directory
+    assert not (directory / "checkpoints").exists()
+    assert given.run.call_count == 1
+
+
+def test_a_failure_removes_what_it_began_and_nothing_else(tmp_path):
+    new, old, trained, judged = (tmp_path / name for name in ("new", "old", "trained", "judged"))
+    for directory in (new, old, trained, judged):
+        directory.mkdir()
+        (directory / "config.json").write_text('{"command": {"config": "digits"}}')
+    (trained / "checkpoints" / "epoch-000012").mkdir(parents=True)
+    (judged / "metrics.json").touch()
+    assert run.tell_kept(new, new=True) == f"No epoch was finished; {new} is removed."
+    assert run.tell_kept(old) == f"Kept: 0 epochs. Go on with: python train.py --resume {old}"
+    assert run.tell_kept(trained, new=True) == f"Kept: 12 epochs. Go on with: python train.py --resume {trained}"
+    assert run.tell_kept(judged, new=True) == f"The run is finished: {judged}"
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["judged", "old", "trained"]
+
+
+def test_a_folder_that_is_no_run_is_left_alone(experiment, tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(FileNotFoundError, match=r"is no run: it lacks config\.json"):
+        run.run(experiment, resume=tmp_path)
+    assert (tmp_path / "letter.txt").is_file()
+
+
+def test_a_folder_that_cannot_be_written_is_told(experiment, tmp_path, monkeypatch):
+    def read_only(*given):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(run, "describe", lambda given: {"name": given.name})
+    with monkeypatch.context() as context:
+        context.setattr(run, "new_directory", read_only)
+        with pytest.raises(
+            OSError, match=r"^No run can begin in .*runs: Read-only file system\. Choose another folder"
+        ):
+            run._begin(experiment, tmp_path / "runs", None)
+    assert not list((tmp_path / "runs").iterdir())
+    directory = run._begin(experiment, tmp_path / "runs", {"config": "digits"})
+    assert directory == tmp_path / "runs" / "spied"
+    assert json.loads((directory / "config.json").read_text()) == {"command": {"config": "digits"}, "name": "spied"}
+    assert list((tmp_path / "runs").iterdir()) == [directory]
