@@ -103,7 +103,7 @@ def test_a_run_that_fails_says_what_it_leaves(experiment, steps, tmp_path, faili
     [
         (True, [], False, "The run is finished: {0}"),
         (True, [2], False, "Kept: 2 epochs. Go on with: python train.py --resume {0}"),
-        (False, [1, 2], True, "Kept: 2 epochs. Go on with: python train.py --resume {0}"),
+        (False, [1], True, "Kept: 1 epoch. Go on with: python train.py --resume {0}"),
         (False, [], False, "Kept: 0 epochs. Go on with: python train.py --resume {0}"),
         (False, [], True, "No epoch was finished; {0} is removed."),
     ],
@@ -114,6 +114,7 @@ def test_what_is_kept_is_told(tmp_path, judged, epochs, new, told):
     (tmp_path / "some").mkdir(exist_ok=True)
     if judged:
         (tmp_path / "some" / "metrics.json").touch()
+    (tmp_path / "some" / "config.json").write_text('{"command": {"config": "digits", "set": []}}', encoding="utf-8")
     assert run.tell_kept(tmp_path / "some", new) == told.format(tmp_path / "some")
     assert (tmp_path / "some").exists() == (not told.startswith("No epoch"))
 
@@ -342,7 +343,9 @@ def test_a_folder_that_cannot_be_written_is_told(experiment, tmp_path, monkeypat
         ):
             run._begin(experiment, tmp_path / "runs", None)
     assert not list((tmp_path / "runs").iterdir())
-    directory = run._begin(experiment, tmp_path / "runs", {"config": "digits"})
+    command = {"config": "digits", "set": []}
+    directory = run._begin(experiment, tmp_path / "runs", command)
     assert directory == tmp_path / "runs" / "spied"
-    assert json.loads((directory / "config.json").read_text()) == {"command": {"config": "digits"}, "name": "spied"}
+    told = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    assert told == {"repeat": "python train.py --config digits", "command": command, "name": "spied"}
     assert list((tmp_path / "runs").iterdir()) == [directory]
