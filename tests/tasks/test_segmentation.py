@@ -292,9 +292,11 @@ def test_all_that_judges_is_read_before_a_sample_of_all(monkeypatch):
     read = mock.Mock()
     monkeypatch.setattr(Segmentation, "check_files", read)
     monkeypatch.setattr(Segmentation, "check_rate", mock.Mock())
-    parts = types.SimpleNamespace(train="train", validation="validation", calibration="calibration", test="test")
-    Segmentation().check(mock.Mock(loss=losses.CrossEntropyLoss()), parts)
-    assert read.mock_calls == [mock.call(("calibration", "validation", "test")), mock.call(parts, 32)]
+    images = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), "uint8")
+    source = data.sources.arrays(images, masks=images[..., 0] % 2, class_names=["road", "void"])
+    parts = data.split(data.Protocol(["road"], ["void"]), source)
+    Segmentation().check(mock.Mock(loss=losses.CrossEntropyLoss(), patience=None), parts)
+    assert read.mock_calls == [mock.call((parts.calibration, parts.validation, parts.test)), mock.call(parts, 32)]
 
 
 @pytest.mark.parametrize(("base", "tile"), [(None, (70, 70)), ((9, 8), None)])
