@@ -112,6 +112,7 @@ def test_what_is_kept_is_told(tmp_path, judged, epochs, new, told):
     for epoch in epochs:
         (tmp_path / "some" / "checkpoints" / f"epoch-{epoch:06d}").mkdir(parents=True)
     (tmp_path / "some").mkdir(exist_ok=True)
+    (tmp_path / "some" / "config.json").write_text('{"command": {"config": "digits", "set": []}}', encoding="utf-8")
     if judged:
         (tmp_path / "some" / "metrics.json").touch()
     assert run.tell_kept(tmp_path / "some", new) == told.format(tmp_path / "some")
@@ -342,7 +343,9 @@ def test_a_folder_that_cannot_be_written_is_told(experiment, tmp_path, monkeypat
         ):
             run._begin(experiment, tmp_path / "runs", None)
     assert not list((tmp_path / "runs").iterdir())
-    directory = run._begin(experiment, tmp_path / "runs", {"config": "digits"})
+    command = {"config": "digits", "set": []}
+    directory = run._begin(experiment, tmp_path / "runs", command)
     assert directory == tmp_path / "runs" / "spied"
-    assert json.loads((directory / "config.json").read_text()) == {"command": {"config": "digits"}, "name": "spied"}
+    told = {"repeat": "python train.py --config digits", "command": command, "name": "spied"}
+    assert json.loads((directory / "config.json").read_text()) == told
     assert list((tmp_path / "runs").iterdir()) == [directory]

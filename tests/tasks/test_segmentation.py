@@ -289,14 +289,12 @@ def test_what_the_settings_allow():
 
 
 def test_all_that_judges_is_read_before_a_sample_of_all(monkeypatch):
-    read = mock.Mock()
-    monkeypatch.setattr(Segmentation, "check_files", read)
-    monkeypatch.setattr(Segmentation, "check_rate", mock.Mock())
-    images = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), "uint8")
-    source = data.sources.arrays(images, masks=images[..., 0] % 2, class_names=["road", "void"])
-    parts = data.split(data.Protocol(["road"], ["void"]), source)
-    Segmentation().check(mock.Mock(loss=losses.CrossEntropyLoss(), patience=None), parts)
-    assert read.mock_calls == [mock.call((parts.calibration, parts.validation, parts.test)), mock.call(parts, 32)]
+    made = []
+    monkeypatch.setattr(Segmentation, "check_files", lambda task, *given: made.append(("files", *given)))
+    monkeypatch.setattr(module.Task, "check", lambda task, *given: made.append(("all", *given)))
+    parts = types.SimpleNamespace(train="train", validation="validation", calibration="calibration", test="test")
+    Segmentation().check("experiment", parts)
+    assert made == [("files", ("calibration", "validation", "test")), ("all", "experiment", parts)]
 
 
 @pytest.mark.parametrize(("base", "tile"), [(None, (70, 70)), ((9, 8), None)])
