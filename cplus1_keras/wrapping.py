@@ -121,7 +121,9 @@ class _Data:
             yield images, labels
 
     def first(self):
-        """The first batch of images."""
+        """The first batch of images, of data that is read again."""
+        if self.arrays is None and iter(self.given) is self.given:
+            raise ValueError(f"`{self.name}` is read more than once: give arrays or a `tf.data.Dataset`, no iterator.")
         for images, _ in self:
             return images
         raise ValueError(f"`{self.name}` is empty.")
@@ -132,10 +134,8 @@ _NEEDS = "must be a pair of arrays (images, labels), or an iterable of such batc
 
 def _image_shape(parts, preprocess, calibration):
     """The shape of one raw image: the model's own, where it is known and nothing is done before."""
-    shape = parts.inputs[0].shape[1:]
-    if len(shape) == 3 and None not in shape and preprocess is None:
-        return tuple(shape)
-    return calibration.first().shape[1:]
+    own, given = parts.inputs[0].shape[1:], calibration.first().shape[1:]
+    return tuple(given if preprocess is not None or len(own) != 3 or None in own else own)
 
 
 def _put_before(parts, preprocess, shape):
@@ -153,8 +153,19 @@ def _gives_probabilities(network, calibration):
 
 def _outputs(predictor, training):
     """Pairs of the outputs and the labels for each batch."""
+    number = 0
     for images, labels in training:
-        yield predictor.outputs(images), labels
+        outputs = predictor.outputs(images)
+        _check_valid(outputs, number, "Training")
+        number += len(images)
+        yield outputs, labels
+
+
+def _check_valid(answer, number, kind):
+    """Raises ValueError for an image that cannot be judged, in a batch that begins with this number."""
+    if not answer["valid"].all():
+        index = number + int(np.argmin(answer["valid"]))
+        raise ValueError(f"{kind} image {index:,} has NaN pixels or some far outside 0..255, or the model gives NaN.")
 
 
 def _calibrate(predictor, calibration, fpr, coverage, confidence):
@@ -162,9 +173,7 @@ def _calibrate(predictor, calibration, fpr, coverage, confidence):
     found, labels, name = [], [], predictor.reject.score.__name__
     for images, own in calibration:
         answer = predictor.predict(images)
-        if not answer["valid"].all():
-            index = sum(map(len, found)) + int(np.argmin(answer["valid"]))
-            raise ValueError(f"Calibration image {index:,} has no score: it has NaN pixels, or the model gives NaN.")
+        _check_valid(answer, sum(map(len, found)), "Calibration")
         found.append(answer["score"])
         labels.append(read_labels(own, len(images), predictor.num_classes))
     found, labels = np.concatenate(found), np.concatenate(labels)

@@ -19,6 +19,7 @@ FORBIDDEN = {
     "layers": ("losses", "data", "tasks", "serving", "run", "experiment", "configs"),
     "metrics": ("data", "tasks", "serving", "run", "experiment", "configs", "models"),
     "calibration": ("data", "tasks", "serving", "run", "experiment", "configs", "models"),
+    "posthoc": ("losses", "data", "tasks", "serving", "run", "experiment", "configs", "calibration", "models"),
     "data": ("losses", "tasks", "serving", "run", "experiment", "configs", "models"),
     "serving": ("tasks", "run", "experiment", "configs", "data", "losses", "plots"),
     "tasks": ("run", "experiment", "configs"),

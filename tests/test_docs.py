@@ -33,7 +33,14 @@ from cplus1_keras import (
 )
 
 ROOT = pathlib.Path(__file__).parent.parent
-GUIDES = ("docs/detection.md", "docs/losses.md", "docs/multilabel.md", "docs/segmentation.md", "README.md")
+GUIDES = (
+    "docs/detection.md",
+    "docs/losses.md",
+    "docs/multilabel.md",
+    "docs/segmentation.md",
+    "docs/wrap.md",
+    "README.md",
+)
 GLOBALS = {
     **{name: value for name, value in vars(labels).items() if not name.startswith("_")},
     "OpenSetModel": cplus1_keras.OpenSetModel,

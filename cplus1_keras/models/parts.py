@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from cplus1_keras.heads import LinearHead
+
 TINY = 1e-37
 
 
@@ -10,8 +12,8 @@ def take_apart(model, features=None):
     """A classifier as a model of named outputs.
 
     A softmax at the end is taken off: a `Softmax` or `Activation` layer, the activation of a `Dense` layer. The
-    features are what the last `Dense` layer takes; maps (N, H, W, K) are averaged. Weights are shared, but for a
-    `Dense` layer with a softmax of its own, whose weights are copied.
+    features are what the last `Dense` layer takes, or a convolution of one pixel in its place; maps (N, H, W, K) are
+    averaged. Weights are shared, but for a `Dense` layer with a softmax of its own, whose weights are copied.
 
     Args:
         model: A functional `keras.Model` or a built `Sequential`, one input -> logits or probabilities (N, C); one that
@@ -38,12 +40,12 @@ def take_apart(model, features=None):
         logits, last = _before_softmax(output)
         if isinstance(last, keras.Model):  # a network whose last layer is a network
             return _take_apart_inner(model, last, logits, features)
-        found = _inputs(logits)[0] if isinstance(last, keras.layers.Dense) else None
+        last, found = _maker(logits)
     if features is not None:
         found = _output_of_layer(model, features)
     if found is None:
         raise ValueError(
-            f"The model ends in {type(last).__name__} `{last.name}`, not in a Dense layer, so its features are to be "
+            f"The model ends in {type(last).__name__} `{last.name}`, not in a Dense layer, so its features must be "
             f"named: `features=` one of {_candidates(model)}."
         )
     if len(found.shape) == 4:
@@ -117,6 +119,20 @@ def _before_softmax(output):
     return logits, plain
 
 
+def _maker(logits):
+    """The layer that makes logits of features and these; None for what is no such layer."""
+    tensor, last = logits, _producer(logits)
+    while isinstance(last, keras.layers.Flatten | keras.layers.Reshape):
+        tensor = _inputs(tensor)[0]
+        last = _producer(tensor)
+    if isinstance(last, keras.layers.Dense) and len(tensor.shape) == 2:
+        return last, _inputs(tensor)[0]
+    # A convolution of one pixel by one, as MobileNets have, is a Dense layer.
+    pixel = isinstance(last, keras.layers.Conv2D) and last.kernel_size == (1, 1) and last.groups == 1
+    alone = pixel and tuple(_inputs(tensor)[0].shape[1:3]) == (1, 1) and last.activation is keras.activations.linear
+    return last, _inputs(tensor)[0] if alone else None
+
+
 def _is(operation, name):
     """Whether an operation is nothing but this activation."""
     if isinstance(operation, keras.layers.Activation):
@@ -147,9 +163,11 @@ def _candidates(model):
 
 def _classifier(last):
     """Kernel and bias of the layer that makes the logits, or None."""
-    kernel = getattr(last, "kernel", None)
-    if kernel is None or len(kernel.shape) != 2:
+    if not isinstance(last, keras.layers.Dense | keras.layers.Conv2D | LinearHead):
         return None
-    kernel = ops.convert_to_numpy(ops.cast(kernel, "float32"))
+    kernel = ops.convert_to_numpy(ops.cast(last.kernel, "float32"))
+    if kernel.size != kernel.shape[-2] * kernel.shape[-1]:
+        return None
+    kernel = kernel.reshape(kernel.shape[-2:])
     bias = getattr(last, "bias", None)
     return kernel, kernel[0] * 0 if bias is None else ops.convert_to_numpy(ops.cast(bias, "float32"))

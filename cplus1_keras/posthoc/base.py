@@ -67,6 +67,7 @@ class FittedScore(keras.layers.Layer):
                 are not those of the classifier.
         """
         self.num_classes, shapes = check_count(num_classes), {}
+        classifier = classifier if self.needs_classifier else None
         if classifier is not None:
             classifier = tuple(np.asarray(weight, "float32") for weight in classifier)
             names = zip(("features", "logits"), classifier[0].shape, strict=True)

@@ -55,7 +55,8 @@ class ViM(FittedScore):
 
     def estimate(self, rows, classifier):
         kernel, bias = (weight.astype("float64") for weight in classifier)
-        origin = -np.linalg.pinv(kernel.T) @ bias
+        # Columns that sum to 0, which weight decay leads to, leave a singular value that is rounding and nothing else.
+        origin = -np.linalg.pinv(kernel.T, rcond=1e-6) @ bias
         dim, squares, count, best = self._principal(len(origin)), 0, 0, 0
         sample = Reservoir(SAMPLES, seed=0)
         for logits, features, _ in rows:

@@ -95,6 +95,18 @@ def test_leading_axes_are_free_and_background_logits_are_read(name):
     np.testing.assert_allclose(grid.reshape(-1), of(score, outputs), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_only_knowns_count(name):
+    """Rows of strangers and of what nobody annotated change nothing, however far away."""
+    (outputs, labels, classifier), score, other = draw(), ALL[name](), ALL[name]()
+    far = np.concatenate([outputs["features"], 50 + outputs["features"][:30]])
+    more = {"features": far, "logits": far @ classifier[0] + classifier[1]}
+    score.fit([(more, np.concatenate([labels, np.repeat([-1, -2, -100], 10)]))], CLASSES, classifier)
+    other.fit([(outputs, labels)], CLASSES, classifier)
+    test = draw(20, seed=1)[0]
+    np.testing.assert_allclose(of(score, test), of(other, test), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["mahalanobis", "vim", "nearest_neighbors", "openmax", "react"])
 def test_fit_again_is_from_the_beginning(name):
     score, other, outputs = ALL[name](), fitted(ALL[name](), seed=3), draw(20, seed=1)[0]
@@ -306,6 +318,7 @@ def test_what_is_refused():
         posthoc.OpenMax().fit([({**outputs, "logits": -outputs["logits"]}, labels)], CLASSES)
     with pytest.raises(ValueError, match="needs logits that a Dense layer makes"):
         posthoc.ReAct().fit([(outputs, labels)], CLASSES)
+    near.fit([({**outputs, "logits": outputs["logits"] ** 2}, labels)], CLASSES, classifier)  # which it does not read
     with pytest.raises(ValueError, match="do not give the logits by the kernel"):
         posthoc.ViM().fit([({**outputs, "logits": outputs["logits"] ** 2}, labels)], CLASSES, classifier)
     with pytest.raises(ValueError, match=r"30-th nearest neighbour needs as many training samples\. Received: 20"):
