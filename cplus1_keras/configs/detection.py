@@ -101,7 +101,7 @@ def bccd(
     unknown_in_training="ignored",
     width=320,
 ):
-    """Blood cells: red and white ones and platelets; 1,000 batches of 2 take about three minutes on two quiet CPU cores.
+    """Blood cells: red and white ones, platelets; 1,000 batches of 2 take about three minutes on two quiet CPU cores.
 
     Args:
         method: One of `METHODS`.
