@@ -86,7 +86,7 @@ def test_detection_compares_with_its_first_row(benchmark):
     assert rows[4][0] == "minus sigmoid focal"
     gains = np.array([2.0, 3.0, 1.0])
     half = stats.t.ppf(0.975, 2) * gains.std(ddof=1) / 3**0.5
-    assert rows[-1][1] == f"+2.0 ± {half:.1f}" + "*" * (half < 2)
+    assert rows[-1][1] == f"+2.0 ± {half:.1f}" + ("*" if half < 2 else "")
     assert detection.is_certain([1.0, 1.1, 0.9])
     assert not detection.is_certain([1.0])
     assert np.isnan(detection.figure({}, "AP"))
