@@ -1,13 +1,13 @@
-"""Short runs that end badly, again and again, until they are finished: nothing may be lost, torn or told by a traceback.
+"""Short runs that end badly, again and again, until they are finished: nothing is lost, torn or told by a traceback.
 
     python benchmarks/soak.py --runs 200
     python benchmarks/soak.py --runs 20 --data ../shared/data      camvid and sets of labels, too
 
 Each run is one of a few commands with settings drawn by chance. Up to three times it is killed, interrupted or meets a
-full disk (a tmpfs where one can be mounted, else errors as a full disk raises them), at a file operation or a time drawn
-by chance, then resumed. Demanded are: no traceback; after an end that was no kill, no half-written file, and a sentence
-that says what is kept; never fewer epochs than before; in the end, all that the same command leaves when nothing
-disturbs it, to the bit. The processes are forked from one that has imported all (tests/zygote.py).
+full disk (a tmpfs where one can be mounted, else errors as a full disk raises them), at a file operation or a time
+drawn by chance, then resumed. Demanded are: no traceback; after an end that was no kill, no half-written file, and a
+sentence that says what is kept; never fewer epochs than before; in the end, all that the same command leaves when
+nothing disturbs it, to the bit. The processes are forked from one that has imported all (tests/zygote.py).
 """
 
 import argparse
@@ -30,7 +30,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 from zygote import Zygote, contents
 
 KEPT = re.compile(
-    r"Kept: \d+ epochs\. Go on with|No epoch was finished|No run can begin|is finished|train\.py: stopped"
+    r"Kept: \d+ epochs?\. Go on with|No epoch was finished|No run can begin|is finished|train\.py: stopped"
 )
 DATA = {"camvid": "camvid_seg/camvid_256x192.zip", "labels": "coco_mini/coco_mini.zip"}
 

@@ -1,13 +1,20 @@
 """What is foreseeable is told before the first epoch: models that cannot be kept, disks that are too small."""
 
+import errno
 import pathlib
 import shutil
 import tempfile
 
 import keras
 
-CHECKPOINT_COPIES = 4
-"""Sizes of the model on disk, optimizer's state and gradients' moments included, that a run may hold at once."""
+from cplus1_keras.directory import CHECKPOINTS
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""A disk that is full or read-only, which says nothing about the model."""
+
+COPIES = 15
+"""Sizes of the model that a run may hold at once: three checkpoints of weights, two moments and the best weights; then
+the trained model with its moments, or a SavedModel, beside two of them."""
 
 
 def check_model(model):
@@ -27,6 +34,10 @@ def check_model(model):
         try:
             model.save(path)
             loaded = keras.saving.load_model(path, compile=False)
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            raise OSError(f"The model cannot be saved in {folder} to try it: {error.strerror}. Make room.") from error
         except Exception as error:  # whatever Keras raises on a layer that it does not know
             raise ValueError(
                 "The model cannot be saved and loaded again, so its training would be lost. Lambda layers and classes "
@@ -48,7 +59,8 @@ def check_disk(folder, size):
 
     >>> check_disk(".", 1)
     """
-    needed, free = CHECKPOINT_COPIES * 3 * size, shutil.disk_usage(folder).free
+    own = pathlib.Path(folder).glob(f"{CHECKPOINTS}/*/*")  # of a run that goes on
+    needed, free = COPIES * size - sum(file.stat().st_size for file in own), shutil.disk_usage(folder).free
     if free < needed:
         raise ValueError(
             f"The run may need {needed / 2**20:,.0f} MiB for checkpoints and exports, and {folder} has "

@@ -25,6 +25,7 @@ import sys
 from absl import logging
 
 from cplus1_keras import serving
+from cplus1_keras.signals import stop_on_signals
 
 
 def main(arguments=None):
@@ -34,6 +35,7 @@ def main(arguments=None):
     parser.add_argument("--output", help="folder to write, which must not exist yet (default: RUN/saved_model/VERSION)")
     given = parser.parse_args(arguments)
     logging.set_verbosity(logging.WARNING)
+    stop_on_signals()
     path = given.output or serving.next_version(given.run)
     try:
         predictor = serving.load(given.run)

@@ -19,9 +19,10 @@ import time
 from absl import logging
 
 from cplus1_keras import configs, serving
-from cplus1_keras.directory import new_directory, unfinished
+from cplus1_keras.directory import clean, new_directory, unfinished
 from cplus1_keras.provenance import read_json, write_json
 from cplus1_keras.report import describe, epilogue
+from cplus1_keras.signals import stop_on_signals
 from cplus1_keras.tasks import Task
 
 
@@ -62,6 +63,7 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
         found = task.calibrate(every, splits.calibration, experiment)
     figures, judged = task.judge(every, splits.test, experiment, found)
     calibrated = task.with_calibration(predictor, found)
+    clean(run, age=3600)  # of a judging or an export that was killed
     with unfinished(run / "judge") as folder:
         folder.mkdir()
         task.write(folder, calibrated, splits.test, experiment, figures, judged)
@@ -101,6 +103,7 @@ def main(arguments=None):
     parser.add_argument("--adopt", action="store_true", help="keep the new threshold in the run, and export it")
     given = parser.parse_args(arguments)
     logging.set_verbosity(logging.WARNING)
+    stop_on_signals()
     sys.path.insert(0, os.getcwd())  # where data of one's own may lie
     try:
         judge(given.run, given.set, given.data, given.config, given.adopt)

@@ -40,8 +40,8 @@ def run(experiment, workdir="runs", command=None, resume=None):
     'digits'
     """
     start = time.monotonic()
-    if resume is not None:
-        read_config(resume)
+    if resume is not None and tidy(resume):
+        return pathlib.Path(resume)
     experiment, splits = prepare(experiment)
     directory = _begin(experiment, workdir, command) if resume is None else pathlib.Path(resume)
     with hold(directory):
@@ -100,7 +100,7 @@ def tell_stopped(workdir, name):
         numbered = re.fullmatch(rf"{re.escape(name)}(-\d+)?", run.name)
         if numbered and (checkpoint.epoch or not (run / "metrics.json").is_file()) and not is_held(run):
             when = f"after epoch {checkpoint.epoch}" if checkpoint.epoch else "before the end of its first epoch"
-            print(f"{run} was stopped {when}: python train.py --resume {run}", flush=True)
+            print(f"{run} was stopped {when}: {_how_to_resume(run)}", flush=True)
 
 
 def tell_kept(directory, new=False):
@@ -111,7 +111,14 @@ def tell_kept(directory, new=False):
     if new and not checkpoint.epoch:
         remove(directory)
         return f"No epoch was finished; {directory} is removed."
-    return f"Kept: {checkpoint.epoch} epochs. Go on with: python train.py --resume {directory}"
+    epochs = "1 epoch" if checkpoint.epoch == 1 else f"{checkpoint.epoch} epochs"
+    return f"Kept: {epochs}. Go on with: {_how_to_resume(directory)}"
+
+
+def _how_to_resume(directory):
+    if read_json(directory / "config.json").get("command"):
+        return f"python train.py --resume {directory}"
+    return f"experiment.run(resume={str(directory)!r})"
 
 
 def resume(directory):
@@ -127,7 +134,9 @@ def resume(directory):
     from cplus1_keras import configs
 
     directory = pathlib.Path(directory)
-    command = read_config(directory).get("command")
+    if tidy(directory):
+        return directory
+    command = read_json(directory / "config.json").get("command")
     if not command:
         raise ValueError(
             f"{directory / 'config.json'} does not tell how the run was made. In Python: "
@@ -138,27 +147,30 @@ def resume(directory):
     return run(configs.resolve(command["config"], command["set"]), resume=directory)
 
 
-def read_config(directory):
-    """What `config.json` says of a run that is not finished; of one that is, its checkpoints are removed.
+def tidy(directory):
+    """Whether a run that was stopped had nothing left to do but to remove its checkpoints, which is done here.
 
     Raises:
         FileNotFoundError: There is no such run.
-        ValueError: It is finished, or the file is damaged.
+        ValueError: It was not stopped.
     """
     directory = pathlib.Path(directory)
     config, checkpoints = directory / "config.json", directory / CHECKPOINTS
     if not config.is_file():
         raise FileNotFoundError(f"{directory} is no run: it lacks config.json. `python train.py` makes one.")
-    # The SavedModel comes last. A run that is stopped after it has nothing left to do but to tidy up.
-    exported = any(path.name.isdecimal() for path in (directory / serving.SAVED_MODEL_FOLDER).glob("*"))
-    if (directory / "metrics.json").is_file() and (exported or not checkpoints.is_dir()):
-        with hold(directory):
-            remove(checkpoints)
-            clean(directory)
+    judged = (directory / "metrics.json").is_file()
+    if judged and not checkpoints.is_dir():
         raise ValueError(
             f"The run {directory} is finished. `python -m cplus1_keras.judge {directory}` judges it again."
         )
-    return read_json(config)
+    # The SavedModel comes last.
+    if not judged or not any(path.name.isdecimal() for path in (directory / serving.SAVED_MODEL_FOLDER).glob("*")):
+        return False
+    with hold(directory):
+        clean(directory)
+        remove(checkpoints)
+    print(f"The run {directory} is finished: nothing was left to do but to remove its checkpoints.", flush=True)
+    return True
 
 
 def build(experiment, splits):

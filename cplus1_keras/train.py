@@ -14,16 +14,14 @@ pictures/.
 """
 
 import argparse
-import math
 import os
-import signal
 import sys
-import time
 
 import tensorflow as tf
 from absl import logging
 
 from cplus1_keras import configs, data, dry_run, run
+from cplus1_keras.signals import stop_on_signals
 
 
 def main(arguments=None):
@@ -68,21 +66,6 @@ def main(arguments=None):
     except (ValueError, OSError, RuntimeError, FloatingPointError, tf.errors.OpError) as error:
         # What a user can mend is told in a sentence; the rest keeps its traceback.
         sys.exit("\n".join([f"train.py: {data.sentence(error)}", *getattr(error, "__notes__", [])]))
-
-
-def stop_on_signals():
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt; what comes within 2 seconds of one must not cut its tidying up."""
-    last = -math.inf
-
-    def stop(number, frame):
-        nonlocal last
-        if time.monotonic() - last > 2:
-            last = time.monotonic()
-            raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and a shell's `&` ask for
-            signal.signal(number, stop)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """No run overwrites another, no file is half-written, and two processes never write to one run."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -81,3 +82,19 @@ def test_a_directory_is_held_by_one_process_and_as_long_as_that_lives(tmp_path):
     assert not is_held(tmp_path)
     with hold(tmp_path):
         assert is_held(tmp_path)
+
+
+def test_a_second_signal_does_not_cut_the_tidying_up_of_the_first():
+    from cplus1_keras import signals
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signals.stop_on_signals()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # of a program in the background
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

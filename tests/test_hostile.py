@@ -898,6 +898,18 @@ STRANGE = [
 ]
 
 
+def test_files_and_folders_with_strange_names_are_read(tmp_path):
+    names = [name for name in [*STRANGE, "猫", "a\nb"] if "/" not in name]
+    for name in names:
+        _save(tmp_path / name / f"{name}.png", PIXELS[0, ..., 0])
+    source = sources.folder(tmp_path, channels=1)
+    assert source.class_names == tuple(sorted(names))
+    look(source, Protocol(STRANGE[:1], others="negative"))
+    for example, file in zip(source.examples(), source.files, strict=True):
+        np.testing.assert_array_equal(example["image"], PIXELS[0])
+        assert os.path.basename(file).removesuffix(".png") in names
+
+
 def test_names_that_are_only_strange_are_kept_and_drawn():
     protocol = Protocol(STRANGE, ("猫",), ("$",))
     assert Protocol.from_json(protocol.to_json()).class_names == tuple(STRANGE)
@@ -1008,3 +1020,19 @@ def test_the_check_of_a_command_line_reads_all_and_writes_nothing(tmp_path, caps
     train.main(["--workdir", str(tmp_path / "runs"), "--check"])
     assert "All 1,797 images can be read. It took " in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_process_ends_when_only_training_meets_a_bad_mask(layouts, tmp_path):
+    """An iterator of tf.data, kept alive by a traceback, once kept the process from its end."""
+    root = layouts.camvid(tmp_path / "set", train=120, val=20, test=20)
+    masks = sorted((root / "trainannot").glob("*.png"))
+    layouts.write_image(masks[5], np.full([32, 40], 77, "uint8"))  # not among those that a run reads first
+    settings = [f"root={root}", "width=64", "steps=4", "interval=2", "fpr=0.6"]
+    words = [word for item in settings for word in ("--set", item)]
+    command = [sys.executable, "train.py", "--workdir", str(tmp_path / "runs"), "--config", "camvid", *words]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1
+    assert f"train.py: Mask values outside the protocol camvid_open in {masks[5]}: 77 (1280 pixels)" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "runs").iterdir())

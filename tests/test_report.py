@@ -46,11 +46,12 @@ def test_settings_are_plain_values_with_their_origin():
 
 @pytest.mark.parametrize("own", [None, "elsewhere"])
 def test_the_last_words(own):
-    figures = {"open_set": {}, "at_threshold": {"ccr": 0.5, "coverage": 0.75}, "seconds": 61.6}
+    figures = {"open_set": {}, "at_threshold": {"ccr": 0.5, "coverage": 0.75}, "seconds": 61.6, "note": own and "Mind."}
     task = types.SimpleNamespace(tables=lambda given: [f"own table of {len(given)}"], unit="pixel")
     text = report.epilogue(task, figures, "Accept score >= 1", pathlib.Path("runs/a"), pathlib.Path("runs/a/1"), own)
     parts = text.split("\n\n")
-    assert parts[0] == "own table of 3"
+    assert parts[0] == "own table of 4"
+    assert parts[2] == "Note: Mind." if own else "Note" not in text
     assert parts[1].splitlines() == ["Accept score >= 1", report.at_threshold(figures["at_threshold"], "pixel")]
     assert "known pixels are answered right, 75.0 % are accepted." in parts[1]
     assert "Took 62 s" in text

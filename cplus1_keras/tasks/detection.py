@@ -53,6 +53,7 @@ class Detection(Task):
     pictures: int = 8
 
     scores = metrics.BinnedScores
+    kind = "boxes"
     unit = "detection"
     decoding = ("class_agnostic", "iou", "max_detections", "per_level", "score_threshold", "sigmoid")
     promises = (*Task.promises, "false_allowed", *decoding)

@@ -213,8 +213,8 @@ def test_it_learns_where_the_squares_are(name):
     model = models.fcos(2, tiny, head, **SMALL)
     model.compile(keras.optimizers.Adam(5e-3), loss + box_loss(), jit_compile=False)
     images, y = squares(64)
-    history = model.fit(images, y, batch_size=16, epochs=20, verbose=0).history
-    assert history["giou"][-1] < 0.4 < history["giou"][0]
+    history = model.fit(images, y, batch_size=16, epochs=30, verbose=0).history
+    assert history["giou"][-1] < 0.35 < history["giou"][0]
     found = model.predict(images, verbose=0)
     # The point nearest to the middle of each box, on the finest level.
     middle = (y["boxes"][:, 0, :2] + y["boxes"][:, 0, 2:]) / 2

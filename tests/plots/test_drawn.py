@@ -23,10 +23,10 @@ LABELS = np.array([[0, 1, 2, NEGATIVE], [UNKNOWN, IGNORE, 0, 0]])
 ANSWER = {
     "argmax": np.array([[0, 1, 2, 3], [0, 1, 2, 3]]),
     "known_argmax": np.array([[0, 1, 2, 0], [0, 1, 2, 1]]),
-    "score": np.array([[3.0, 2, -1, np.inf], [0, 1, -4, 2.5]]),
+    "score": np.array([[3.0, 2, -1, np.inf], [0.5, 1, -4, 2.5]]),  # one is at the threshold
 }
 CURVE = np.array([0.5, 1.0, 0.05, 0.5, 0.0]), np.array([0.75, 0.9, 0.25, 0.5, 0.125])
-CAMS = np.array([[[[1.0, -2.0, 4.0], [0.5, 1.0, 0.0]]]])
+CAMS = np.array([[[[0.1, -0.2, 0.4], [0.05, 0.1, 0.0]]]])
 NAMES = ["road", "$5", "tree"]
 BOXES = np.array([[0.5, 1, 2, 2.5], [0, 0, 3, 2], [1, 0, 3, 3], [1, 1, 3, 2], [1, 1, 1, 2], [1, 2, 3, 2]], "float32")
 BOX_LABELS = np.array([2, UNKNOWN, NEGATIVE, IGNORE, 0, 0])  # the last two are padding

@@ -473,3 +473,9 @@ def test_tables_have_a_row_with_the_flip_test(monkeypatch):
     assert Segmentation().tables({"segmentation": 1}) == [{"single scale": 1}]
     both = {"segmentation": 1, "segmentation_with_flip": 2}
     assert Segmentation().tables(both) == [{"single scale": 1, "with flip test": 2}]
+
+
+def test_no_setting_of_the_run_is_a_default(experiment, defaults):
+    """But `keep_ratio`, which `test_task` spies on."""
+    assert defaults(experiment) == {"epochs", "patience", "note"}
+    assert defaults(experiment.task) == {"keep_ratio"}

@@ -91,3 +91,12 @@ def test_many_classes_are_cut_short():
     assert f"class {SHOWN} " not in text
     assert "3 more classes" in text
     assert "and 3 more." in text
+
+
+def test_the_most_accepted_come_first():
+    strangers = Strangers(NAMES, 0.0)
+    for value, score in ((9, -1.0), (4, 1.0), (0, -1.0), (0, 1.0)):
+        (record,) = images([UNKNOWN], [score])
+        strangers.update(record._replace(group=f"{value} {score}"), value)
+    assert {name: row["accepted"] for name, row in strangers.result().items()} == {"owl": 1, "cat": 0.5, "newt": 0}
+    assert [*strangers.result()] == ["owl", "cat", "newt"]
