@@ -62,6 +62,7 @@ class BoxSpec(Spec):
     reads: ClassVar[tuple] = ("box_offsets", "centerness", "logits", "points")
     axes: ClassVar[str] = "N, L"
     batch_size: ClassVar[int] = 8
+    columns: ClassVar[tuple] = ("x1", "y1", "x2", "y2", "class_name", "score", "confidence")
     signatures: ClassVar[dict] = {
         "serving_default": ("boxes", "class_id", "class_name", "confidence", "num_detections", "score", "valid")
     }
@@ -138,6 +139,11 @@ class BoxSpec(Spec):
         place = image[alike], gaps[alike].argmin(axis=1)
         served = {name: value[place] for name, value in served.items() if value.ndim > 1}
         return served, {name: value[kept][alike] for name, value in expected.items() if value.ndim > 1}
+
+    def tell(self, predictor, answer):
+        values = zip(answer["boxes"], *(answer[name] for name in self.columns[4:]), strict=True)
+        told = [(*map(float, box), str(name), float(score), float(sure)) for box, name, score, sure in values]
+        return [dict(zip(self.columns, row, strict=True)) for row in told[: int(answer["num_detections"])]]
 
     def narrow(self, model):
         # Scores may read the features; the rest is for training.

@@ -58,6 +58,7 @@ class PixelSpec(Spec):
     reads: ClassVar[tuple] = ("logits",)
     axes: ClassVar[str] = "N, H, W"
     batch_size: ClassVar[int] = 8
+    columns: ClassVar[tuple] = ("rejected", "classes")
     signatures: ClassVar[dict] = {"serving_default": ("class_id", "score", "valid"), "palette": ("image",)}
 
     def __post_init__(self):
@@ -146,6 +147,14 @@ class PixelSpec(Spec):
             return {"image": tf.gather(colours, predictor.answer_graph(images)["class_id"] - REJECTED)}
 
         return {"serving_default": predictor.answer_graph, "palette": picture}
+
+    def tell(self, predictor, answer):
+        shown = np.unique(answer["class_id"])
+        names = [predictor.class_names[k] for k in shown[shown >= 0]]
+        return [{"rejected": float(np.mean(answer["class_id"] == REJECTED)), "classes": "; ".join(names)}]
+
+    def picture(self, predictor, answer):
+        return np.array(self._colours(predictor.num_classes), "uint8")[answer["class_id"] - REJECTED]
 
     def describe(self, num_classes):
         first, *colours = self._colours(num_classes)

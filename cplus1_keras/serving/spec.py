@@ -14,10 +14,11 @@ from cplus1_keras.serving import guards
 class Spec:
     """What the specs share. One of your own is a frozen dataclass that sets these and overrides `decide`:
 
-    `output`, its name in files; `layer`, what decides; `signatures`, outputs of a SavedModel by signature; `reads`, the
-    outputs that a model must have; `axes` of the logits before the last; `background`, whether there may be a logit for
-    it; `dtype` of the images in a SavedModel; `batch_size`; `max_size`, (height, width), where a model takes any size;
-    `compared`, the answers in which a SavedModel must agree with `predict` beside its decisions.
+    `output`, its name in files; `columns`, the names of what `tell` gives; `layer`, what decides; `signatures`,
+    outputs of a SavedModel by signature; `reads`, the outputs that a model must have; `axes` of the logits before the
+    last; `background`, whether there may be a logit for it; `dtype` of the images in a SavedModel; `batch_size`;
+    `max_size`, (height, width), where a model takes any size; `compared`, the answers in which a SavedModel must
+    agree with `predict` beside its decisions.
     """
 
     output: ClassVar[str]
@@ -27,6 +28,7 @@ class Spec:
     axes: ClassVar[str] = "N"
     background: ClassVar[bool] = True
     batch_size: ClassVar[int] = 256
+    columns: ClassVar[tuple] = ()
     dtype = "float32"
     max_size = None
     compared: ClassVar[tuple] = ("score", "probabilities")
@@ -92,6 +94,13 @@ class Spec:
         """What a SavedModel says of its answers beside the class names: plain values, ready for JSON."""
         return {"output": self.output} | ({"max_size": self.max_size} if self.max_size else {})
 
+    def tell(self, predictor, answer):
+        """An answer for one image as rows of a table: dicts with the keys `columns`."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `tell(predictor, answer)` to write tables.")
+
+    def picture(self, predictor, answer):
+        """An answer for one image as a picture (H, W, 3), uint8; None where a table says all."""
+
     def to_dict(self):
         """Plain values, ready for JSON: the output's name and the settings."""
         return {"output": self.output, **dataclasses.asdict(self)}
@@ -116,6 +125,7 @@ class ImageSpec(Spec):
     positions: int = 0
 
     output: ClassVar[str] = "image"
+    columns: ClassVar[tuple] = ("class_name", "score", "valid")
     signatures: ClassVar[dict] = {
         "serving_default": ("class_id", "class_name", "known", "probabilities", "score", "valid"),
         "features": ("features", "valid"),
@@ -124,6 +134,10 @@ class ImageSpec(Spec):
     @property
     def axes(self):
         return ", ".join("NPQRST"[: self.positions + 1])
+
+    def tell(self, predictor, answer):
+        told = zip(*(answer[name].ravel().tolist() for name in self.columns), strict=True)
+        return [dict(zip(self.columns, row, strict=True)) for row in told]
 
     def decide(self, predictor, outputs, valid):
         answer = predictor.reject(outputs)
@@ -156,6 +170,7 @@ class LabelSetSpec(Spec):
     """
 
     output: ClassVar[str] = "label_set"
+    columns: ClassVar[tuple] = ("classes", "none", "valid")
     layer: ClassVar[type] = Presence
     background: ClassVar[bool] = False
     signatures: ClassVar[dict] = {
@@ -175,3 +190,7 @@ class LabelSetSpec(Spec):
             "none": ~tf.reduce_any(present, axis=-1),
             "valid": valid,
         }
+
+    def tell(self, predictor, answer):
+        names = [name for name, there in zip(predictor.class_names, answer["present"], strict=True) if there]
+        return [{"classes": "; ".join(names), "none": bool(answer["none"]), "valid": bool(answer["valid"])}]
