@@ -52,13 +52,12 @@ def trainer(variant, arguments):
     return functools.partial(model.train_on_batch, images, labels)
 
 
-def times(arguments):
+def times(steps, rounds):
     """Seconds of each step, {variant: [...]}, the variants taking turns; the first steps, which compile, left out."""
-    steps = {variant: trainer(variant, arguments) for variant in VARIANTS}
     for step in steps.values():
         step()
-    seconds = {variant: [] for variant in VARIANTS}
-    for _ in range(arguments.rounds):
+    seconds = {variant: [] for variant in steps}
+    for _ in range(rounds):
         for variant, step in steps.items():
             start = time.perf_counter()
             step()
@@ -67,15 +66,22 @@ def times(arguments):
     return seconds
 
 
-def peak(variant, arguments):
-    """Peak resident memory in bytes of a process that makes two steps of a variant."""
-    flags = [f"--{name}={getattr(arguments, name)}" for name in ("size", "batch", "depth", "stride")]
-    command = [sys.executable, __file__, "--measure", variant, *flags]
+def peak(script, variant, given):
+    """Peak resident memory in bytes of a process that makes two steps of a variant; `given` are the script's flags."""
+    flags = [f"--{name}={value}" for name, value in given.items()]
+    command = [sys.executable, script, "--measure", variant, *flags]
     return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
 
 
+def measure(step):
+    """Prints the peak resident memory of this process in bytes, after two steps."""
+    step()
+    step()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)  # Linux counts in KiB
+
+
 def table(seconds, memory):
-    """Markdown: medians, peaks, and the ratios to cross-entropy."""
+    """Markdown: medians, peaks, and the ratios to the first variant."""
     medians = {variant: statistics.median(values) for variant, values in seconds.items()}
     first = next(iter(medians))
     rows = [["loss", "median s", "all s", "ratio", "peak GiB", "ratio"]]
@@ -98,14 +104,11 @@ def main():
     parser.add_argument("--measure", choices=list(VARIANTS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        step = trainer(arguments.measure, arguments)
-        step()
-        step()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)  # Linux counts in KiB
+        measure(trainer(arguments.measure, arguments))
         return
-    memory = {variant: peak(variant, arguments) for variant in VARIANTS}
-    seconds = times(arguments)
     given = {name: getattr(arguments, name) for name in ("size", "batch", "depth", "stride")}
+    memory = {variant: peak(__file__, variant, given) for variant in VARIANTS}
+    seconds = times({variant: trainer(variant, arguments) for variant in VARIANTS}, arguments.rounds)
     size, where = f"{arguments.size} x {arguments.size}", provenance()
     told = f"DeepLabV3+ ResNet-{arguments.depth}, {size}, output stride {arguments.stride}, batch {arguments.batch}"
     text = f"{table(seconds, memory)}\n\n{told}. {as_sentence(where)}\n"

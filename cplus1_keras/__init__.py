@@ -6,9 +6,22 @@ What needs TensorFlow (`data`, `serving`, `tasks`, `configs`) is imported by nam
 from cplus1_keras.quiet import quiet_import
 
 with quiet_import():
-    from cplus1_keras import anchors, calibration, heads, labels, layers, losses, metrics, models, scale, scores
+    from cplus1_keras import (
+        anchors,
+        calibration,
+        heads,
+        labels,
+        layers,
+        losses,
+        metrics,
+        models,
+        posthoc,
+        scale,
+        scores,
+    )
     from cplus1_keras.layers import Presence, Reject
     from cplus1_keras.models import OpenSetModel
+    from cplus1_keras.wrapping import wrap
 
 __all__ = [
     "OpenSetModel",
@@ -23,8 +36,10 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "posthoc",
     "scale",
     "scores",
+    "wrap",
 ]
 
 

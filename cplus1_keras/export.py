@@ -12,6 +12,8 @@ The SavedModel takes `images`, raw pixels 0..255. It answers with
   images      `class_id` (-1 = rejected), `class_name` ("unknown" then), `score`, `known`, `probabilities`, `valid`
   pixels      `class_id`, `score` and `valid` of each pixel, for uint8 images of any size up to the run's largest; its
               second signature, `palette`, gives a picture of them
+  objects     `boxes` in pixels of the image, `class_id`, `class_name`, `score` and `confidence` of the first
+              `num_detections` rows, `valid`, for uint8 images of any size up to the run's largest
   label sets  `present`, `score` and `probabilities` of each class, `none`, `valid`
 
 and the second signature of images and label sets gives `features`.

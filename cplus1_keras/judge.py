@@ -23,9 +23,7 @@ from cplus1_keras.directory import clean, new_directory, unfinished
 from cplus1_keras.provenance import read_json, write_json
 from cplus1_keras.report import describe, epilogue
 from cplus1_keras.signals import stop_on_signals
-
-RATES = ("fpr", "coverage", "confidence")
-"""Settings that ask for a new calibration."""
+from cplus1_keras.tasks import Task
 
 
 def judge(run, settings=(), data=None, config=None, adopt=False):
@@ -61,7 +59,7 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
             "splits with the same known classes in the same order."
         )
     every, found = task.with_calibration(predictor), predictor.calibration
-    if adopt or any(text.partition("=")[0] in RATES for text in settings):
+    if adopt or any(text.partition("=")[0] in task.promises for text in settings):
         found = task.calibrate(every, splits.calibration, experiment)
     figures, judged = task.judge(every, splits.test, experiment, found)
     calibrated = task.with_calibration(predictor, found)
@@ -98,7 +96,7 @@ def main(arguments=None):
     """Do what the command line says; also `cplus1-judge`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="directory that train.py wrote")
-    told = f"{', '.join(RATES)}, or a setting of the task; may be repeated"
+    told = f"{', '.join(Task.promises)}, or a setting of the task; may be repeated"
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=told)
     parser.add_argument("--data", help="dotted name of a function from a seed to data.Splits (default: the run's own)")
     parser.add_argument("--config", help="config of the run, where its config.json does not tell")

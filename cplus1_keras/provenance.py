@@ -14,9 +14,15 @@ PACKAGES = ("cplus1-keras", "keras", "tensorflow", "numpy")
 
 
 def provenance():
-    """Commit (None outside a checkout; with "+changes" where files differ), machine, versions and date, for JSON."""
+    """Commit (None outside a checkout; with "+changes" where files differ), machine, versions and date, for JSON.
+
+    `own_commit` is that of the current folder, where it belongs to another repository.
+    """
+    package, here = pathlib.Path(__file__).parent, pathlib.Path.cwd()
+    own = _git(here, "rev-parse", "--show-toplevel")
     return {
-        "commit": _commit(),
+        "commit": _commit(package),
+        **({"own_commit": _commit(here)} if own and own != _git(package, "rev-parse", "--show-toplevel") else {}),
         "machine": _machine(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
@@ -51,8 +57,7 @@ def read_json(path):
     return values
 
 
-def _git(*arguments):
-    folder = pathlib.Path(__file__).parent
+def _git(folder, *arguments):
     try:
         result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
@@ -60,10 +65,10 @@ def _git(*arguments):
     return result.stdout.strip() if result.returncode == 0 else None
 
 
-def _commit():
-    commit = _git("rev-parse", "--short=12", "HEAD")
+def _commit(folder):
+    commit = _git(folder, "rev-parse", "--short=12", "HEAD")
     # Results that the run itself writes are no change of the program.
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs/results")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs/results")
     return f"{commit}+changes" if commit and changed else commit
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import shlex
 
 from cplus1_keras import metrics
 from cplus1_keras.losses import OpenSetLoss
@@ -18,6 +19,19 @@ def describe(experiment):
     'digits'
     """
     return {**_plain(experiment), "provenance": provenance()}
+
+
+def to_repeat(command):
+    """How a run is made again, for `config.json`; `command` is what `train.py` was told, or None.
+
+    >>> to_repeat({"config": "digits", "set": ["epochs=3"]})
+    'python train.py --config digits --set epochs=3'
+    """
+    if not command:
+        return "Made in Python, not by train.py: by the code at these commits, run again."
+    words = [word for item in command["set"] for word in ("--set", item)]
+    words += ["--deterministic"] if command.get("deterministic") else []
+    return shlex.join(["python", "train.py", "--config", command["config"], *words])
 
 
 def epilogue(task, figures, calibration, run, saved_model, directory=None):
@@ -73,4 +87,8 @@ def _plain(value):
         return [_plain(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
+    if not hasattr(value, "__qualname__"):
+        return repr(value)
+    code, name = getattr(value, "__code__", None), f"{value.__module__}.{value.__qualname__}"
+    # A function inside another has no name that could be looked up.
+    return f"{name} ({code.co_filename}, line {code.co_firstlineno})" if "<" in name and code else name

@@ -13,7 +13,7 @@ from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.directory import CHECKPOINTS, clean, hold, is_held, move_all, new_directory, remove, unfinished
 from cplus1_keras.progress import Progress
 from cplus1_keras.provenance import read_json, write_json
-from cplus1_keras.report import describe, epilogue
+from cplus1_keras.report import describe, epilogue, to_repeat
 
 
 def run(experiment, workdir="runs", command=None, resume=None):
@@ -65,7 +65,9 @@ def _begin(experiment, workdir, command):
     try:
         with unfinished(path) as folder:
             clean(path.parent, pattern="", age=60)  # what takes longer belongs to a process that was killed
-            write_json(folder / "config.json", {"command": command, **describe(experiment)})
+            write_json(
+                folder / "config.json", {"repeat": to_repeat(command), "command": command, **describe(experiment)}
+            )
             return new_directory(folder, path)
     except OSError as error:
         reason = error.strerror or error

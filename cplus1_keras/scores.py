@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 NAMES = ("max_probability", "log_odds", "max_logit", "probability_times_magnitude", "one_minus_background", "energy")
-__all__ = [*NAMES, "get", "probabilities"]
+__all__ = [*NAMES, "ModelScore", "get", "probabilities", "to_config"]
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -110,13 +110,47 @@ def energy(outputs, num_classes):
     return poison(ops.logsumexp(logits[..., :num_classes], axis=-1), logits)
 
 
+@keras.saving.register_keras_serializable("cplus1_keras")
+class ModelScore:
+    """The score that a layer of the model computes, the output of that name; such as those of `cplus1_keras.posthoc`.
+
+    Args:
+        name: The output's.
+
+    >>> score = ModelScore("mahalanobis")
+    >>> print(float(score({"logits": np.zeros((1, 2)), "mahalanobis": np.array([-4.0])}, 2)[0]), score.__name__)
+    -4.0 mahalanobis
+    """
+
+    def __init__(self, name):
+        self.__name__ = name
+
+    def __call__(self, outputs, num_classes):
+        return read(outputs, self.__name__)
+
+    def get_config(self):
+        return {"name": self.__name__}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
 def get(score):
-    """The score of a name such as `"log_odds"`, for configs and reloads; a function is returned as it is."""
+    """The score of a name such as `"log_odds"` or of what `to_config` gives; a function is returned as it is."""
     if callable(score):
         return score
+    if isinstance(score, dict):
+        return keras.saving.deserialize_keras_object(score)
     if score not in NAMES:
         raise ValueError(f"There is no score {score!r}. Scores: {', '.join(NAMES)}")
     return globals()[score]
+
+
+def to_config(score):
+    """What `get` makes the score of again: the name of one of these functions, else plain values, ready for JSON."""
+    name = score.__name__
+    return name if globals().get(name) is score else keras.saving.serialize_keras_object(score)
 
 
 def probabilities(outputs, num_classes):

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pathlib
+import tomllib
 
 import pytest
 
@@ -18,6 +19,7 @@ FORBIDDEN = {
     "layers": ("losses", "data", "tasks", "serving", "run", "experiment", "configs"),
     "metrics": ("data", "tasks", "serving", "run", "experiment", "configs", "models"),
     "calibration": ("data", "tasks", "serving", "run", "experiment", "configs", "models"),
+    "posthoc": ("losses", "data", "tasks", "serving", "run", "experiment", "configs", "calibration", "models"),
     "data": ("losses", "tasks", "serving", "run", "experiment", "configs", "models"),
     "serving": ("tasks", "run", "experiment", "configs", "data", "losses", "plots"),
     "tasks": ("run", "experiment", "configs"),
@@ -81,3 +83,34 @@ def test_no_name_means_two_things(part):
     for module in FILES:
         if module.startswith(package.__name__ + "."):
             assert inspect.ismodule(getattr(package, module.rpartition(".")[2])), module
+
+
+def test_text_is_read_and_written_as_utf_8_whatever_the_machine_prefers():
+    for path in FILES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "attr", getattr(node.func, "id", None))
+            mode = [a.value for a in node.args[:2] if isinstance(a, ast.Constant)]
+            text = name in ("read_text", "write_text") or (name == "open" and "b" not in "".join(map(str, mode)))
+            own = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", None) in ("Image", "os")
+            named = {keyword.arg for keyword in node.keywords}
+            assert not text or own or "encoding" in named, f"{path}:{node.lineno}"
+
+
+def test_settings_and_evidence_do_not_change():
+    """Each dataclass is frozen: what one part was given, no other part can change."""
+    for path in FILES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            made = [ast.unparse(own) for own in getattr(node, "decorator_list", ())]
+            assert all("frozen=True" in own for own in made if "dataclass" in own), f"{path}:{node.lineno}"
+
+
+def test_what_is_installed_are_commands_and_one_package():
+    """The checkout's `python -m export` stays in the checkout."""
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["tool"]["setuptools"]["packages"]["find"]["include"] == [f"{PACKAGE.name}*"]
+    assert set(settings["project"]["scripts"]) == {"cplus1-train", "cplus1-judge", "cplus1-export"}
+    for target in settings["project"]["scripts"].values():
+        module, _, name = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))

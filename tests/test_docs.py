@@ -26,13 +26,21 @@ from cplus1_keras import (
     losses,
     metrics,
     models,
+    posthoc,
     scale,
     scores,
     serving,
 )
 
 ROOT = pathlib.Path(__file__).parent.parent
-GUIDES = ("docs/losses.md", "docs/multilabel.md", "docs/segmentation.md", "README.md")
+GUIDES = (
+    "docs/detection.md",
+    "docs/losses.md",
+    "docs/multilabel.md",
+    "docs/segmentation.md",
+    "docs/wrap.md",
+    "README.md",
+)
 GLOBALS = {
     **{name: value for name, value in vars(labels).items() if not name.startswith("_")},
     "OpenSetModel": cplus1_keras.OpenSetModel,
@@ -50,6 +58,7 @@ GLOBALS = {
     "ops": ops,
     "layers": layers,
     "models": models,
+    "posthoc": posthoc,
     "scores": scores,
     "serving": serving,
     "tf": tf,
@@ -144,8 +153,18 @@ def sets(masks):
     pathlib.Path("labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+@pytest.fixture
+def boxes(sets):
+    """Objects of these images, for the guide to detection."""
+    lines = ["path,x1,y1,x2,y2,class"]
+    for number in range(60):
+        name = ("cat", "car", "bus", "tree", "owl")[number % 5]
+        lines.append(f"photos/{number}.png,1,2,{4 + number % 6},7,{name}")
+    pathlib.Path("boxes.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", GUIDES)
-def test_blocks_of_the_guides_run_in_order(name, masks, sets):
+def test_blocks_of_the_guides_run_in_order(name, masks, sets, boxes):
     assert blocks(name)
     namespace = {"__name__": "guide"}
     for line, source in blocks(name):

@@ -171,6 +171,8 @@ def _pictures(at):
     (at / "gone/cat/1.png").symlink_to(at / "nowhere.png")
     _copy(drawing, at / "loose/cat/1.png")
     _copy(drawing, at / "loose/2.png")
+    _copy(drawing, at / "phone/cat/1.png")
+    _copy(drawing, at / "phone/cat/1.HEIC")
     _copy(drawing, at / "locked/cat/1.png")
     (at / "locked/cat/1.png").chmod(0)
     grey = np.zeros((16, 12), "uint8")
@@ -304,6 +306,7 @@ FILES = [
         folder("loose"),
         "Received: 1 images beside the class folders of .*loose, such as 2.png. Move",
     ),
+    ("an image of a kind that is not read", folder("phone"), "Images are read from .jpg.*phone/cat/1.HEIC. Convert it"),
     ("four channels", folder("good", channels=4), "`channels` must be 1 or 3. Received: channels=4"),
     ("no masks folder", pairs("nowhere"), "No folder at .*nowhere"),
     ("a mask fewer", pairs("masks_fewer"), "1 of 2 images in .*pictures have no mask, such as .*2.png"),
@@ -514,6 +517,7 @@ FIT = [
     ("compactness without centres", fit_with(losses.CompactnessLoss()), r"needs a layer of centres: `layers.Moving"),
     ("a margin without cosines", fit_with(losses.CrossEntropyLoss(losses.ArcFace(0.5))), "needs a `heads.CosineHead`"),
     ("an unregistered layer", lambda at: checks.check_model(_unregistered()), "cannot be saved.*register_keras_serial"),
+    ("a layer of code", lambda at: checks.check_model(_of_code()), "cannot be saved and loaded again.*Lambda layers"),
     ("a threshold of NaN", lambda at: layers.Reject(3, float("nan")), "`threshold` must be a number.*nan"),
 ]
 
@@ -538,6 +542,10 @@ def _unregistered():
             return x
 
     return keras.Sequential([keras.Input((2,)), Mine(), keras.layers.Dense(3)])
+
+
+def _of_code():
+    return keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: 2 * x), keras.layers.Dense(3)])
 
 
 def _watching(known, logits):
@@ -691,6 +699,7 @@ PROTOCOLS = [
         prepared(data=lambda seed: _digits(test_fraction=0)),
         "no image of a known class.*`test_fraction` > 0. Received: 354 test images",
     ),
+    ("no test of pixels", lambda at: _pixels(test_fraction=0), "no image of a known class.*Received: 0 test images"),
     ("nothing calibrates", prepared(data=lambda seed: _digits(calibration_fraction=0)), "calibration.*the split has 0"),
     (
         "no fractions at all",
@@ -737,6 +746,11 @@ def _copies():
     digits = sources.digits()
     again = sources.arrays(digits.array, digits.labels, digits.class_names, name="again")
     return _digits(test=again)
+
+
+def _pixels(**given):
+    source = sources.arrays(PIXELS, masks=PIXELS[..., 0] % 2, class_names=["road", "void"])
+    Segmentation().check(experiment(), data.split(Protocol(["road"], ["void"]), source, **given))
 
 
 def _sets():
@@ -884,6 +898,18 @@ STRANGE = [
 ]
 
 
+def test_files_and_folders_with_strange_names_are_read(tmp_path):
+    names = [name for name in [*STRANGE, "猫", "a\nb"] if "/" not in name]
+    for name in names:
+        _save(tmp_path / name / f"{name}.png", PIXELS[0, ..., 0])
+    source = sources.folder(tmp_path, channels=1)
+    assert source.class_names == tuple(sorted(names))
+    look(source, Protocol(STRANGE[:1], others="negative"))
+    for example, file in zip(source.examples(), source.files, strict=True):
+        np.testing.assert_array_equal(example["image"], PIXELS[0])
+        assert os.path.basename(file).removesuffix(".png") in names
+
+
 def test_names_that_are_only_strange_are_kept_and_drawn():
     protocol = Protocol(STRANGE, ("猫",), ("$",))
     assert Protocol.from_json(protocol.to_json()).class_names == tuple(STRANGE)
@@ -994,3 +1020,19 @@ def test_the_check_of_a_command_line_reads_all_and_writes_nothing(tmp_path, caps
     train.main(["--workdir", str(tmp_path / "runs"), "--check"])
     assert "All 1,797 images can be read. It took " in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_process_ends_when_only_training_meets_a_bad_mask(layouts, tmp_path):
+    """An iterator of tf.data, kept alive by a traceback, once kept the process from its end."""
+    root = layouts.camvid(tmp_path / "set", train=120, val=20, test=20)
+    masks = sorted((root / "trainannot").glob("*.png"))
+    layouts.write_image(masks[5], np.full([32, 40], 77, "uint8"))  # not among those that a run reads first
+    settings = [f"root={root}", "width=64", "steps=4", "interval=2", "fpr=0.6"]
+    words = [word for item in settings for word in ("--set", item)]
+    command = [sys.executable, "train.py", "--workdir", str(tmp_path / "runs"), "--config", "camvid", *words]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1
+    assert f"train.py: Mask values outside the protocol camvid_open in {masks[5]}: 77 (1280 pixels)" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "runs").iterdir())

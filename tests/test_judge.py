@@ -165,12 +165,18 @@ def test_the_command_line(monkeypatch, tmp_path, capsys):
         assert words in " ".join(told.split()) or words in told, words
 
 
-@pytest.mark.parametrize("error", [ValueError("no rate"), FileNotFoundError("no run")])
-def test_mistakes_end_in_a_sentence(monkeypatch, error):
+MISTAKES = [ValueError("no rate"), FileNotFoundError("no run"), RuntimeError("held")]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [*((error, f"Not judged. {error}") for error in MISTAKES), (KeyboardInterrupt(), "Not judged: stopped.")],
+)
+def test_mistakes_end_in_a_sentence(monkeypatch, error, told):
     def refuse(*arguments):
         raise error
 
     monkeypatch.setattr(module, "judge", refuse)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    with pytest.raises(SystemExit, match=re.escape(f"Not judged. {error}")):
+    with pytest.raises(SystemExit, match=re.escape(told)):
         main(["RUN"])

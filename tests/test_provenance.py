@@ -1,7 +1,9 @@
 """Results say where they come from."""
 
+import dataclasses
 import datetime
 import json
+import pathlib
 import platform
 import re
 import subprocess
@@ -9,8 +11,10 @@ import time
 
 import pytest
 
+from cplus1_keras import configs
 from cplus1_keras import provenance as provenance_of
 from cplus1_keras.provenance import as_sentence, provenance, write_json
+from cplus1_keras.report import describe, epilogue, to_repeat
 
 
 def test_provenance_is_json_and_names_versions():
@@ -87,3 +91,43 @@ def test_json_is_written_whole_and_without_nan(tmp_path):
 def test_as_sentence():
     where = {"machine": "EPYC", "cpus": 2, "packages": {"keras": "3.15.1"}, "commit": "ab12", "date": "2026-11-20"}
     assert as_sentence(where) == "EPYC, 2 CPUs; keras 3.15.1; commit ab12, 2026-11-20."
+
+
+def test_a_users_own_commit_stands_beside_that_of_the_package(tmp_path, monkeypatch):
+    for name in ("package", "own"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "code.py").write_text(name, encoding="utf-8")
+        git(tmp_path / name, "init")
+        git(tmp_path / name, "add", ".")
+        git(tmp_path / name, "commit", "-m", name)
+    monkeypatch.setattr(provenance_of, "__file__", str(tmp_path / "package" / "provenance.py"))
+    monkeypatch.chdir(tmp_path / "package")
+    assert "own_commit" not in provenance()
+    monkeypatch.chdir(tmp_path / "own")
+    (tmp_path / "own" / "code.py").write_text("changed", encoding="utf-8")
+    told = provenance()
+    head = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=tmp_path / "own", capture_output=True, text=True
+    )
+    assert told["own_commit"] == head.stdout.strip() + "+changes"
+    assert told["commit"] != told["own_commit"]
+
+
+def test_a_config_tells_how_to_run_again_or_where_its_code_is():
+    inside = lambda seed: None  # noqa: E731
+    experiment = dataclasses.replace(configs.resolve("digits"), data=inside)
+    assert describe(experiment)["data"].endswith(f"<lambda> ({__file__}, line {inside.__code__.co_firstlineno})")
+    assert describe(configs.resolve("digits"))["data"] == "cplus1_keras.configs.digits.splits"
+    command = {"config": "camvid", "set": ["root=my data", "epochs=3"], "deterministic": True}
+    assert to_repeat(command) == "python train.py --config camvid --set 'root=my data' --set epochs=3 --deterministic"
+    assert to_repeat(None).startswith("Made in Python")
+
+
+def test_a_note_stands_beside_the_promise():
+    note = configs.resolve("camvid").note
+    assert "seven seconds of one drive" in note
+    at = {"ccr": 0.9, "coverage": 0.95, "fpr_negative": 0.1, "fpr_unknown": None}
+    figures = {"open_set": {}, "at_threshold": at, "seconds": 1.0}
+    task, folder = configs.resolve("digits").task, pathlib.Path("runs/x")
+    assert f"Note: {note}" in epilogue(task, {**figures, "note": note}, "a threshold", folder, folder)
+    assert "Note" not in epilogue(task, {**figures, "note": ""}, "a threshold", folder, folder)

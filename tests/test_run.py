@@ -44,7 +44,82 @@ def experiment(task):
     return spy
 
 
-def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, task, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def printed(monkeypatch):
+    """What is printed, each with whether it is there at once, also where the output is a file."""
+    lines = []
+    monkeypatch.setattr(run, "print", lambda text, flush=False: lines.append((text, flush)), raising=False)
+    return lines
+
+
+@pytest.fixture
+def steps(experiment, monkeypatch):
+    """All that `run` does, as spies."""
+    spy = mock.Mock()
+    for name in ("prepare", "clean", "build", "fit", "finish"):
+        monkeypatch.setattr(run, name, getattr(spy, name))
+    for name in ("check_model", "check_disk"):
+        monkeypatch.setattr(run.checks, name, getattr(spy, name))
+    monkeypatch.setattr(run, "describe", lambda given: {"name": given.name})
+    monkeypatch.setattr(run.time, "monotonic", lambda: 100.5)
+    spy.prepare.return_value = experiment, SPLITS
+    return spy
+
+
+def test_a_run_is_checked_trained_and_finished(experiment, steps, tmp_path, printed):
+    command = {"config": "some", "set": []}
+    directory = run.run(experiment, tmp_path / "new", command)
+    assert directory == tmp_path / "new" / "spied"
+    told = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    assert (told["command"], told["name"]) == (command, "spied")
+    model = steps.build.return_value
+    assert steps.mock_calls == [
+        mock.call.prepare(experiment),
+        mock.call.clean(tmp_path / "new", pattern="", age=60),  # what runs left that were killed
+        mock.call.clean(directory),
+        mock.call.build(experiment, SPLITS),
+        mock.call.check_model(model),
+        mock.call.check_disk(directory, steps.check_model.return_value),
+        mock.call.fit(model, experiment, SPLITS, directory),
+        mock.call.finish(model, experiment, SPLITS, directory, 100.5),
+    ]
+    assert printed == [(f"Writes to {directory}\n", True)]
+    assert run.run(experiment, tmp_path / "new").name == "spied-2"
+    assert run.run(experiment, resume=directory) == directory
+    assert json.loads((directory / "config.json").read_text(encoding="utf-8")) == told
+
+
+@pytest.mark.parametrize("failing", ["build", "check_disk", "fit", "finish"])
+def test_a_run_that_fails_says_what_it_leaves(experiment, steps, tmp_path, failing):
+    getattr(steps, failing).side_effect = ValueError("no")
+    with pytest.raises(ValueError, match="no") as told:
+        run.run(experiment, tmp_path)
+    assert told.value.__notes__ == [f"No epoch was finished; {tmp_path / 'spied'} is removed."]
+    assert not (tmp_path / "spied").exists()
+
+
+@pytest.mark.parametrize(
+    ("judged", "epochs", "new", "told"),
+    [
+        (True, [], False, "The run is finished: {0}"),
+        (True, [2], False, "Kept: 2 epochs. Go on with: python train.py --resume {0}"),
+        (False, [1], True, "Kept: 1 epoch. Go on with: python train.py --resume {0}"),
+        (False, [], False, "Kept: 0 epochs. Go on with: python train.py --resume {0}"),
+        (False, [], True, "No epoch was finished; {0} is removed."),
+    ],
+)
+def test_what_is_kept_is_told(tmp_path, judged, epochs, new, told):
+    for epoch in epochs:
+        (tmp_path / "some" / "checkpoints" / f"epoch-{epoch:06d}").mkdir(parents=True)
+    (tmp_path / "some").mkdir(exist_ok=True)
+    if judged:
+        (tmp_path / "some" / "metrics.json").touch()
+    (tmp_path / "some" / "config.json").write_text('{"command": {"config": "digits", "set": []}}', encoding="utf-8")
+    assert run.tell_kept(tmp_path / "some", new) == told.format(tmp_path / "some")
+    assert (tmp_path / "some").exists() == (not told.startswith("No epoch"))
+
+
+def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, task, tmp_path, monkeypatch, printed):
     every, calibrated = task.predictor.return_value, task.with_calibration.return_value
     found = task.calibrate.return_value
     found.to_dict.return_value = {"threshold": 0.5}
@@ -73,7 +148,7 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
     figures = {"name": "spied", "open_set": {}, "calibration": {"threshold": 0.5}, "seconds": 12.3}
     assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")) == figures
     assert lines == [(task, figures, found, tmp_path, tmp_path / "saved_model" / "7")]
-    assert capsys.readouterr().out == "\nLAST WORDS\n"
+    assert printed == [("\nLAST WORDS", True)]
     steps.load.assert_called_once_with(tmp_path)
     task.samples.assert_called_once_with(every, "test", experiment)
     exported = mock.call(tmp_path / "saved_model" / "7", samples=task.samples.return_value)
@@ -85,7 +160,7 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
     assert [name for name in order if name in wanted] == wanted
 
 
-def test_an_experiment_is_seeded_told_and_checked(experiment, task, monkeypatch, capsys):
+def test_an_experiment_is_seeded_told_and_checked(experiment, task, monkeypatch, printed):
     steps, loss_known = mock.Mock(), mock.Mock(task=task)
     experiment.with_loss.return_value = loss_known
     steps.attach_mock(experiment.splits, "data")
@@ -102,7 +177,7 @@ def test_an_experiment_is_seeded_told_and_checked(experiment, task, monkeypatch,
         mock.call.check(loss_known, SPLITS),
     ]
     experiment.with_loss.assert_called_once_with(SPLITS)
-    assert capsys.readouterr().out == "spied\nSUMMARY\n"
+    assert printed == [("spied\nSUMMARY", True)]
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -189,7 +264,7 @@ def test_a_training_that_is_patient(experiment, task, training, tmp_path, monkey
         assert stopping.restore_best_weights
 
 
-def test_runs_that_were_stopped_are_told_by_name(tmp_path, capsys):
+def test_runs_that_were_stopped_are_told_by_name(tmp_path, printed):
     for name, epochs in {"digits": [], "digits-2": [1, 12], "digits-3": [], "digits-x": [3], "other": [3]}.items():
         (tmp_path / name).mkdir()
         told = {"command": None if name == "digits-2" else {"config": "digits"}}
@@ -198,7 +273,8 @@ def test_runs_that_were_stopped_are_told_by_name(tmp_path, capsys):
             (tmp_path / name / "checkpoints" / f"epoch-{epoch:06d}").mkdir(parents=True)
     (tmp_path / "digits-3" / "metrics.json").touch()
     run.tell_stopped(tmp_path, "digits")
-    first, second = capsys.readouterr().out.splitlines()
+    assert [flush for _, flush in printed] == [True, True]
+    first, second = (text for text, _ in printed)
     start = f"{tmp_path}/digits was stopped before the end of its first epoch: python train.py --resume"
     assert first == f"{start} {tmp_path}/digits"
     assert second == f"{tmp_path}/digits-2 was stopped after epoch 12: experiment.run(resume='{tmp_path}/digits-2')"
@@ -267,7 +343,9 @@ def test_a_folder_that_cannot_be_written_is_told(experiment, tmp_path, monkeypat
         ):
             run._begin(experiment, tmp_path / "runs", None)
     assert not list((tmp_path / "runs").iterdir())
-    directory = run._begin(experiment, tmp_path / "runs", {"config": "digits"})
+    command = {"config": "digits", "set": []}
+    directory = run._begin(experiment, tmp_path / "runs", command)
     assert directory == tmp_path / "runs" / "spied"
-    assert json.loads((directory / "config.json").read_text()) == {"command": {"config": "digits"}, "name": "spied"}
+    told = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    assert told == {"repeat": "python train.py --config digits", "command": command, "name": "spied"}
     assert list((tmp_path / "runs").iterdir()) == [directory]

@@ -1,10 +1,10 @@
 """Backbones: images in, features out, by one call each and without a network.
 
 Each function returns a `keras.Model` that takes float images (N, H, W, channels) with pixels 0..255 (it rescales them
-itself) and gives features: a vector (N, K), or with `pool=False` the map (N, h, w, K). `dilated_resnet`, `hrnet` and
-`resnext` are for pixels and boxes: they give a list of four maps, fine to coarse. Pretrained weights come from
-keras-cv, as do `resnet_v2`, `efficientnet_v2`, `mobilenet_v3`, `densenet` and `mit`; it is imported, with TensorFlow,
-when it is needed.
+itself) and gives features: a vector (N, K), or with `pool=False` the map (N, h, w, K). `dilated_resnet`, `hrnet`,
+`resnext` and `small_maps` are for pixels and boxes: they give a list of maps, fine to coarse. Pretrained weights come
+from keras-cv, as do `resnet_v2`, `efficientnet_v2`, `mobilenet_v3`, `densenet` and `mit`; it is imported, with
+TensorFlow, when it is needed.
 """
 
 from cplus1_keras.backbones.hrnet import hrnet
@@ -12,7 +12,7 @@ from cplus1_keras.backbones.large import densenet, efficientnet_v2, mit, mobilen
 from cplus1_keras.backbones.outputs import synchronize_batch_norm
 from cplus1_keras.backbones.resnets import dilated_resnet, resnet
 from cplus1_keras.backbones.resnext import resnext
-from cplus1_keras.backbones.small import cifar_resnet, lenet_plus_plus, small_cnn
+from cplus1_keras.backbones.small import cifar_resnet, lenet_plus_plus, small_cnn, small_maps
 
 __all__ = [
     "cifar_resnet",
@@ -27,5 +27,6 @@ __all__ = [
     "resnet_v2",
     "resnext",
     "small_cnn",
+    "small_maps",
     "synchronize_batch_norm",
 ]

@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from cplus1_keras.backbones.convolutions import basic_block, convolution
 from cplus1_keras.backbones.outputs import check_choice, check_image_shape, finish
+from cplus1_keras.labels import check_count
 
 
 def lenet_plus_plus(input_shape=(28, 28, 1), features=10):
@@ -72,6 +73,39 @@ def small_cnn(input_shape=(28, 28, 1), features=None, filters=(32, 64, 64), stri
         x = layers.BatchNormalization(momentum=0.9)(x)  # small sets have few steps, in which 0.99 lags behind
         x = layers.Activation("relu")(x)
     return finish("small_cnn", inputs, x, features, pool, flatten=True)
+
+
+def small_maps(widths=(32, 48, 64, 96, 128), input_shape=(None, None, 3)):
+    """As `small_cnn`, for pixels and boxes: maps of a few convolutions without shortcuts, which learn fast on a CPU.
+
+    A 3x3 convolution of stride 2 for each width and, after all but the first, one more.
+
+    Args:
+        widths: Channels at strides 2, 4, 8 and so on; at least two.
+        input_shape: (height, width, channels), pixels; height and width may be None.
+
+    Returns:
+        A `keras.Model`: images (N, height, width, channels), pixels 0..255 -> a list of maps, fine to coarse, of all
+        strides from 4 on.
+
+    Raises:
+        ValueError: Fewer widths, or a shape that is no image shape or too small.
+
+    >>> [shape[1:] for shape in small_maps().compute_output_shape((1, 64, 96, 3))]
+    [(16, 24, 48), (8, 12, 64), (4, 6, 96), (2, 3, 128)]
+    """
+    widths = [check_count(width, "widths") for width in widths]
+    if len(widths) < 2:
+        raise ValueError(f"`widths` must be at least two numbers of channels, of strides 2 and 4. Received: {widths}")
+    shape = check_image_shape("small_maps", input_shape, 2 ** len(widths), f"It halves them {len(widths)} times.")
+    images = keras.Input(shape, name="images")
+    x, maps = layers.Rescaling(1 / 127.5, -1)(images), []
+    for stage, width in enumerate(widths, start=1):
+        x = convolution(x, width, 3, f"stage{stage}_1", strides=2)
+        if stage > 1:
+            x = convolution(x, width, 3, f"stage{stage}_2")
+            maps.append(x)
+    return keras.Model(images, maps, name="small_maps")
 
 
 def cifar_resnet(depth=20, input_shape=(32, 32, 3), features=None, pool=True):

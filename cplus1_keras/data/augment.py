@@ -91,8 +91,8 @@ def random_short_side(low=640, high=800, longest=1333):
     >>> random_short_side(8, 8, longest=12)({"image": tf.zeros([4, 5, 3])}, seed=[0, 1])["image"].shape
     TensorShape([8, 10, 3])
 
-    Reference: Tian et al., FCOS, ICCV 2019; its code draws from all of 640 to 800, mmdetection's `mstrain_640-800` one of
-    the two ends.
+    Reference: Tian et al., FCOS, ICCV 2019, whose code draws from all of 640 to 800; mmdetection's `mstrain_640-800`
+    takes one of the two ends.
     """
     if not 0 < low <= high <= longest:
         came = f"low={low!r}, high={high!r}, longest={longest!r}"

@@ -19,8 +19,9 @@ BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF")
 def check(splits, sample=None):
     """Look at all files of all splits in parallel, read examples, and say what is wrong with them.
 
-    Of each file the first bytes are looked at; a png or jpeg whose end is missing is read in any case. Masks and boxes
-    are all read; other images in memory cannot be damaged.
+    Of each file the first bytes are looked at; a png or jpeg whose end is missing is read in any case. What is read
+    must have labels that the protocol knows and pixels in 0..255. Of images in memory those with masks or boxes are all
+    read; the others were looked at when their source was made.
 
     Args:
         splits: `Splits`, or an iterable of `Split`.
@@ -136,24 +137,46 @@ def _in_parallel(function, items, chunk=200):
 
 
 def _read(split):
-    """What goes wrong when the examples of a split are read."""
+    """What goes wrong when the examples of a split are read, and what their pixels are, if not 0..255."""
     if not len(split):
         return []
-    if not split.source.random_access:
-        return _problem(lambda: collections.deque(split.dataset(), maxlen=0))
+    number, found, left = len(split), [], []
 
-    def attempt(index):
-        with tf.control_dependencies(tf.nest.flatten(split.example(index))):
-            return tf.identity(index)
+    def look(example, index):
+        image = example["image"]
+        pixels = tf.cast(image if image.dtype.is_floating else [0, 255], tf.float32)
+        finite, ends = tf.reduce_all(tf.math.is_finite(pixels)), [tf.reduce_min(pixels), tf.reduce_max(pixels)]
+        with tf.control_dependencies(tf.nest.flatten(example)):
+            return tf.stack([tf.cast(index, tf.float32), *(tf.where(finite, end, np.nan) for end in ends)])
 
     def read_all():
-        whole = tf.data.Dataset.range(len(split)).map(attempt, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
-        left.extend(np.setdiff1d(np.arange(len(split)), [*whole.as_numpy_iterator()]))
+        if not split.source.random_access:
+            pairs = tf.data.Dataset.zip(split.dataset(), tf.data.Dataset.range(number))
+            found.extend(pairs.map(look).as_numpy_iterator())
+            return
+        looked = tf.data.Dataset.range(number).map(attempt, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
+        found.extend(looked.as_numpy_iterator())
+        left.extend(np.setdiff1d(np.arange(number), [int(row[0]) for row in found]))
 
-    left = []
+    def attempt(index):
+        return look(split.example(index), index)
+
     problems = _problem(read_all)
     again = tf.function(attempt, input_signature=[tf.TensorSpec([], tf.int64)])
-    return problems + [text for index in left for text in _problem(functools.partial(again, index))]
+    problems += [text for index in left for text in _problem(functools.partial(again, index))]
+    return problems + _pixels(split, np.array(found).reshape(-1, 3))
+
+
+def _pixels(split, found):
+    """What is wrong with the range of pixels, from rows of (index, lowest, highest)."""
+    outside = found[~((found[:, 1] >= -1) & (found[:, 2] <= 256))]
+    if len(outside):
+        index, low, high = outside[0]
+        came = "NaN or infinity" if np.isnan(low) else f"{low:g} to {high:g}"
+        return [f"Pixels lie in 0..255. Received: {came} in {split.describe(int(index))}."]
+    if len(found) and 0 < found[:, 2].max() <= 1:
+        return [f"Pixels lie in 0..255, and those of {split.source.name} look scaled to 0..1. Multiply them by 255."]
+    return []
 
 
 def _problem(attempt):

@@ -57,15 +57,6 @@ class Reject(keras.layers.Layer):
         return {"class_id": class_id, "score": score, "known": known, "probabilities": probabilities}
 
     def get_config(self):
-        score = self.score.__name__
-        if getattr(scores, score, None) is not self.score:
-            score = keras.saving.serialize_keras_object(self.score)
         threshold = float(ops.convert_to_tensor(self.threshold))
+        score = scores.to_config(self.score)
         return {**super().get_config(), "num_classes": self.num_classes, "threshold": threshold, "score": score}
-
-    @classmethod
-    def from_config(cls, config):
-        score = config["score"]
-        if isinstance(score, dict):
-            score = keras.saving.deserialize_keras_object(score)
-        return cls(**{**config, "score": score})

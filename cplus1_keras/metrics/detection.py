@@ -11,6 +11,9 @@ from cplus1_keras.metrics.tables import align, cell, percent
 
 RECALLS = np.linspace(0, 1, 101)
 WILD_RECALL = 0.8
+COUNTS = ("a_ose", "unknown_objects")
+ALWAYS = ("ap50", "recall", "precision", "false_per_image")
+"""Figures that do not need unknown objects."""
 
 
 class DetectionScores:
@@ -129,13 +132,21 @@ def tables(figures):
     """COCO's figures, and those of unknown objects with their intervals, as Markdown."""
     coco = {name: figures["coco"][name] for name in FIGURES[:6]}
     found = [align([["", *(name.replace("_", " ") for name in coco)], ["known", *map(percent, coco.values())]])]
-    for part in ("open", "at_threshold"):
-        own = dict(figures.get(part, {}))
-        ends = own.pop("intervals", {})
-        shown = {name: cell(value, ends.get(name)) for name, value in own.items() if value is not None}
-        if shown:
-            found.append(align([[part.replace("_", " "), "[95 % interval]"], *(map(list, shown.items()))]))
-    return found
+    rows, strange = [["IoU 0.5", "[95 % interval]"]], figures["open"]["unknown_objects"]
+    for part, title in (("open", ""), ("at_threshold", " at the threshold")):
+        own = figures.get(part, {})
+        for name in own:
+            if name != "intervals" and own[name] is not None and (strange or name in ALWAYS):
+                rows.append(
+                    [name.replace("_", " ") + title, _cell(name, own[name], own.get("intervals", {}).get(name))]
+                )
+    return [*found, align(rows)]
+
+
+def _cell(name, value, interval):
+    if name not in COUNTS:
+        return cell(value, interval)
+    return f"{value:.0f}" + (f" [{interval[0]:.0f}, {interval[1]:.0f}]" if interval and None not in interval else "")
 
 
 def _open_figures(rows, weights):

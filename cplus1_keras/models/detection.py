@@ -101,11 +101,11 @@ def scale_boxes(model, base, keep_ratio=True):
 
     `base` and `keep_ratio` are those of `ScaleWithin`; a base of None gives `model` itself.
 
-    >>> backbone = lambda: keras.applications.MobileNetV2((None, None, 3), include_top=False, weights=None)
-    >>> model = fcos(3, backbone, heads.LinearHead, levels=(5,), channels=8, tower=1, groups=2)
-    >>> outputs = scale_boxes(model, (64, 96))(np.ones((1, 128, 192, 3), "float32"))
-    >>> np.array(outputs["points"])[0, 0].tolist()  # of (16, 16) in an image of 64 x 96
-    [32.0, 32.0, 32.0]
+    >>> backbone = lambda: backbones.small_cnn((None, None, 3), filters=(4,), strides=(2,), pool=False)
+    >>> model = fcos(3, backbone, heads.LinearHead, levels=(1,), channels=8, tower=1, groups=2)
+    >>> outputs = scale_boxes(model, (16, 24))(np.ones((1, 32, 48, 3), "float32"))
+    >>> np.array(outputs["points"])[0, 0].tolist()  # in an image of 16 x 24 it is (1, 1)
+    [2.0, 2.0, 2.0]
     """
     if base is None:
         return model

@@ -8,7 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.plots.segmentation import coloured
-from cplus1_keras.plots.style import COLOURS, INK, PALE, canvas, grid, to_pixels
+from cplus1_keras.plots.style import COLOURS, INK, PALE, as_text, canvas, grid, to_pixels
 
 NAMES = {NEGATIVE: "background", UNKNOWN: "unknown", IGNORE: "ignored"}
 
@@ -54,7 +54,7 @@ def detections(image, objects, labels, answer, class_names, least=0.3, title=Non
             text = f"{class_names[class_id]} {score:.1f}" if class_id >= 0 else f"{score:.1f}"
             _draw(right, box, class_id if class_id >= 0 else UNKNOWN, text, len(class_names), dashed=class_id < 0)
     figure.suptitle(title, fontsize=11, color=INK)
-    return figure
+    return as_text(figure)
 
 
 def mistakes(kinds, columns=8, title=None):
@@ -74,7 +74,7 @@ def mistakes(kinds, columns=8, title=None):
         figure, axes = canvas(6.4, 1.6)
         axes.axis("off")
         axes.text(0.5, 0.5, title or "There is no mistake.", ha="center", va="center", fontsize=12, color=INK)
-        return figure
+        return as_text(figure)
     figure, rows = grid(max(1.3 * columns, 5.0), 1.7 * len(kinds) + 0.5, len(kinds), columns)
     for row, (kind, shown) in zip(rows, kinds.items(), strict=True):
         row[0].text(-0.1, 0.5, kind, rotation=90, ha="right", va="center", fontsize=8, transform=row[0].transAxes)
@@ -85,9 +85,9 @@ def mistakes(kinds, columns=8, title=None):
                 pixels, box = _around(np.asarray(image), np.asarray(box, "float64"))
                 axes.imshow(to_pixels(pixels))
                 _draw(axes, box, UNKNOWN, "", 1)
-                axes.set_title(text, fontsize=7, color=INK, parse_math=False)
+                axes.set_title(text, fontsize=7, color=INK)
     figure.suptitle(title, fontsize=10, color=INK)
-    return figure
+    return as_text(figure)
 
 
 def precision_recall(curves, title=None):
@@ -111,7 +111,7 @@ def precision_recall(curves, title=None):
     axes.grid(True, color=PALE)
     if 0 < len(curves) <= 20:
         axes.legend(loc="lower left", framealpha=0.9, edgecolor=PALE)
-    return figure
+    return as_text(figure)
 
 
 def _draw(axes, box, label, text, num_classes, dashed=False):
@@ -122,7 +122,7 @@ def _draw(axes, box, label, text, num_classes, dashed=False):
         ground = {"facecolor": colour, "edgecolor": "none", "pad": 0.8, "alpha": 0.8}
         ink = "white" if colour.mean() < 0.6 else INK
         where = {"ha": "left", "va": "bottom", "clip_on": True}
-        axes.text(*box[:2], text, fontsize=5.5, color=ink, bbox=ground, parse_math=False, **where)
+        axes.text(*box[:2], text, fontsize=5.5, color=ink, bbox=ground, **where)
 
 
 def _around(image, box, share=0.4):

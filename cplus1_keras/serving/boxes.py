@@ -84,10 +84,10 @@ class BoxSpec(Spec):
         object.__setattr__(self, "max_size", size_pair(self.max_size))
 
     def outputs(self, run, images, num_classes):
-        found = {name: tf.convert_to_tensor(value) for name, value in run(images).items()}
-        logits = found["logits"]
+        found = {name: tf.cast(value, tf.float32) for name, value in run(images).items()}
+        logits, centerness = found["logits"], found["centerness"][..., None]
         p = tf.sigmoid(logits) if self.sigmoid else tf.nn.softmax(logits)[..., :num_classes]
-        confidence = tf.where(p > self.score_threshold, p * tf.sigmoid(found["centerness"])[..., None], 0.0)
+        confidence = tf.where(p > self.score_threshold, p * tf.sigmoid(centerness), 0.0)
         places, confidence = strongest(confidence, tf.reduce_max(found["points"][..., 2], axis=0), self.per_level)
         point, k = places // num_classes, places % num_classes
         size = tf.cast(tf.shape(images)[1:3], tf.float32)
@@ -95,7 +95,7 @@ class BoxSpec(Spec):
         groups, count = (tf.zeros_like(k), 1) if self.class_agnostic else (k, num_classes)
         rows, number = suppress(boxes, confidence, groups, self.iou, self.max_detections, count, size)
         kept = tf.range(self.max_detections) < number[:, None]
-        point = _rows(point, rows)
+        point, every = _rows(point, rows), tf.concat([p, centerness, found["box_offsets"]], axis=-1)
         read = {name: _rows(found[name], point) for name in ("logits", "features") if name in found}
         return {
             **read,
@@ -103,7 +103,7 @@ class BoxSpec(Spec):
             "classes": _rows(k, rows),
             "confidence": tf.where(kept, _rows(confidence, rows), 0.0),
             "kept": kept,
-            "finite": tf.reduce_all(tf.math.is_finite(p), axis=(1, 2)),
+            "finite": tf.reduce_all(tf.math.is_finite(every), axis=(1, 2)),
         }
 
     def decide(self, predictor, outputs, valid):
@@ -158,6 +158,10 @@ def strongest(confidence, levels, most):
 
     Returns:
         Pair (N, levels * most): places in the flat (L * C,), and confidences, 0 where a level has fewer pairs.
+
+    >>> places, values = strongest(tf.constant([[[0.1, 0.3], [0.2, 0.0], [0.5, 0.4]]]), [8.0, 8.0, 16.0], 2)
+    >>> places.numpy().tolist(), (10 * values.numpy()).round().tolist()
+    ([[1, 2, 4, 5]], [[3.0, 2.0, 5.0, 4.0]])
     """
     batch, classes = tf.shape(confidence)[0], tf.shape(confidence)[2]
     flat = tf.reshape(confidence, [batch, -1])

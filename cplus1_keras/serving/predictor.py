@@ -57,6 +57,7 @@ class Predictor:
         given = {"input_signature": [tf.TensorSpec((None, *self.image_shape), tf.float32)], "autograph": False}
         self.answer_graph = tf.function(self._answer, **given)
         self.features_graph = tf.function(self._features, **given)
+        self.outputs_graph = tf.function(self._outputs, **given)
         self.run_graph = tf.function(functools.partial(guards.infer, self.network), **given)
 
     def predict(self, images, batch_size=None):
@@ -85,6 +86,10 @@ class Predictor:
             raise ValueError(f"This model gives no `features`. Its outputs are: {', '.join(sorted(self.model.output))}")
         return self._in_batches(self.features_graph, images, batch_size)
 
+    def outputs(self, images, batch_size=None):
+        """All that the model gives for images, arguments as for `predict`: dict of arrays, and `valid` bool (N,)."""
+        return self._in_batches(self.outputs_graph, images, batch_size)
+
     def export(self, path, samples=None):
         """Writes the SavedModel of these answers; see `serving.export`."""
         export(self, path, samples)
@@ -93,6 +98,10 @@ class Predictor:
         images, valid = guards.only_valid(images)
         outputs = self.spec.outputs(functools.partial(guards.infer, self.network), images, self.num_classes)
         return self.spec.decide(self, outputs, valid)
+
+    def _outputs(self, images):
+        images, valid = guards.only_valid(images)
+        return {**guards.infer(self.model, images), "valid": valid}
 
     def _features(self, images):
         images, valid = guards.only_valid(images)

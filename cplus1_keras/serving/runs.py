@@ -7,7 +7,7 @@ import pathlib
 import keras
 import numpy as np
 
-from cplus1_keras import heads, layers, models  # noqa: F401  they register the classes that a model is made of
+from cplus1_keras import heads, layers, models, posthoc  # noqa: F401  they register the classes that a model is made of
 from cplus1_keras.calibration import Calibration, ClassCalibration
 from cplus1_keras.directory import unfinished
 from cplus1_keras.serving.exporting import SPECS

@@ -53,7 +53,10 @@ class Detection(Task):
     pictures: int = 8
 
     scores = metrics.BinnedScores
+    kind = "boxes"
     unit = "detection"
+    decoding = ("class_agnostic", "iou", "max_detections", "per_level", "score_threshold", "sigmoid")
+    promises = (*Task.promises, "false_allowed", *decoding)
     headline = types.MappingProxyType({"AP50": "val_ap50", "accuracy": "logits_known_accuracy"})
 
     def check_rate(self, experiment, split):
@@ -83,7 +86,7 @@ class Detection(Task):
     def callbacks(self, model, experiment, splits, logs):
         every = self.predictor(model, experiment.score, splits)
         shown = splits.validation if len(splits.validation) else splits.train
-        shown = shown.subset(spaced(len(shown), 4))
+        shown = shown.subset(spaced(len(shown), 2))
         pictures = Pictures(lambda: self.draw(every, shown, experiment), logs / "pictures")
         if not len(splits.validation):
             return [pictures]
@@ -101,8 +104,12 @@ class Detection(Task):
         return super().predictor(models.scale_boxes(model, self.base, self.keep_ratio), score, splits)
 
     def spec(self):
-        own = {field.name for field in dataclasses.fields(serving.BoxSpec)} - {"max_size", "dtype"}
-        return serving.BoxSpec(max_size=self.largest, **{name: getattr(self, name) for name in own})
+        return serving.BoxSpec(max_size=self.largest, **{name: getattr(self, name) for name in self.decoding})
+
+    def with_calibration(self, predictor, found=None):
+        same = super().with_calibration(predictor, found)
+        # A run that is judged again may decode otherwise than it did.
+        return serving.Predictor(same.model, same.reject, same.class_names, self.spec(), found)
 
     def samples(self, predictor, split, experiment):
         return super().samples(predictor, split, experiment)[:, : self.largest, : self.largest]

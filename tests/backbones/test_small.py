@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from cplus1_keras.backbones import cifar_resnet, lenet_plus_plus, small_cnn, synchronize_batch_norm
+from cplus1_keras.backbones import cifar_resnet, lenet_plus_plus, small_cnn, small_maps, synchronize_batch_norm
 
 
 def trainable(model):
@@ -108,6 +108,14 @@ def test_shapes():
     assert lenet_plus_plus((8, 8, 1), features=3).predict(images(2, 8, 8, 1), verbose=0).shape == (2, 3)
 
 
+def test_maps_of_all_strides():
+    """Odd sides are halved upwards; convolutions by hand: 9 K K' and two numbers of each channel's normalisation."""
+    net = small_maps((4, 6, 8), (33, 70, 1))
+    assert [tuple(x.shape[1:]) for x in net.output] == [(9, 18, 6), (5, 9, 8)]
+    pairs = [(1, 4), (4, 6), (6, 6), (6, 8), (8, 8)]
+    assert sum(np.prod(w.shape) for w in net.trainable_variables) == sum(9 * a * b + 2 * b for a, b in pairs)
+
+
 @pytest.mark.parametrize("build", [lenet_plus_plus, small_cnn, lambda shape: cifar_resnet(20, shape)])
 def test_pixels_are_rescaled_inside(build):
     model = build((16, 16, 1))
@@ -141,6 +149,9 @@ def test_a_saved_model_gives_the_same_features(build, tmp_path):
         (lambda: cifar_resnet(20, features=5, pool=False), "leave it out with `pool=False`"),
         (lambda: small_cnn(features=5, pool=False), "leave it out with `pool=False`"),
         (lambda: small_cnn((None, 28, 1)), "needs `input_shape`"),
+        (lambda: small_maps((8,)), "at least two numbers of channels"),
+        (lambda: small_maps((8, 0)), "`widths` must be an integer >= 1"),
+        (lambda: small_maps(input_shape=(31, 64, 3)), "at least 32 x 32 pixels"),
         (lambda: lenet_plus_plus((7, 28, 1)), "at least 8 x 8 pixels"),
         (lambda: lenet_plus_plus((None, None, 1)), r"`input_shape` as \(height, width, channels\), all known"),
     ],

@@ -206,6 +206,9 @@ def test_errors():
         at_fpr([(np.full(2, NEGATIVE), np.zeros(2))], 1.5)
     with pytest.raises(ValueError, match="infinite: no threshold"):
         at_fpr([(np.full(2, NEGATIVE), np.full(2, np.inf))] * 60, 0.1)
-    for values in ([], [1.5], [np.nan]):
+    for values in ([], [1.5], [-0.5], [np.nan], [[0.5]]):
         with pytest.raises(ValueError, match="draws"):
             mean_upper_bound(values, 0.9)
+    for confidence in (0.0, 1.0):
+        with pytest.raises(ValueError, match=f"confidence={confidence}"):
+            mean_upper_bound([0.5], confidence)

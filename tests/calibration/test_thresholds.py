@@ -76,7 +76,9 @@ def test_clopper_pearson():
     np.testing.assert_allclose(binom.cdf(k[:-1], 40, bound[:-1]), 0.1, rtol=1e-9)
     assert bound[-1] == 1.0
     assert float(clopper_pearson_upper(0, 50, 0.95)) == pytest.approx(1 - 0.05 ** (1 / 50))
-    for wrong in ((-1, 5, 0.9), (6, 5, 0.9), (0, 0, 0.9), (1, 5, 1.0)):
+    assert clopper_pearson_upper(0, 1, 0.9) == pytest.approx(0.9)
+    assert clopper_pearson_upper(1, 1, 0.9) == 1
+    for wrong in ((-1, 5, 0.9), (6, 5, 0.9), (0, 0, 0.9), (1, 5, 1.0), (1, 5, 0.0)):
         with pytest.raises(ValueError, match="Received: k="):
             clopper_pearson_upper(*wrong)
 
@@ -104,6 +106,9 @@ def test_ties_zeros_and_infinities():
     assert threshold_at_fpr(np.full(100, np.finfo("float32").max), 0.1).threshold == np.inf
     with pytest.raises(ValueError, match="no threshold refuses them"):
         threshold_at_fpr(np.full(100, np.inf), 0.1)
+    for score in (1e-40, -1e-40):
+        assert threshold_at_fpr(np.full(100, score), 0.1).threshold == np.finfo("float32").tiny
+        assert threshold_at_coverage(np.full(100, score), 0.9).threshold == 0
     # Two float64 scores that are one float32 number are refused together.
     assert threshold_at_fpr(np.concatenate([np.zeros(95), 1 + 1e-9 * np.arange(5)]), 0.1).accepted == 0
 

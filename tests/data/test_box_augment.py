@@ -140,6 +140,16 @@ def test_the_recipe_brings_all_to_one_size_and_sees_other_scales():
     low, high = (11 * factor * 64 / 60 for factor in (0.8, 1.2))
     assert low <= max(widths) <= high + 0.5
     assert np.ptp(widths) > 1
+    same = augment.random_short_side(44, 44, longest=60)
+    for share, kept in ((0.0, set()), (1.0, {204, 308, 1176})):
+        window, seen = tf.function(augment.detection((20, 40), same, min_share=share)), set()
+        for number in range(20):
+            found = window(painted(), tf.constant([2, number]))
+            box, label = found["boxes"].numpy(), found["box_labels"].numpy()
+            seen |= {IGNORE for _ in label[label == IGNORE]}
+            seen |= {int(area) for area in np.prod(box[:, 2:] - box[:, :2], 1)[label >= 0]} if share else set()
+        assert seen - {IGNORE} <= kept
+        assert (IGNORE in seen) == (share == 1)
     sides = [augment.random_short_side(20, 30, 1000)(painted(), [0, n])["image"].shape for n in range(30)]
     assert all(20 <= high <= 30 and abs(wide / high - 60 / 44) < 0.04 for high, wide, _ in sides)
     assert len(set(sides)) > 5

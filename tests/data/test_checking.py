@@ -79,3 +79,31 @@ def test_the_sentence_of_an_error(graph):
         (tf.function(fail) if graph else fail)(tf.constant(text))
     assert data.sentence(caught.value) == text
     assert data.sentence(ValueError("plain")) == "plain"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda images: images / 255,
+            "Pixels lie in 0..255, and those of own look scaled to 0..1. Multiply them by 255.",
+        ),
+        (lambda images: images * 300, "Pixels lie in 0..255. Received: 0 to 76500 in own[0]."),
+        (lambda images: images - 128, "Pixels lie in 0..255. Received: -128 to 127 in own[0]."),
+        (lambda images: np.where(np.arange(6)[:, None, None, None] == 4, np.nan, images), "NaN or infinity in own[4]."),
+        (lambda images: images, None),
+        (lambda images: images * 0, None),  # black is no mistake
+        (lambda images: (images / 255).astype("uint8"), None),
+    ],
+)
+def test_pixels_of_another_range_are_told(stream, change, told):
+    images = np.tile(np.array([0.0, 255.0, 7.0, 9.0], "float32").reshape(1, 2, 2, 1), [6, 1, 1, 1])
+    images = change(images)
+    images = tf.constant(images, None if images.dtype == np.uint8 else tf.float32)
+    read = lambda index: {"image": tf.gather(images, index)}  # noqa: E731
+    way = {"stream": tf.data.Dataset.from_tensor_slices, "decode": read} if stream else {"read": read}
+    source = sources.Source(["a"], [0] * 6, name="own", dtype=images.dtype, shape=(2, 2, 1), **way)
+    problems = data.check([Split("train", source, Protocol(["a"]))])
+    assert len(problems) == (told is not None)
+    assert all(problem.endswith(told) for problem in problems), problems

@@ -196,9 +196,10 @@ def test_masks_that_do_not_fit_are_refused_however_they_come():
 
     for shape in ([2, 1], [7, 14], [28, 14]):
         source = sources.Source(["a"], kind="mask", name="own", read=read(shape), count=2)
-        for part in (source, sources.arrays(images, masks=np.zeros([2, *shape], int), class_names=["a"])):
-            with pytest.raises(tf.errors.InvalidArgumentError, match=rf"image 7 x 14, mask {shape[1]} x {shape[0]}"):
-                next(iter(Split("train", part, Protocol(["a"])).dataset()))
+        with pytest.raises(tf.errors.InvalidArgumentError, match=rf"image 7 x 14, mask {shape[1]} x {shape[0]}"):
+            next(iter(Split("train", source, Protocol(["a"])).dataset()))
+        with pytest.raises(ValueError, match=rf"its image, \(14, 7\). Received: masks of \({shape[0]}, {shape[1]}\)"):
+            sources.arrays(images, masks=np.zeros([2, *shape], int), class_names=["a"])
 
 
 @pytest.fixture

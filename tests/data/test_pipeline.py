@@ -21,6 +21,7 @@ from cplus1_keras.data import (
     steps_per_epoch,
     training,
 )
+from cplus1_keras.data.order import Order
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 
 
@@ -322,3 +323,22 @@ def test_a_stream_shuffles_whatever_the_global_seed_is(fraction):
     assert orders[0] == orders[1]
     uses = collections.Counter(number for numbers, _ in orders[0] for number in numbers)
     assert max(uses.values()) - min(uses.values()) <= 1
+
+
+@ways
+def test_batches_have_a_static_size(way, memory):
+    """So that a compiler need not ask; also where records are read from the beginning."""
+    part = numbered([0, 1] * 10, way)
+    for change in (None, lambda example, seed: example):
+        images, labels = training(part, 4, augment=change, memory=memory).element_spec
+        assert images.shape[0] == labels.shape[0] == 4
+
+
+def test_each_pass_over_the_negatives_has_an_order_of_its_own():
+    part = numbered([0] * 10 + [-1] * 30)
+    order = Order(part, fraction=0.75, seed=3)
+    drawn = order.indices(tf.range(400, dtype=tf.int64)).numpy()
+    for pool in (range(10), range(10, 40)):
+        own = drawn[np.isin(drawn, pool)].reshape(-1, len(pool)).tolist()
+        assert [sorted(one) for one in own] == [[*pool]] * 10
+        assert len({*map(tuple, own)}) == 10

@@ -68,3 +68,15 @@ def test_a_scale_below_the_bound_warns():
 def test_scale(scale):
     with pytest.raises(ValueError, match="hard normalisation"):
         heads.CosineHead(10, scale=scale)
+
+
+def test_a_short_feature_of_half_precision_has_a_finite_gradient():
+    """1e-6 long: the direction's gradient, about 1e6, is beyond float16's largest number."""
+    features = tf.constant(np.full((1, 4), 5e-7), tf.float16)
+    head = heads.CosineHead(3, scale=16.0, dtype="float16")
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        value = tf.reduce_sum(head(features)["logits"][:, 0])
+    gradient = tape.gradient(value, features).numpy()
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 1e4

@@ -97,6 +97,15 @@ def test_config_round_trip(name):
         np.testing.assert_array_equal(before, after)
 
 
+def test_a_name_and_a_prefix_are_saved():
+    some = losses.MagnitudeLoss(3.0, name="own").of("roi1_") + 0.5 * losses.MagnitudeLoss(3.0, name="other")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(some))
+    assert [(weight, term.name, term.prefix) for weight, term in again.terms()] == [
+        (1.0, "roi1_own", "roi1_"),
+        (0.5, "other", ""),
+    ]
+
+
 def all_together(features, scale, tested):
     """The values of all losses, and the gradients of one sum of them with weights that differ."""
     features = tf.convert_to_tensor(features)

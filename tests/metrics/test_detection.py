@@ -31,7 +31,7 @@ def scene(rng, classes=3):
     boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
     predictions = np.where(rng.random(len(boxes)) < 0.7, np.append(np.repeat(labels, 3), [0] * 8), -1)
     predictions = np.where(predictions < 0, rng.integers(0, classes, len(boxes)), predictions)
-    confidences = rng.permutation(np.linspace(0.05, 0.95, len(boxes))).astype("float32")
+    confidences = rng.uniform(0.05, 0.95, len(boxes)).astype("float32")
     areas = np.prod(objects[:, 2:] - objects[:, :2], axis=1) * rng.uniform(0.5, 1, count)
     truth = np.concatenate([objects, np.zeros((2, 4))]), np.append(labels, [IGNORE] * 2), np.append(areas, [0, 0])
     return boxes.astype("float32"), predictions, confidences, *truth
@@ -225,7 +225,7 @@ def test_intervals_are_over_images():
         wanted = np.quantile(values, 0.025, method="lower"), np.quantile(values, 0.975, method="higher")
         # Where a detection counts twice, its rows here have a place between them.
         assert result["open"]["intervals"][name] == pytest.approx(wanted, rel=2e-2 if "ap50" in name else 1e-9)
-        assert wanted[0] < result["open"][name] < wanted[1]
+        assert wanted[0] <= result["open"][name] <= wanted[1]
     same = DetectionScores(NAMES, 0.4, samples=60)
     for _ in range(10):
         same.update(*images[1][:3], images[1][2], *images[1][3:])
@@ -235,8 +235,20 @@ def test_intervals_are_over_images():
 
 def test_tables_show_what_there_is():
     result = by_hand(threshold=1.0, samples=40).result()
-    coco, open_set, threshold = detection.tables(result)
+    coco, rows = detection.tables(result)
     assert coco.splitlines()[2].split("|")[3].strip() == f"{100 * result['coco']['ap50']:.2f}"
-    assert "a_ose" in open_set
     low, high = result["at_threshold"]["intervals"]["precision"]
-    assert f"0.400 [{low:.3f}, {high:.3f}]" in threshold
+    cells = dict([cell.strip() for cell in line.split("|")[1:-1]] for line in rows.splitlines()[2:])
+    assert cells["precision at the threshold"] == f"0.400 [{low:.3f}, {high:.3f}]"
+    low, high = result["open"]["intervals"]["a_ose"]
+    assert cells["a ose"] == f"2 [{low:.0f}, {high:.0f}]"
+    assert cells["wilderness impact"] == "0.000 [0.000, 0.000]"
+    assert cells["unknown recall at the threshold"] == cells["unknown recall"] == "1.000 [1.000, 1.000]"
+    known = DetectionScores(NAMES, 0.4, samples=0)
+    for boxes, predictions, confidences, objects, labels, _ in scenes(4):
+        known.update(
+            boxes, predictions, confidences, confidences, objects[labels != UNKNOWN], labels[labels != UNKNOWN]
+        )
+    lines = detection.tables(known.result())[1].splitlines()[2:]
+    names = ["ap50", "recall at the threshold", "precision at the threshold", "false per image at the threshold"]
+    assert [line.split("|")[1].strip() for line in lines] == names

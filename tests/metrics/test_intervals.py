@@ -56,3 +56,10 @@ def test_errors():
         metrics.bootstrap(metrics.auroc, [0, -1], [1.0, 2.0, 3.0], group="negative")
     with pytest.raises(ValueError, match="samples=10"):
         metrics.bootstrap(metrics.auroc, [0, -1], [1.0, 2.0], group="negative", samples=10)
+
+
+def test_ends_are_rounded_outwards_to_replications():
+    """Of 0 to 9 the quarter quantile is 2.25, which is 2 or less, and that of three quarters 6.75, so 7 or more."""
+    values = iter([0.5, 3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
+    interval = metrics.bootstrap(lambda labels: next(values), np.zeros(3, int), confidence=0.5, samples=10)
+    assert interval == (0.5, 2.0, 7.0)

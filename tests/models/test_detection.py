@@ -101,6 +101,41 @@ def test_any_size_and_every_kind_of_backbone(size):
     np.testing.assert_allclose(found["points"][1], expected)
 
 
+@pytest.mark.parametrize("centerness", ["regression", "classification"])
+def test_each_output_has_its_tower(centerness):
+    """With a tower that gives 0 everywhere, what reads it is the same at all points."""
+    model = models.fcos(2, tiny, with_prior, centerness=centerness, **SMALL)
+    image = RANDOM.uniform(0, 255, (1, 48, 48, 3)).astype("float32")
+
+    def varies():
+        found = model(image)
+        return {
+            name: np.ptp(np.array(found[name])[0, :36], axis=0).max() > 0
+            for name in ("logits", "box_offsets", "centerness")
+        }
+
+    assert all(varies().values())
+    norm = model.get_layer("class_tower_1_norm")
+    gamma = np.array(norm.gamma)
+    norm.gamma.assign(0 * gamma)
+    assert varies() == {"logits": False, "box_offsets": True, "centerness": centerness == "regression"}
+    norm.gamma.assign(gamma)
+    model.get_layer("box_tower_1_norm").gamma.assign(0 * gamma)
+    assert varies() == {"logits": True, "box_offsets": False, "centerness": centerness == "classification"}
+
+
+def test_settings_arrive():
+    ranges = ((-1, 30), (20, 99))
+    settings = {**SMALL, "tower": 2, "regress_ranges": ranges, "center_radius": None, "activation": "relu"}
+    model = models.fcos(2, tiny, with_prior, extra="on_input", **{**settings, "levels": (4, 5)}, name="own")
+    points = model.get_layer("points")
+    assert (points.strides, points.regress_ranges, points.center_radius) == ((16, 32), ranges, None)
+    assert model.get_layer("box_offsets").activation == "relu"
+    assert [model.get_layer(f"{tower}_tower_2_norm").groups for tower in ("class", "box")] == [4, 4]
+    assert model.get_layer("p5_pad").input.shape[-1] == 16  # channels of the backbone's last map
+    assert model.name == "own"
+
+
 def test_a_point_sees_its_own_place():
     """A bright spot changes the outputs of the points around it, not of those far away."""
     model = models.fcos(2, tiny, with_prior, levels=(3,), channels=8, tower=1, groups=8)
@@ -178,8 +213,8 @@ def test_it_learns_where_the_squares_are(name):
     model = models.fcos(2, tiny, head, **SMALL)
     model.compile(keras.optimizers.Adam(5e-3), loss + box_loss(), jit_compile=False)
     images, y = squares(64)
-    history = model.fit(images, y, batch_size=16, epochs=20, verbose=0).history
-    assert history["giou"][-1] < 0.4 < history["giou"][0]
+    history = model.fit(images, y, batch_size=16, epochs=30, verbose=0).history
+    assert history["giou"][-1] < 0.35 < history["giou"][0]
     found = model.predict(images, verbose=0)
     # The point nearest to the middle of each box, on the finest level.
     middle = (y["boxes"][:, 0, :2] + y["boxes"][:, 0, 2:]) / 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
-from matplotlib.patches import StepPatch
+from matplotlib.patches import Rectangle, StepPatch
 
 from cplus1_keras import plots
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
@@ -23,11 +23,22 @@ LABELS = np.array([[0, 1, 2, NEGATIVE], [UNKNOWN, IGNORE, 0, 0]])
 ANSWER = {
     "argmax": np.array([[0, 1, 2, 3], [0, 1, 2, 3]]),
     "known_argmax": np.array([[0, 1, 2, 0], [0, 1, 2, 1]]),
-    "score": np.array([[3.0, 2, -1, np.inf], [0, 1, -4, 2.5]]),
+    "score": np.array([[3.0, 2, -1, np.inf], [0.5, 1, -4, 2.5]]),  # one is at the threshold
 }
 CURVE = np.array([0.5, 1.0, 0.05, 0.5, 0.0]), np.array([0.75, 0.9, 0.25, 0.5, 0.125])
-CAMS = np.array([[[[1.0, -2.0, 4.0], [0.5, 1.0, 0.0]]]])
+CAMS = np.array([[[[0.1, -0.2, 0.4], [0.05, 0.1, 0.0]]]])
 NAMES = ["road", "$5", "tree"]
+BOXES = np.array([[0.5, 1, 2, 2.5], [0, 0, 3, 2], [1, 0, 3, 3], [1, 1, 3, 2], [1, 1, 1, 2], [1, 2, 3, 2]], "float32")
+BOX_LABELS = np.array([2, UNKNOWN, NEGATIVE, IGNORE, 0, 0])  # the last two are padding
+FOUND = {
+    "boxes": BOXES,
+    "class_id": np.array([1, -1, -1, -1, 2, 0]),
+    "score": np.array([1.25, -0.5, -0.75, -1.0, 3.0, 2.0]),
+    "confidence": np.array([0.01, 0.25, 0.24, 0.5, 0.0, 1.0]),
+}
+LARGE = np.arange(30 * 40, dtype="float32").reshape(30, 40, 1) / 5
+SHOWN = [(LARGE, (x, x / 2, x + 9, x / 2 + 4), f"$ {x}") for x in (0.5, 15.5, 29.0, 5.0)]
+RATES = np.array([0.25, 0.5, 0.5]), np.array([1.0, 0.75, 0.5])
 
 
 def many_curves():
@@ -59,6 +70,14 @@ FIGURES = {
     "maps": lambda: plots.activation_maps(
         IMAGES[:1], CAMS, [[True, False, True]], [[1.0, -1, 2.25]], NAMES, [[0, 1, 1]], columns=3, title="Mine"
     ),
+    "detections": lambda: plots.detections(IMAGES[0], BOXES, BOX_LABELS, FOUND, NAMES, least=0.25, title="Mine"),
+    "detections_of_a_flat_image": lambda: plots.detections(
+        np.zeros((9, 90, 1)), BOXES[:0], BOX_LABELS[:0], {name: own[:0] for name, own in FOUND.items()}, NAMES
+    ),
+    "mistakes": lambda: plots.mistakes({"unknown": SHOWN, "background": SHOWN[:1]}, columns=3, title="Mine"),
+    "mistakes_of_none": lambda: plots.mistakes({"unknown": []}),
+    "precision_recall": lambda: plots.precision_recall({NAMES[1]: RATES, "tree": RATES}, title="Mine"),
+    "precision_recall_of_many": lambda: plots.precision_recall({f"class {number}": RATES for number in range(21)}),
     "maps_of_none": lambda: plots.activation_maps(IMAGES[:1], CAMS, [[False] * 3], np.zeros((1, 3)), NAMES),
 }
 
@@ -97,6 +116,21 @@ def patch(artist):
     return told("stairs", label=artist.get_label(), **shown, alpha=artist.get_alpha(), width=artist.get_linewidth())
 
 
+def box(artist):
+    shown = {"at": artist.get_bbox().bounds, "colour": to_hex(artist.get_edgecolor()), "filled": artist.get_fill()}
+    return told("box", **shown, dash=artist.get_linestyle(), width=artist.get_linewidth())
+
+
+def words(artist):
+    shown = {"xy": artist.get_position(), "turned": artist.get_rotation(), "from": artist.get_verticalalignment()}
+    ground = artist.get_bbox_patch()
+    if ground is not None:
+        edge, pad = to_hex(ground.get_edgecolor(), keep_alpha=True), ground.get_boxstyle().pad
+        shown |= {"ground": to_hex(ground.get_facecolor()), "edge": edge, "alpha": ground.get_alpha(), "pad": pad}
+    within = "axes" if artist.get_transform() is artist.axes.transAxes else "data"
+    return text("text", artist) + told("", **shown, within=within, clipped=artist.get_clip_on())
+
+
 def cloud(artist):
     shown = {"points": np.round(artist.get_offsets(), 6) + 0.0, "colour": to_hex(artist.get_facecolor()[0])}
     shown |= {"size": artist.get_sizes(), "alpha": artist.get_alpha(), "width": artist.get_linewidths()}
@@ -106,7 +140,8 @@ def cloud(artist):
 def image(artist):
     shown = {"pixels": np.asarray(artist.get_array(), float), "colours": artist.get_cmap().name}
     shown |= {"range": artist.get_clim(), "alpha": artist.get_alpha(), "extent": artist.get_extent()}
-    return told("image", **shown, interpolation=artist.get_interpolation())
+    named = artist.get_interpolation().replace("antialiased", "auto")  # its name before matplotlib 3.10
+    return told("image", **shown, interpolation=named)
 
 
 def legend(artist):
@@ -152,7 +187,8 @@ def describe(figure):
         lines += [*frame(axes), *map(line, axes.lines)]
         lines += [cloud(own) for own in axes.collections if isinstance(own, PathCollection)]
         lines += [patch(own) for own in axes.patches if isinstance(own, StepPatch)]
-        lines += [*map(image, axes.images), *(text("text", own) for own in axes.texts)]
+        lines += [box(own) for own in axes.patches if isinstance(own, Rectangle)]
+        lines += [*map(image, axes.images), *map(words, axes.texts)]
         lines += [] if axes.get_legend() is None else legend(axes.get_legend())
     return [own.rstrip() for own in lines]
 
@@ -168,6 +204,9 @@ def test_a_dollar_in_a_name_begins_no_formula(tmp_path):
             plots.panels(IMAGES[0, :2], LABELS, ANSWER, [odd] * 3, score_name=odd, title=odd),
             plots.pixel_features(scores.reshape(2, 2), [0, 0], [odd], title=odd),
             plots.activation_maps(IMAGES[:1], CAMS, [[True] * 3], np.ones((1, 3)), [odd] * 3, title=odd),
+            plots.detections(IMAGES[0], BOXES, BOX_LABELS, FOUND, [odd] * 3, title=odd),
+            plots.mistakes({odd: [(LARGE, (1, 1, 9, 9), odd)]}, title=odd),
+            plots.precision_recall({odd: RATES}, title=odd),
         )
     ):
         figure.savefig(tmp_path / f"{number}.png")

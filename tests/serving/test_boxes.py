@@ -181,9 +181,10 @@ def test_bad_images_and_no_images(predictor):
     assert (empty["boxes"].shape, empty["num_detections"].shape) == ((0, 40, 4), (0,))
 
 
-def test_a_model_that_overflows_has_no_answer():
+@pytest.mark.parametrize("name", ["logits", "box_offsets", "centerness"])
+def test_a_model_that_overflows_has_no_answer(name):
     model = build()
-    broken = keras.Model(model.input, {**model.output, "logits": model.output["logits"] * float("inf")})
+    broken = keras.Model(model.input, {**model.output, name: model.output[name] * float("inf")})
     answer = Predictor(broken, Reject(3, -9.0), NAMES, SPECS["by none"]).predict(pixels())
     assert not answer["valid"].any()
     assert not answer["num_detections"].any()

@@ -1,5 +1,6 @@
 """Pixels: tiles, flips and answers against one pass over the whole image and averages by hand; their SavedModel."""
 
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -338,3 +339,38 @@ def test_palette():
     assert len({tuple(colour) for colour in palettes.palette(255).tolist()}) == 256
     with pytest.raises(ValueError, match="0 to 255"):
         palettes.palette(256)
+
+
+def test_settings_and_their_ends():
+    assert dataclasses.astuple(PixelSpec()) == ((2048, 2048), None, 0.25, None, "uint8", None)
+    assert (PixelSpec().batch_size, serving.ImageSpec().batch_size, serving.ImageSpec().positions) == (8, 256, 0)
+    assert PixelSpec(overlap=0.0).overlap == 0
+    for overlap in (-0.1, 1.0, 1.1):
+        with pytest.raises(ValueError, match=f"in \\[0, 1\\). Received: {overlap}"):
+            PixelSpec(overlap=overlap)
+    for level, told in ((0, None), (255, None), (-1, "0 to 255"), (256, "0 to 255")):
+        spec = PixelSpec(colours=[(0, 0, 0), (255, 255, 255), (0, 0, 0), (9, level, 9)])
+        if told is None:
+            spec.check(built(1), 3)
+            continue
+        with pytest.raises(ValueError, match=told):
+            spec.check(built(1), 3)
+
+
+def test_scales_average_the_softmax_of_resized_images():
+    model, images = built(1), pictures(1, 24, 20)
+    views = []
+    for height, width in ((12, 10), (24, 20), (36, 30)):
+        scaled = tf.image.resize(images, (height, width), antialias=True)
+        for turned, back in ((scaled, lambda x: x), (scaled[:, :, ::-1], lambda x: x[:, :, ::-1])):
+            logits = back(model(turned)["logits"])
+            views.append(tf.nn.softmax(tf.image.resize(logits, (24, 20))))
+    got = merge(model, images, scales=(0.5, 1, 1.5), mirror=(0, 1, 2))
+    np.testing.assert_allclose(tf.nn.softmax(got), np.mean(views, axis=0), atol=1e-5)
+    np.testing.assert_allclose(merge(model, images, scales=(1,)), model(images)["logits"], atol=1e-5)
+
+
+@pytest.mark.parametrize("scales", [(), (0,), (-1.0,), (float("inf"),)])
+def test_scales_are_factors(scales):
+    with pytest.raises(ValueError, match="factors > 0"):
+        PixelSpec(scales=scales)

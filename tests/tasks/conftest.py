@@ -1,5 +1,7 @@
 """What whole runs share."""
 
+import dataclasses
+
 import pytest
 
 from cplus1_keras.metrics import accumulators, bootstrap
@@ -11,3 +13,13 @@ def few_replications():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(accumulators, "bootstrap", lambda *given, **more: bootstrap(*given, **{**more, "samples": 40}))
         yield
+
+
+@pytest.fixture(scope="session")
+def defaults():
+    """Names of the settings of an experiment, or a task, that have their default value."""
+
+    def names(settings):
+        return {f.name for f in dataclasses.fields(settings) if getattr(settings, f.name) == f.default}
+
+    return names

@@ -59,6 +59,7 @@ def experiment():
         coverage=0.9,
         confidence=0.8,
         seed=7,
+        note="Of the held-out class alone.",
     )
 
 
@@ -167,6 +168,7 @@ def test_the_config_tells_the_settings_and_how_to_run_again(run):
     assert config["task"]["negative_fraction"] == 0.25
     assert "MagnitudeLoss" in json.dumps(config["loss"])
     assert "random_crop" in json.dumps(config["task"])
+    assert read(run, "metrics.json")["note"] == config["note"] == "Of the held-out class alone."
 
 
 def test_what_fit_gets(experiment, tmp_path, monkeypatch):
@@ -371,3 +373,9 @@ def test_pictures_are_of_the_judged_split(monkeypatch, tmp_path):
     drawn.accepted_unknowns().savefig.assert_called_once_with(tmp_path / "accepted_unknowns.png")
     told = tmp_path / "predictions.csv", "split", "predictions", "scores", 0.5, ["a"]
     drawn.write_predictions.assert_called_once_with(*told)
+
+
+def test_no_setting_of_the_run_is_a_default(experiment, defaults):
+    """But those that `test_segmentation` sets, and `patience`, which `test_run` spies on."""
+    assert defaults(experiment) == {"steps", "interval", "patience"}
+    assert defaults(experiment.task) == set()

@@ -427,3 +427,10 @@ def test_maps_are_drawn_in_inference_mode_with_the_truth(monkeypatch):
     assert (scores.ravel().tolist(), truth.ravel().tolist()) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
     assert present.ravel().tolist() == [False] * 4 + [True]
     assert (names, more) == (["a"], {"title": "some"})
+
+
+def test_no_setting_of_the_run_is_a_default(defaults):
+    """But those of which label sets make nothing, and what the other runs set."""
+    others = {"schedule", "steps", "interval", "patience", "note"}
+    assert defaults(experiment()) == {"score", "coverage"} | others
+    assert defaults(experiment().task) == set()

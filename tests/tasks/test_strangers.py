@@ -91,3 +91,22 @@ def test_many_classes_are_cut_short():
     assert f"class {SHOWN} " not in text
     assert "3 more classes" in text
     assert "and 3 more." in text
+
+
+def test_the_most_accepted_come_first():
+    strangers = Strangers(NAMES, 0.0)
+    for value, score in ((9, -1.0), (4, 1.0), (0, -1.0), (0, 1.0)):
+        (record,) = images([UNKNOWN], [score])
+        strangers.update(record._replace(group=f"{value} {score}"), value)
+    assert {name: row["accepted"] for name, row in strangers.result().items()} == {"owl": 1, "cat": 0.5, "newt": 0}
+    assert [*strangers.result()] == ["owl", "cat", "newt"]
+
+
+def test_as_many_classes_as_fit_leave_none_out():
+    def told(number):
+        row = {"role": "unknown", "images": 90, "accepted": 0.5, "at_least": 0.4}
+        found = calibration.threshold_at_fpr(np.arange(100.0), 0.1)
+        return tell({f"class {i}": row for i in range(number)}, found)
+
+    assert "more" not in told(SHOWN).replace("clearly more than", "")
+    assert told(SHOWN + 1).count("1 more") == 2

@@ -213,7 +213,7 @@ def test_calibration_images_are_counted(split, needed, kind):
 
 
 def test_calibration_images_are_counted_by_their_unit():
-    with pytest.raises(ValueError, match="images with known labels; the split has 0"):
+    with pytest.raises(ValueError, match="at least 7 calibration images with known labels; the split has 0"):
         Task().check_rate(settings(), images(0, 0))
     with pytest.raises(ValueError, match="images with negative pixels; the split has 2"):
         Segmentation().check_rate(settings(), maps(2, NEGATIVE, NEGATIVE))

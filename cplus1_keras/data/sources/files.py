@@ -12,6 +12,7 @@ from cplus1_keras.data.source import Source
 from cplus1_keras.labels import NEGATIVE, UNKNOWN
 
 _ENDINGS = reading.IMAGE_ENDINGS + reading.OTHER_ENDINGS
+_UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga", ".dng", ".cr2", ".nef", ".svg")
 _CHECKED_AHEAD = 1000
 
 
@@ -229,6 +230,11 @@ def _pairs(images, masks, image_suffix, mask_suffix, group):
 def _files(path, endings):
     for parent, _, files in os.walk(reading.existing(path, "folder"), followlinks=True):
         for file in files:
+            if file.lower().endswith(_UNREAD):
+                came = f"Received: {os.path.join(parent, file)}"
+                raise ValueError(
+                    f"Images are read from {', '.join(endings)}. {came}. Convert it, or move it elsewhere."
+                )
             if file.lower().endswith(endings) and not file.startswith("."):
                 yield os.path.join(parent, file)
 

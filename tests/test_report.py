@@ -1,0 +1,60 @@
+"""What a run tells: settings as plain values with where they come from, and its last words."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import types
+
+import pytest
+
+from cplus1_keras import losses, report, tasks
+from cplus1_keras.provenance import provenance
+
+
+@dataclasses.dataclass(frozen=True)
+class Some:
+    name: str
+    task: tasks.Task
+    loss: object
+    value: object
+
+
+def described(value):
+    return report.describe(Some("run", tasks.Classification(negative_fraction=0.25), losses.CrossEntropyLoss(), value))
+
+
+def test_settings_are_plain_values_with_their_origin():
+    told = described(functools.partial(tasks.Task, 3, scores={1: (None, True, 0.5)}))
+    origin = told.pop("provenance")
+    assert {**origin, "date": 0} == {**provenance(), "date": 0}
+    assert json.loads(json.dumps(told)) == told
+    assert told == {
+        "name": "run",
+        "task": {"class": "Classification", "augment": None, "negative_fraction": 0.25},
+        "loss": {"class": "CrossEntropyLoss", **losses.CrossEntropyLoss().get_config()},
+        "value": {
+            "function": "cplus1_keras.tasks.task.Task",
+            "arguments": [3],
+            "scores": {"1": [None, True, 0.5]},
+        },
+    }
+    assert described([2, "a"])["value"] == [2, "a"]
+    assert described(described)["value"].endswith("test_report.described")
+    assert described(types.SimpleNamespace(a=1))["value"] == "namespace(a=1)"
+
+
+@pytest.mark.parametrize("own", [None, "elsewhere"])
+def test_the_last_words(own):
+    figures = {"open_set": {}, "at_threshold": {"ccr": 0.5, "coverage": 0.75}, "seconds": 61.6, "note": own and "Mind."}
+    task = types.SimpleNamespace(tables=lambda given: [f"own table of {len(given)}"], unit="pixel")
+    text = report.epilogue(task, figures, "Accept score >= 1", pathlib.Path("runs/a"), pathlib.Path("runs/a/1"), own)
+    parts = text.split("\n\n")
+    assert parts[0] == "own table of 4"
+    assert parts[2] == "Note: Mind." if own else "Note" not in text
+    assert parts[1].splitlines() == ["Accept score >= 1", report.at_threshold(figures["at_threshold"], "pixel")]
+    assert "known pixels are answered right, 75.0 % are accepted." in parts[1]
+    assert "Took 62 s" in text
+    assert "tensorboard --logdir runs/a/logs" in text
+    assert "saved_model_cli show --dir runs/a/1 " in text
+    assert text.endswith(f"are in {own or 'runs/a'}")
