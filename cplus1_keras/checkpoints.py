@@ -3,14 +3,13 @@
 import hashlib
 import json
 import pathlib
-import warnings
 
 import keras
 import numpy as np
 
 from cplus1_keras.directory import remove, unfinished
 
-WEIGHTS, ARRAYS, STATE = "model.weights.h5", "arrays.npz", "state.json"
+ARRAYS, STATE = "arrays.npz", "state.json"
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -60,11 +59,11 @@ class Checkpoint(keras.callbacks.Callback):
         for saved in reversed(self._saved()):
             try:
                 state = json.loads((saved / STATE).read_text(encoding="utf-8"))
-                damaged = [name for name, digest in state["digests"].items() if _digest(saved / name) != digest]
+                whole = state["digest"] == _digest(saved / ARRAYS)
             except (OSError, ValueError, KeyError):
-                damaged = [STATE]
-            if damaged:  # a disk may tear what was renamed
-                print(f"The checkpoint {saved} is damaged ({', '.join(damaged)}): takes the one before.", flush=True)
+                whole = False
+            if not whole:  # a disk may tear what was renamed
+                print(f"The checkpoint {saved} is damaged: takes the one before.", flush=True)
                 continue
             self._load(model, saved, state)
             return int(saved.name.split("-")[1])
@@ -89,34 +88,30 @@ class Checkpoint(keras.callbacks.Callback):
             remove(old)
 
     def _write(self, folder):
-        arrays = {name: keras.ops.convert_to_numpy(g.state) for name, g in _seed_generators(self.model).items()}
-        state = {}
+        # Not Keras's HDF5: on a full disk that prints a traceback for each weight.
+        arrays, state = {str(n): keras.ops.convert_to_numpy(v) for n, v in enumerate(_variables(self.model))}, {}
         if self.stopping is not None:
             state["stopping"] = {name: getattr(self.stopping, name) for name in STOPPING}
             best = self.stopping.best_weights or []
             arrays |= {f"best_{number}": weight for number, weight in enumerate(best)}
-        self.model.save_weights(folder / WEIGHTS)
         np.savez(folder / ARRAYS, **arrays)
-        state["digests"] = {name: _digest(folder / name) for name in (WEIGHTS, ARRAYS)}
+        state["digest"] = _digest(folder / ARRAYS)
         (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
 
     def _load(self, model, saved, state):
         with np.load(saved / ARRAYS) as opened:
             arrays = dict(opened)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # Keras only warns of an optimizer that does not fit
-                model.optimizer.build(model.trainable_variables)
-                model.load_weights(saved / WEIGHTS)
-            for name, generator in _seed_generators(model).items():
-                generator.state.assign(arrays[name])
-        except Exception as error:  # whatever Keras raises on other layers
+        best = [arrays.pop(name) for name in [*arrays] if name.startswith("best_")]
+        model.optimizer.build(model.trainable_variables)
+        variables = _variables(model)
+        if [value.shape for value in arrays.values()] != [tuple(variable.shape) for variable in variables]:
             raise ValueError(
-                f"The checkpoint {saved} is not of this model. Was the config or the package changed since? "
-                f"Keras said: {str(error).strip().splitlines()[0]}"
-            ) from error
+                f"The checkpoint {saved} is not of this model: its {len(arrays)} arrays are not the model's "
+                f"{len(variables)} variables. Was the config or the package changed since?"
+            )
+        for variable, value in zip(variables, arrays.values(), strict=True):
+            variable.assign(value.view(variable.dtype) if value.dtype.kind == "V" else value)  # V: NumPy on bfloat16
         if self.stopping is not None:
-            best = [arrays[f"best_{number}"] for number in range(sum(name.startswith("best_") for name in arrays))]
             self._remembered = {**state.get("stopping", {}), "best_weights": best or None}
             vars(self.stopping).update(self._remembered)
 
@@ -133,8 +128,8 @@ def _digest(file):
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _seed_generators(model):
-    """By the place of their layer in the model, which is the same when the model is built again."""
+def _variables(model):
+    """All that a training changes, in an order that is the same when the model is built again."""
     layers = [model, *model._flatten_layers(include_self=False)]
-    found = (getattr(layer, "_seed_generators", None) or [] for layer in layers)
-    return {f"{i}_{j}": generator for i, own in enumerate(found) for j, generator in enumerate(own)}
+    seeds = [generator.state for layer in layers for generator in getattr(layer, "_seed_generators", None) or []]
+    return [*model.weights, *seeds, *model.optimizer.variables]

@@ -61,13 +61,13 @@ def test_a_stopped_training_ends_in_the_same_bits(undisturbed, tmp_path):
 def test_the_last_two_are_kept_and_a_torn_one_is_passed_over(undisturbed, tmp_path, capsys):
     train(build(), tmp_path / "three", stop_after=3)
     assert sorted(path.name for path in (tmp_path / "three").iterdir()) == ["epoch-000002", "epoch-000003"]
-    for name in ("state.json", "arrays.npz", "model.weights.h5"):
+    for name in ("state.json", "arrays.npz"):
         folder = shutil.copytree(tmp_path / "three", tmp_path / name)
         torn, whole = folder / "epoch-000003" / name, (folder / "epoch-000003" / name).read_bytes()
         # Zeros at the end, as a disk leaves them that lost its power.
         torn.write_bytes(whole[: len(whole) // 2].ljust(len(whole), b"\0"))
         assert Checkpoint(folder).restore(build()) == 2
-        assert f"epoch-000003 is damaged ({name})" in capsys.readouterr().out
+        assert "epoch-000003 is damaged: takes the one before" in capsys.readouterr().out
     assert_equal(train(build(), folder), undisturbed)
 
 
@@ -75,7 +75,7 @@ def test_a_checkpoint_of_another_model_is_an_error_and_stays(tmp_path):
     train(build(), tmp_path, stop_after=1)
     other = build()
     other.compile(keras.optimizers.SGD(0.1), other.loss)
-    with pytest.raises(ValueError, match=r"is not of this model\. Was the config or the package changed"):
+    with pytest.raises(ValueError, match=r"is not of this model: .*\. Was the config or the package changed"):
         train(other, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001"]
 
@@ -115,11 +115,11 @@ def test_a_failed_save_leaves_the_one_before(tmp_path, monkeypatch):
     model = build()
     train(model, tmp_path, stop_after=1)
 
-    def full(path):
+    def full(path, **arrays):
         path.write_bytes(b"half")
-        raise OSError("No space left on device")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model, "save_weights", full)
+    monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space"):
         train(model, tmp_path, stop_after=2)
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001"]

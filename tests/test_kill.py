@@ -18,11 +18,11 @@ if keras.backend.backend() != "tensorflow":
 CONFIGS = ("digits", "camvid", "labels")
 IN_A_CHECKPOINT = {
     "before it": r"mkdir .*checkpoints/\.unfinished",
-    "weights": r"dataset .*checkpoints/.*weights.h5",
-    "seeds": r"open .*arrays.npz",
+    "arrays": r"open .*arrays.npz",
+    "in its place": r"remove .*checkpoints/epoch-\d+$",
     "state": r"open .*state.json",
     "rename": r"rename .*checkpoints/",
-    "removal of an old one": r"remove model.weights.h5",
+    "removal of an old one": r"remove arrays.npz",
 }
 AROUND = {
     "config": r"open .*config.json",

@@ -37,11 +37,12 @@ def save(run, predictor):
     """
     _check_evidence(predictor)
     run = pathlib.Path(run)
-    with unfinished(run / MODEL_FILE) as model, unfinished(run / CALIBRATION_FILE) as record:
+    with unfinished(run / MODEL_FILE) as model:
         _save_model(predictor.model, model)
-        record.write_text(_to_text(predictor, model), encoding="utf-8")
-        model.replace(run / MODEL_FILE)
-        record.replace(run / CALIBRATION_FILE)
+        with unfinished(run / CALIBRATION_FILE) as record:
+            record.write_text(_to_text(predictor, model), encoding="utf-8")
+            model.replace(run / MODEL_FILE)
+            record.replace(run / CALIBRATION_FILE)
 
 
 def save_calibration(run, predictor):
