@@ -137,8 +137,11 @@ def constant(value, num_classes=3, reject=None):
     return Predictor(model, reject or Reject(num_classes, -1e9))
 
 
-def test_a_model_that_overflows_rejects():
-    answer = constant(1e38).predict(np.stack([np.full((8, 10, 3), 255.0), np.zeros((8, 10, 3))]))
+@pytest.mark.parametrize("score", ["log_odds", "max_logit"])  # NaN, and infinite where the probabilities are NaN
+def test_a_model_that_overflows_rejects(score):
+    answer = constant(1e38, reject=Reject(3, -1e9, score)).predict(
+        np.stack([np.full((8, 10, 3), 255.0), np.zeros((8, 10, 3))])
+    )
     assert answer["known"].tolist() == answer["valid"].tolist() == [False, True]
     assert np.isfinite(answer["probabilities"]).all()
 
