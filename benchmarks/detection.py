@@ -60,7 +60,7 @@ FIGURES = {
 }
 """Factor and place of each figure; all are in percent, but A-OSE, a number of objects."""
 
-SIZES = {"small": ("width=192", "steps=400"), "full": (), "smoke": ("width=160", "steps=10", "interval=10")}
+SIZES = {"small": ("width=192", "steps=600"), "full": (), "smoke": ("width=160", "steps=10", "interval=10")}
 NOTE = (
     "± is the half-width of the 95 % interval over the seeds of training, on one test set. * marks a difference whose "
     "interval leaves out 0: of twenty without any effect, one does so by chance."

@@ -7,7 +7,7 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGES = tuple(ROOT / name for name in ("README.md", "docs/comparison.md", "docs/segmentation.md", "docs/speed.md"))
+PAGES = (ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in ("comparison", "segmentation", "speed", "wrap")))
 BLOCK = re.compile(r"<!-- results: (?P<name>[\w.-]+\.md) -->\n.*?<!-- end -->", re.DOTALL)
 
 

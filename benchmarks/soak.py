@@ -136,8 +136,9 @@ class Soak:
             if full:
                 self.disks.put(disk)
         self.ended += 1
-        print("x" if problems else ".", end="", flush=True)
-        return [f"run {number}, {' '.join(arguments)}: {problem}" for problem in problems]
+        told = [f"run {number}, {' '.join(arguments)}: {problem}" for problem in problems]
+        print("\n".join(["", *told, ""]) if told else ".", end="", flush=True)
+        return told
 
     def disturb(self, chance, workdir, config, arguments, whole, full, disk):
         """Starts and resumes a run until it is finished."""

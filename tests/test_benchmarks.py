@@ -66,3 +66,27 @@ def test_tables_compare_with_their_first_row(benchmark):
     assert found["minus 0, paired by seed"] == "mIoU"
     assert (found["+ L_compact"], found["1"]) == ("25.00", "-25.00")  # to softmax, and to weight 0
     assert ["compactness", "0.25"] in rows
+
+
+def test_detection_compares_with_its_first_row(benchmark):
+    detection = benchmark("detection")
+
+    def runs(*values):
+        rows = {
+            str(seed): {"detection": {"coco": {"ap": ap}, "open": {"a_ose": n}}} for seed, (ap, n) in enumerate(values)
+        }
+        return rows
+
+    first, second = runs((0.4, 9), (0.5, 7), (0.45, 8)), runs((0.42, 9), (0.53, 5), (0.46, 9))
+    text = detection.tables({"sigmoid focal": first, "C+1 softmax": second})
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    found, place = {row[0]: row for row in rows[:4]}, [*detection.FIGURES].index("A-OSE") + 1
+    assert float(found["sigmoid focal"][1].split(" ")[0]) == 45.0
+    assert float(found["C+1 softmax"][place].split(" ")[0]) == 7.7
+    assert rows[4][0] == "minus sigmoid focal"
+    gains = np.array([2.0, 3.0, 1.0])
+    half = stats.t.ppf(0.975, 2) * gains.std(ddof=1) / 3**0.5
+    assert rows[-1][1] == f"+2.0 ± {half:.1f}" + ("*" if half < 2 else "")
+    assert detection.is_certain([1.0, 1.1, 0.9])
+    assert not detection.is_certain([1.0])
+    assert np.isnan(detection.figure({}, "AP"))

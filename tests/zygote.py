@@ -41,7 +41,7 @@ class Zygote:
         self.folder.mkdir(parents=True, exist_ok=True)
         paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
         given = {"PYTHONPATH": paths, "PYTHONHASHSEED": str(hash_seed), "TF_CPP_MIN_LOG_LEVEL": "3"}
-        given["XDG_CACHE_HOME"] = str(self.folder)
+        given["XDG_CACHE_HOME"] = str(self.folder.parent)  # one for all: tables name files
         self.process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,

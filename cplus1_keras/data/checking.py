@@ -19,9 +19,9 @@ BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF")
 def check(splits, sample=None):
     """Look at all files of all splits in parallel, read examples, and say what is wrong with them.
 
-    Of each file the first bytes are looked at; a png or jpeg whose end is missing is read in any case. What is read must
-    have labels that the protocol knows and pixels in 0..255. Of images in memory those with masks or boxes are all read;
-    the others were looked at when their source was made.
+    Of each file the first bytes are looked at; a png or jpeg whose end is missing is read in any case. What is read
+    must have labels that the protocol knows and pixels in 0..255. Of images in memory those with masks or boxes are all
+    read; the others were looked at when their source was made.
 
     Args:
         splits: `Splits`, or an iterable of `Split`.

@@ -9,6 +9,7 @@ from cplus1_keras.serving.boxes import BoxSpec
 from cplus1_keras.serving.exporting import CLASSES_FILE, check, export
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.predictor import Predictor
+from cplus1_keras.serving.retuning import retune
 from cplus1_keras.serving.runs import (
     CALIBRATION_FILE,
     MODEL_FILE,
@@ -35,6 +36,7 @@ __all__ = [
     "export",
     "load",
     "next_version",
+    "retune",
     "save",
     "save_calibration",
 ]

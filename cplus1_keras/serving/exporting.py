@@ -19,6 +19,9 @@ SPECS = {spec.output: spec for spec in (ImageSpec, PixelSpec, LabelSetSpec, BoxS
 CLASSES_FILE = pathlib.PurePath("assets.extra", "classes.json")
 """Names of the classes, and what else a spec says of its answers, in the folder of the SavedModel."""
 
+EVIDENCE_FILE = pathlib.PurePath("assets.extra", "calibration.json")
+"""The record of the calibration of its threshold, there; null where there is none."""
+
 _FORBIDDEN = {
     ("Assign", "ResourceScatter"): "changes a variable while it serves, as layers do in training mode",
     ("ResourceApply",): "trains while it serves",
@@ -33,7 +36,8 @@ def export(predictor, path, samples=None):
 
     Its signatures and their outputs are those of the predictor's spec; each takes `images`. It needs neither Keras nor
     this package. The threshold is the one variable of the collection `threshold`: load the SavedModel, assign, and save
-    it elsewhere to change it. `assets.extra/classes.json` has the names of the classes.
+    it elsewhere to change it, as `retune` does. `assets.extra/classes.json` has the names of the classes,
+    `assets.extra/calibration.json` the evidence for the threshold.
 
     Args:
         predictor: A `Predictor`.
@@ -161,7 +165,9 @@ def _write(predictor, folder, sample):
     archive.write_out(str(folder), verbose=False)
     classes = {"class_names": predictor.class_names, **spec.describe(predictor.num_classes)}
     (folder / CLASSES_FILE).parent.mkdir(exist_ok=True)
-    (folder / CLASSES_FILE).write_text(json.dumps(classes, indent=1) + "\n", encoding="utf-8")
+    evidence = predictor.calibration and predictor.calibration.to_dict()
+    for name, values in {CLASSES_FILE: classes, EVIDENCE_FILE: evidence}.items():
+        (folder / name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def _compare(predictor, folder, samples):

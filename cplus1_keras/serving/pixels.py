@@ -35,10 +35,12 @@ class PixelSpec(Spec):
         overlap: Share of a tile that the next one covers again, at least, in [0, 1).
         mirror: None, or the class of each known class in a mirrored image: then the softmax of image and mirrored image
             are averaged (the flip test). Scores read the logarithms of these probabilities as logits.
+        scales: Factors of the image's sides: the softmax of all scaled images is averaged in the same way, each resized
+            to the image's size.
         dtype: Of the pixels of a request, "uint8" or "float32"; 0..255 in any case.
         colours: Red, green and blue, 0 to 255, of what is rejected and of each class; `palettes.palette` where None.
 
-    Reference: the flip test and the sliding window of mmsegmentation; C+1 paper, Table 9.
+    Reference: the flip test, the scales and the sliding window of mmsegmentation; C+1 paper, Table 9.
 
     >>> PixelSpec(tile=512).to_dict()["tile"]
     (512, 512)
@@ -48,6 +50,7 @@ class PixelSpec(Spec):
     tile: int | tuple | None = None
     overlap: float = 0.25
     mirror: tuple | None = None
+    scales: tuple = (1.0,)
     dtype: str = "uint8"
     colours: tuple | None = None
 
@@ -62,7 +65,14 @@ class PixelSpec(Spec):
             raise ValueError(f"`overlap` is a share of a tile, in [0, 1). Received: {self.overlap!r}")
         if self.dtype not in ("uint8", "float32"):
             raise ValueError(f'`dtype` of the pixels must be "uint8" or "float32". Received: {self.dtype!r}')
-        plain = {"max_size": size_pair(self.max_size), "tile": None if self.tile is None else size_pair(self.tile)}
+        scales = tuple(float(scale) for scale in self.scales)
+        if not scales or not all(0 < scale < float("inf") for scale in scales):
+            raise ValueError(f"`scales` are factors > 0, one at least. Received: {self.scales!r}")
+        plain = {
+            "scales": scales,
+            "max_size": size_pair(self.max_size),
+            "tile": None if self.tile is None else size_pair(self.tile),
+        }
         if self.mirror is not None:
             plain["mirror"] = tuple(int(k) for k in self.mirror)
         if self.colours is not None:
@@ -85,13 +95,24 @@ class PixelSpec(Spec):
         return keras.Model(model.input, {"logits": model.output["logits"]})
 
     def outputs(self, run, images, num_classes):
-        logits = run(images)["logits"]
-        if self.mirror is None:
-            return {"logits": logits}
-        swap = [*self.mirror, *range(len(self.mirror), logits.shape[-1])]
-        mirrored = tf.gather(tf.reverse(run(tf.reverse(images, [2]))["logits"], [2]), swap, axis=-1)
-        both = tf.stack([tf.nn.log_softmax(logits), tf.nn.log_softmax(mirrored)])
-        return {"logits": tf.reduce_logsumexp(both, axis=0) - tf.math.log(2.0)}
+        views = [view for scale in self.scales for view in self._views(run, images, scale)]
+        if len(views) == 1:
+            return {"logits": views[0]}
+        mean = tf.reduce_logsumexp(tf.stack([tf.nn.log_softmax(logits) for logits in views]), axis=0)
+        return {"logits": mean - tf.math.log(float(len(views)))}
+
+    def _views(self, run, images, scale):
+        """The logits of the images and, where that is asked for, of the mirrored ones, at a scale."""
+        size = tf.shape(images)[1:3]
+        if scale != 1:
+            scaled = tf.cast(tf.round(scale * tf.cast(size, tf.float32)), tf.int32)
+            images = tf.image.resize(images, tf.maximum(scaled, 1), antialias=True)
+        views = [run(images)["logits"]]
+        if self.mirror is not None:
+            swap = [*self.mirror, *range(len(self.mirror), views[0].shape[-1])]
+            mirrored = run(tf.reverse(images, [2]))["logits"]
+            views.append(tf.gather(tf.reverse(mirrored, [2]), swap, axis=-1))
+        return views if scale == 1 else [tf.image.resize(logits, size) for logits in views]
 
     def decide(self, predictor, outputs, valid):
         logits = outputs["logits"]

@@ -30,11 +30,13 @@ class Segmentation(Task):
         scales: Smallest and largest random scale in training.
         class_weights: Function from the pixels of each class in training, (C + 1,), to their weights, or None.
         flip_test: Whether to judge also the mean over each image and its mirror image.
+        test_scales: Factors of each image's sides over which that mean goes, too. A model that scales images to `base`
+            by itself sees no difference, so they want none.
         edge_width: Pixels beside an edge between labels that a second set of open-set figures leaves out, or None.
         largest: Largest side in pixels of an image that the exported model takes, and of a tile in judging.
 
     Raises:
-        ValueError: For crops below 32 pixels, or stretching without a size.
+        ValueError: For crops below 32 pixels, stretching without a size, or several scales with one.
 
     >>> Segmentation(crop_size=(192, 256), base=(256, 192)).scales
     (0.5, 2.0)
@@ -46,6 +48,7 @@ class Segmentation(Task):
     scales: tuple = (0.5, 2.0)
     class_weights: Callable | None = None
     flip_test: bool = False
+    test_scales: tuple = (1.0,)
     edge_width: int | None = 3
     largest: int = 2048
 
@@ -59,6 +62,11 @@ class Segmentation(Task):
             raise ValueError(
                 f"`crop_size` must be at least {SMALLEST_CROP} pixels a side, one cell of the coarsest map of a ResNet "
                 f"or HRNet. Received: crop_size={self.crop_size}"
+            )
+        if self.base is not None and tuple(self.test_scales) != (1.0,):
+            raise ValueError(
+                "`base` scales every image to one size, which undoes `test_scales`: give one of them. Received: "
+                f"base={self.base}, test_scales={self.test_scales}"
             )
         if self.base is None and not self.keep_ratio:
             raise ValueError("`keep_ratio=False` stretches images to `base`. Received: base=None")
@@ -135,13 +143,14 @@ class Segmentation(Task):
 
     def judge(self, predictor, split, experiment, found=None):
         figures, scores = super().judge(predictor, split, experiment, found)
-        if self.flip_test:
-            spec = dataclasses.replace(predictor.spec, mirror=split.mirror)
-            both = serving.Predictor(predictor.model, predictor.reject, predictor.class_names, spec)
-            matrix = MeanIoU(both)
-            for record in self.records(both, split, experiment):
+        mirror = split.mirror if self.flip_test else None
+        spec = dataclasses.replace(predictor.spec, mirror=mirror, scales=self.test_scales)
+        if spec != predictor.spec:
+            averaging = serving.Predictor(predictor.model, predictor.reject, predictor.class_names, spec)
+            matrix = MeanIoU(averaging)
+            for record in self.records(averaging, split, experiment):
                 matrix.update(record)
-            figures["segmentation_with_flip"] = matrix.result()
+            figures["segmentation_averaged"] = matrix.result()
         return figures, scores
 
     def write(self, directory, predictor, split, experiment, figures, judged, number=8):
@@ -184,9 +193,9 @@ class Segmentation(Task):
         return plots.pixel_features(features, labels, predictor.class_names, title=f"{experiment.name}: pixels")
 
     def tables(self, figures):
-        rows = {"single scale": figures["segmentation"]}
-        if "segmentation_with_flip" in figures:
-            rows["with flip test"] = figures["segmentation_with_flip"]
+        rows = {"as it is": figures["segmentation"]}
+        if "segmentation_averaged" in figures:
+            rows["averaged"] = figures["segmentation_averaged"]
         return [metrics.segmentation.iou_table(rows)]
 
 

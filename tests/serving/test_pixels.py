@@ -355,3 +355,22 @@ def test_settings_and_their_ends():
             continue
         with pytest.raises(ValueError, match=told):
             spec.check(built(1), 3)
+
+
+def test_scales_average_the_softmax_of_resized_images():
+    model, images = built(1), pictures(1, 24, 20)
+    views = []
+    for height, width in ((12, 10), (24, 20), (36, 30)):
+        scaled = tf.image.resize(images, (height, width), antialias=True)
+        for turned, back in ((scaled, lambda x: x), (scaled[:, :, ::-1], lambda x: x[:, :, ::-1])):
+            logits = back(model(turned)["logits"])
+            views.append(tf.nn.softmax(tf.image.resize(logits, (24, 20))))
+    got = merge(model, images, scales=(0.5, 1, 1.5), mirror=(0, 1, 2))
+    np.testing.assert_allclose(tf.nn.softmax(got), np.mean(views, axis=0), atol=1e-5)
+    np.testing.assert_allclose(merge(model, images, scales=(1,)), model(images)["logits"], atol=1e-5)
+
+
+@pytest.mark.parametrize("scales", [(), (0,), (-1.0,), (float("inf"),)])
+def test_scales_are_factors(scales):
+    with pytest.raises(ValueError, match="factors > 0"):
+        PixelSpec(scales=scales)

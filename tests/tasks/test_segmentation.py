@@ -178,8 +178,8 @@ def test_edges_and_flips_are_judged_as_asked(run, pixels, experiment):
         both = [model(image, training=False)["logits"], model(image[:, :, ::-1], training=False)["logits"][:, :, ::-1]]
         mean = np.mean([tf.nn.softmax(logits) for logits in both], axis=0)
         pairs.append((example["labels"].numpy(), mean[0]))
-    assert report["segmentation_with_flip"]["miou"] == pytest.approx(miou(*flat(pairs)), abs=1e-6)
-    assert report["segmentation_with_flip"]["miou"] != report["segmentation"]["miou"]
+    assert report["segmentation_averaged"]["miou"] == pytest.approx(miou(*flat(pairs)), abs=1e-6)
+    assert report["segmentation_averaged"]["miou"] != report["segmentation"]["miou"]
 
 
 def test_the_saved_model_answers_as_the_run_does(run, experiment):
@@ -361,8 +361,8 @@ class Numbers:
         return Numbers([self.numbers[index] for index in indices], self.name)
 
 
-def test_the_flip_test_swaps_left_and_right(monkeypatch):
-    task, made = Segmentation(flip_test=True), mock.Mock()
+def test_mirrored_and_scaled_images_are_judged_as_asked(monkeypatch):
+    task, made = Segmentation(flip_test=True, test_scales=(0.5, 1.0)), mock.Mock()
     split, spec = mock.Mock(mirror=(1, 0)), serving.PixelSpec(99)
     predictor = types.SimpleNamespace(model="model", reject="reject", spec=spec, class_names=["left", "right"])
     monkeypatch.setattr(module.Task, "judge", lambda task, *given: ({"given": given}, "scores"))
@@ -372,15 +372,15 @@ def test_the_flip_test_swaps_left_and_right(monkeypatch):
     figures, judged = task.judge(predictor, split, "experiment", "found")
     assert figures == {
         "given": (predictor, split, "experiment", "found"),
-        "segmentation_with_flip": made.MeanIoU.return_value.result.return_value,
+        "segmentation_averaged": made.MeanIoU.return_value.result.return_value,
     }
     both = made.Predictor.return_value
-    mirrored = dataclasses.replace(spec, mirror=(1, 0))
+    mirrored = dataclasses.replace(spec, mirror=(1, 0), scales=(0.5, 1.0))
     made.Predictor.assert_called_once_with(predictor.model, predictor.reject, ["left", "right"], mirrored)
     made.MeanIoU.assert_called_once_with(both)
     made.MeanIoU().update.assert_called_once_with(("record", both, split, "experiment"))
     assert judged == "scores"
-    assert "segmentation_with_flip" not in Segmentation().judge(predictor, split, "experiment")[0]
+    assert "segmentation_averaged" not in Segmentation().judge(predictor, split, "experiment")[0]
 
 
 def test_own_figures():
@@ -468,14 +468,14 @@ def test_images_to_look_at_are_of_64_and_in_order_where_alike():
     assert module.spaced(3, 9).tolist() == [0, 1, 2]
 
 
-def test_tables_have_a_row_with_the_flip_test(monkeypatch):
+def test_tables_have_a_row_of_what_is_averaged(monkeypatch):
     monkeypatch.setattr(module.metrics.segmentation, "iou_table", lambda rows: rows)
-    assert Segmentation().tables({"segmentation": 1}) == [{"single scale": 1}]
-    both = {"segmentation": 1, "segmentation_with_flip": 2}
-    assert Segmentation().tables(both) == [{"single scale": 1, "with flip test": 2}]
+    assert Segmentation().tables({"segmentation": 1}) == [{"as it is": 1}]
+    both = {"segmentation": 1, "segmentation_averaged": 2}
+    assert Segmentation().tables(both) == [{"as it is": 1, "averaged": 2}]
 
 
 def test_no_setting_of_the_run_is_a_default(experiment, defaults):
-    """But `keep_ratio`, which `test_task` spies on."""
+    """But `keep_ratio`, which `test_task` spies on, and `test_scales`, which `base` rules out."""
     assert defaults(experiment) == {"epochs", "patience", "note"}
-    assert defaults(experiment.task) == {"keep_ratio"}
+    assert defaults(experiment.task) == {"keep_ratio", "test_scales"}
