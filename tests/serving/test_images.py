@@ -144,6 +144,24 @@ def test_a_model_that_overflows_rejects():
 
 
 @keras.saving.register_keras_serializable("test_serving")
+def nowhere(outputs, num_classes):
+    return outputs["logits"][..., 0] * float("nan")
+
+
+@keras.saving.register_keras_serializable("test_serving")
+def steady(outputs, num_classes):
+    return keras.ops.zeros_like(outputs["logits"][..., 0])
+
+
+def test_a_score_without_probabilities_is_no_answer_nor_are_they_without_it():
+    bright = np.full((1, 8, 10, 3), 255.0)
+    for value, score in ((1.0, nowhere), (1e38, steady)):
+        answer = constant(value, reject=Reject(3, -1e9, score)).predict(bright)
+        assert answer["known"].tolist() == answer["valid"].tolist() == [False]
+    assert constant(1.0, reject=Reject(3, -1e9, steady)).predict(bright)["valid"].all()
+
+
+@keras.saving.register_keras_serializable("test_serving")
 def endless(outputs, num_classes):
     return outputs["logits"][..., 0] * float("inf")
 
