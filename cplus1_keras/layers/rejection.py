@@ -22,8 +22,8 @@ class Reject(keras.layers.Layer):
         num_classes: C, the number of known classes. Where there are C + 1 logits, the last is the background's;
             `serving.Predictor` compares that with the model's head.
         threshold: A number, such as `calibration.threshold`.
-        score: A function of `cplus1_keras.scores` or its name; or a function of your own that is registered with
-            `keras.saving.register_keras_serializable`, if the model is to be saved.
+        score: A function of `cplus1_keras.scores` or its name; `scores.ModelScore(name)` for what the model gives; or a
+            function of your own that is registered with `keras.saving.register_keras_serializable`, if it is saved.
 
     Raises:
         ValueError: For a threshold that is no number; when called, for an output that the score needs and lacks.
