@@ -110,7 +110,7 @@ def test_what_is_installed_are_commands_and_one_package():
     """The checkout's `python -m export` stays in the checkout."""
     settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     assert settings["tool"]["setuptools"]["packages"]["find"]["include"] == [f"{PACKAGE.name}*"]
-    assert set(settings["project"]["scripts"]) == {"cplus1-train", "cplus1-judge", "cplus1-export"}
+    assert set(settings["project"]["scripts"]) == {f"cplus1-{name}" for name in ("train", "judge", "export", "retune")}
     for target in settings["project"]["scripts"].values():
         module, _, name = target.partition(":")
         assert callable(getattr(importlib.import_module(module), name))
