@@ -2,7 +2,9 @@
 
 import json
 import pathlib
+import runpy
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -74,9 +76,13 @@ def test_a_rate_on_a_folder_of_images_makes_the_next_version(versions, capsys):
     assert (ask(root / "other", pixels)["known"]).sum() == wanted.accepted
 
 
-def test_a_threshold_by_hand_has_no_evidence(versions, tmp_path):
+def test_a_threshold_by_hand_has_no_evidence(versions, tmp_path, monkeypatch):
+    """By the command of a checkout, `python -m export.retune`."""
     root, _, pixels = versions
-    main([str(root / "served" / "1"), "--threshold", "inf", "--output", str(tmp_path / "9")])
+    arguments = [str(root / "served" / "1"), "--threshold", "inf", "--output", str(tmp_path / "9")]
+    monkeypatch.setattr(sys, "argv", ["export.retune", *arguments])
+    monkeypatch.syspath_prepend(pathlib.Path(__file__).parents[2])
+    runpy.run_module("export.retune", run_name="__main__")
     assert not ask(tmp_path / "9", pixels)["known"].any()
     assert evidence(tmp_path / "9") is None
 
