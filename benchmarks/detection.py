@@ -97,8 +97,8 @@ def compare(rows, seeds, settings, output, roots=()):
             experiment = dataclasses.replace(configs.resolve("bccd", [*settings, *roots, *ROWS[row]]), seed=seed)
             done[str(seed)] = {**run(experiment), "provenance": provenance()}
             write_json(output, record)
-            told = "  ".join(f"{name} {figure(done[str(seed)], name):.2f}" for name in FIGURES)
-            print(f"{row}, seed {seed}: {told}  ({done[str(seed)]['seconds']} s)", flush=True)
+            found = "  ".join(f"{name} {figure(done[str(seed)], name):.2f}" for name in FIGURES)
+            print(f"{row}, seed {seed}: {found}  ({done[str(seed)]['seconds']} s)", flush=True)
             keras.backend.clear_session()
     return record["results"]
 
@@ -116,13 +116,18 @@ def tables(results):
     (reference, first), *others = results.items()
     rows = [["", *FIGURES]]
     for row, runs in results.items():
-        rows.append([row, *(spread([figure(r, name) for r in runs.values()], ".1f") for name in FIGURES)])
+        rows.append([row, *(told([figure(r, name) for r in runs.values()], ".1f") for name in FIGURES)])
     pairs = [[f"minus {reference}", *FIGURES]]
     for row, runs in others:
         seeds = [seed for seed in runs if seed in first]
         gains = ([figure(runs[s], name) - figure(first[s], name) for s in seeds] for name in FIGURES)
-        pairs.append([row, *(spread(gain, "+.1f") + "*" * is_certain(gain) for gain in gains)])
+        pairs.append([row, *(told(gain, "+.1f") + "*" * is_certain(gain) for gain in gains)])
     return align(rows) + "\n\n" + align(pairs)
+
+
+def told(values, form):
+    """`spread`, and "" where a run does not tell the figure."""
+    return "" if np.isnan(values).any() else spread(values, form)
 
 
 def is_certain(values):
