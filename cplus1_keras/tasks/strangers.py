@@ -19,6 +19,7 @@ class Strangers:
         names: Dict from the values of a source to class names.
         threshold: Accept where score >= threshold; of label sets (C,).
 
+    >>> from cplus1_keras.tasks import Record
     >>> strangers = Strangers({7: "seven"}, threshold=0.5)
     >>> for number in range(20):
     ...     strangers.update(Record(np.array(-2), np.array(0), np.array(number % 4), str(number)), 7)
