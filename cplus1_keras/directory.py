@@ -42,7 +42,11 @@ def unfinished(path):
 def remove(path):
     """Delete a file or a folder, or as much of it as can be deleted; nothing where nothing is there."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        try:
+            shutil.rmtree(path, ignore_errors=True)
+        except KeyboardInterrupt:  # what is half gone goes whole, and then the program ends
+            shutil.rmtree(path, ignore_errors=True)
+            raise
     else:
         with contextlib.suppress(OSError):
             path.unlink()

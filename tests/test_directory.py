@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cplus1_keras.directory import clean, hold, is_held, move_all, new_directory, unfinished
+from cplus1_keras.directory import clean, hold, is_held, move_all, new_directory, remove, unfinished
 
 
 def begin(path):
@@ -98,3 +98,22 @@ def test_a_second_signal_does_not_cut_the_tidying_up_of_the_first():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_stop_in_the_middle_of_a_removal_comes_after_it(tmp_path, monkeypatch):
+    folder, unlink = tmp_path / "epoch-000001", os.unlink
+    folder.mkdir()
+    for name in "abc":
+        (folder / name).touch()
+    calls = []
+
+    def interrupt(*arguments, **settings):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return unlink(*arguments, **settings)
+
+    monkeypatch.setattr(os, "unlink", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        remove(folder)
+    assert not folder.exists()

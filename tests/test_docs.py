@@ -37,7 +37,7 @@ GUIDES = (
     "docs/detection.md",
     "docs/losses.md",
     "docs/multilabel.md",
-    "docs/segmentation.md",
+    pytest.param("docs/segmentation.md", marks=pytest.mark.slow),
     "docs/wrap.md",
     "README.md",
 )
