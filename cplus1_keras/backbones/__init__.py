@@ -7,11 +7,11 @@ from keras-cv, as do `resnet_v2`, `efficientnet_v2`, `mobilenet_v3`, `densenet` 
 TensorFlow, when it is needed.
 """
 
-from cplus1_keras.backbones.hrnet import hrnet
+from cplus1_keras.backbones.hrnets import hrnet
 from cplus1_keras.backbones.large import densenet, efficientnet_v2, mit, mobilenet_v3, resnet_v2
 from cplus1_keras.backbones.outputs import synchronize_batch_norm
 from cplus1_keras.backbones.resnets import dilated_resnet, resnet
-from cplus1_keras.backbones.resnext import resnext
+from cplus1_keras.backbones.resnexts import resnext
 from cplus1_keras.backbones.small import cifar_resnet, lenet_plus_plus, small_cnn, small_maps
 
 __all__ = [

@@ -1,6 +1,6 @@
 """Models: the class that trains with open-set losses; classifiers, segmentation models and detectors of parts."""
 
-from cplus1_keras.models.classifier import classifier
+from cplus1_keras.models.classifiers import classifier
 from cplus1_keras.models.detection import fcos, scale_boxes
 from cplus1_keras.models.open_set import OpenSetModel
 from cplus1_keras.models.pyramids import pyramid

@@ -7,7 +7,7 @@ from cplus1_keras.backbones.outputs import check_choice
 from cplus1_keras.layers.hooks import no_half
 from cplus1_keras.layers.points import BoxOffsets, FCOSPoints
 from cplus1_keras.layers.resizing import RescalePoints, ScaleWithin
-from cplus1_keras.models.classifier import check_makers
+from cplus1_keras.models.classifiers import check_makers
 from cplus1_keras.models.open_set import OpenSetModel
 from cplus1_keras.models.pyramids import pyramid
 

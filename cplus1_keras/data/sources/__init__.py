@@ -2,11 +2,11 @@
 
 from cplus1_keras.data.joining import combine, concatenate
 from cplus1_keras.data.source import Source
-from cplus1_keras.data.sources.arrays import arrays, digits, idx, npz
-from cplus1_keras.data.sources.boxes import bccd, boxes, csv_boxes, voc_boxes
-from cplus1_keras.data.sources.coco import coco, coco_boxes, coco_labels, coco_masks, coco_mini, coco_objects
+from cplus1_keras.data.sources.coco_json import coco, coco_boxes, coco_labels, coco_masks, coco_mini, coco_objects
 from cplus1_keras.data.sources.files import csv, csv_labels, csv_protocol, folder
 from cplus1_keras.data.sources.layouts import camvid, cityscapes, context, lip, voc
+from cplus1_keras.data.sources.memory import arrays, digits, idx, npz
+from cplus1_keras.data.sources.objects import bccd, boxes, csv_boxes, voc_boxes
 from cplus1_keras.data.sources.prepared import tfds, tfds_boxes
 from cplus1_keras.data.sources.sbd import convert_sbd
 

@@ -9,9 +9,9 @@ from cplus1_keras.data.boxes import collect
 from cplus1_keras.data.names import lists
 from cplus1_keras.data.reading import existing, image_sizes
 from cplus1_keras.data.source import Source
-from cplus1_keras.data.sources.arrays import stored
 from cplus1_keras.data.sources.files import check_files, lines, of_files, rows_of_csv
 from cplus1_keras.data.sources.layouts import holding
+from cplus1_keras.data.sources.memory import stored
 
 _HEADER = ["path", "x1", "y1", "x2", "y2", "class"]
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
