@@ -158,6 +158,7 @@ def assert_a_sentence(result, workdir, config):
         assert re.search(r"No epoch was finished; .* is removed|No run can begin|stopped", result.text)
 
 
+@pytest.mark.slow
 def test_a_signal_while_a_checkpoint_is_written_keeps_the_one_before(house):
     _, result = house.undisturbed("digits")
     second = number_of(r"open .*checkpoints/.*epoch-000002/arrays", result.operations)

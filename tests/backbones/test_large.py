@@ -78,7 +78,7 @@ def test_no_network_is_asked_without_weights(monkeypatch):
 @pytest.mark.parametrize(
     ("build", "size"),
     [
-        (backbones.mobilenet_v3, "small"),
+        pytest.param(backbones.mobilenet_v3, "small", marks=pytest.mark.slow),
         pytest.param(backbones.resnet, 18, marks=pytest.mark.slow),
         pytest.param(backbones.resnet_v2, 18, marks=pytest.mark.slow),
         pytest.param(backbones.efficientnet_v2, "b0", marks=pytest.mark.slow),

@@ -231,6 +231,7 @@ def compiled(jit=False):
     return model
 
 
+@pytest.mark.slow
 def test_graph_and_jit_are_one_and_it_goes_on_after_loading(tmp_path):
     images, y = squares(16)
     y["box_labels"][:4, 0] = NEGATIVE
