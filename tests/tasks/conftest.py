@@ -7,7 +7,7 @@ import pytest
 from cplus1_keras.metrics import accumulators, bootstrap
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def few_replications():
     """Intervals from 40 replications: `tests/metrics` has the intervals, and a thousand take longer than a training."""
     with pytest.MonkeyPatch.context() as patch:
