@@ -342,7 +342,7 @@ def test_palette():
 
 
 def test_settings_and_their_ends():
-    assert dataclasses.astuple(PixelSpec()) == ((2048, 2048), None, 0.25, None, "uint8", None)
+    assert dataclasses.astuple(PixelSpec()) == ((2048, 2048), None, 0.25, None, (1.0,), "uint8", None)
     assert (PixelSpec().batch_size, serving.ImageSpec().batch_size, serving.ImageSpec().positions) == (8, 256, 0)
     assert PixelSpec(overlap=0.0).overlap == 0
     for overlap in (-0.1, 1.0, 1.1):
