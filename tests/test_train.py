@@ -1,6 +1,7 @@
 """The command line, as a person uses it."""
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -15,7 +16,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def command(*arguments):
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    plain = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    given = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 300, "env": plain}
+    return subprocess.run([sys.executable, *arguments], **given)
 
 
 @pytest.fixture
@@ -71,6 +74,7 @@ def test_a_dry_run_says_what_the_run_will_take_and_writes_nothing(here, capsys):
     assert not list(here.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_says_how_to_go_on_and_does(tmp_path):
     slow = [sys.executable, "train.py", "--workdir", str(tmp_path), "--set", "epochs=2000"]
     with subprocess.Popen(slow, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

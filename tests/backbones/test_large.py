@@ -15,11 +15,9 @@ pytest.importorskip("keras_cv", reason="these backbones come from keras-cv, whic
 SMALLEST = [
     (backbones.resnet, 18, 11_186_112, 512),
     (backbones.resnet_v2, 18, 11_183_488, 512),
-    (backbones.efficientnet_v2, "b0", 5_919_312, 1280),
     (backbones.mobilenet_v3, "small", 939_120, 576),
     (backbones.mobilenet_v3, "large", 2_996_352, 960),
     (backbones.densenet, 121, 7_037_504, 1024),
-    (backbones.mit, "b0", 3_321_962 - 2_570, 256),
 ]
 LARGER = [
     (backbones.resnet, 34, 21_301_696, 512),
@@ -33,11 +31,13 @@ LARGER = [
     (backbones.efficientnet_v2, "b1", 6_931_124, 1280),
     (backbones.efficientnet_v2, "b2", 8_769_374, 1408),
     (backbones.efficientnet_v2, "b3", 12_930_622, 1536),
+    (backbones.efficientnet_v2, "b0", 5_919_312, 1280),
     (backbones.efficientnet_v2, "s", 20_331_360, 1280),
     (backbones.efficientnet_v2, "m", 53_150_388, 1280),
     (backbones.efficientnet_v2, "l", 117_746_848, 1280),
     (backbones.densenet, 169, 12_642_880, 1664),
     (backbones.densenet, 201, 18_321_984, 1920),
+    (backbones.mit, "b0", 3_321_962 - 2_570, 256),
     (backbones.mit, "b1", 13_156_554 - 5_130, 512),
     (backbones.mit, "b2", 24_201_418 - 5_130, 512),
     (backbones.mit, "b3", 44_077_258 - 5_130, 512),
@@ -104,6 +104,7 @@ def test_it_trains_and_a_fresh_process_reads_the_same_features(build, size, tmp_
     np.testing.assert_allclose(np.load(tmp_path / "features.npy"), model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pixels_are_rescaled_inside():
     for build, size, _, _ in SMALLEST:
         first = build(size, (64, 64, 3), pool=False).layers[1]

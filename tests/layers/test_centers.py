@@ -198,6 +198,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_saved_and_continued_in_a_fresh_process(tmp_path):
     """One process for all three kinds and the optimizer of their own: loading TensorFlow takes long."""
     images, labels = digits()

@@ -79,6 +79,7 @@ def test_deeplab_resnet50_has_the_published_size():
     assert rates(model) == [12, 24, 36]
 
 
+@pytest.mark.slow
 def test_hrnet18_has_the_published_sizes(hrnets):
     assert trainable(hrnets["hrnet_fcn"]) == 9_641_391
     assert trainable(hrnets["ocrnet"]) == 12_081_604

@@ -220,7 +220,7 @@ def command(module, *arguments):
     return subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("module", ["export", "cplus1_keras.export"])
+@pytest.mark.parametrize("module", [pytest.param("export", marks=pytest.mark.slow), "cplus1_keras.export"])
 def test_the_command(run, tmp_path, module):
     done = command(module, str(run), f"--output={tmp_path / 'served'}")
     assert done.returncode == 0, done.stderr
