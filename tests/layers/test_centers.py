@@ -271,6 +271,7 @@ for kind in here.KINDS:
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_equal_one_device():
     here = str(pathlib.Path(__file__).parent)
     differences = [json.loads(line) for line in in_a_process(REPLICAS, here)]
