@@ -175,7 +175,7 @@ class Soak:
 
     def wrong(self, result, workdir):
         """What an end left or said that it should not."""
-        if result.code == -signal.SIGKILL:
+        if result.code == -signal.SIGKILL or (result.code < 0 and not result.text):  # before main began
             return
         if result.code != 1:
             yield f"exit status {result.code}: {result.text[-2000:]}"

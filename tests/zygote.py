@@ -130,6 +130,7 @@ def serve():
 
 def _become(main, order):
     """What the child is from now on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as train.py has it until its main begins
     handle = os.open(order["log"], os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
