@@ -88,7 +88,8 @@ class SavedModel:
         return self._answer("predict_bytes", np.array(contents, object), batch_size)
 
     def _answer(self, signature, rows, batch_size):
-        function, size = self.loaded.signatures[signature], batch_size or self.spec.batch_size
+        function = self.loaded.signatures[signature]
+        size = self.spec.batch_size if batch_size is None else batch_size
         return answer_in_batches(lambda part: function(**{_INPUTS[signature]: part}), rows, size)
 
 
