@@ -58,10 +58,11 @@ def detections(image, objects, labels, answer, class_names, least=0.3, title=Non
 
 
 def mistakes(kinds, columns=8, title=None):
-    """Contact sheet of what was detected wrongly, a row for each kind of mistake.
+    """Contact sheet of what was answered wrongly, a row for each kind of mistake.
 
     Args:
-        kinds: `{kind: [(image, box, text), ...]}`: pixels (H, W, 1 or 3), 0..255, with a box x1, y1, x2, y2 in them.
+        kinds: `{kind: [(image, box, text), ...]}`: pixels (H, W, 1 or 3), 0..255, with a box x1, y1, x2, y2 in them, or
+            None for the whole image.
         columns: Of each kind so many at most.
         title: Text above the sheet.
 
@@ -82,9 +83,12 @@ def mistakes(kinds, columns=8, title=None):
             axes.set_axis_off()
             if item is not None:
                 image, box, text = item
-                pixels, box = _around(np.asarray(image), np.asarray(box, "float64"))
-                axes.imshow(to_pixels(pixels))
-                _draw(axes, box, UNKNOWN, "", 1)
+                if box is None:
+                    axes.imshow(to_pixels(np.asarray(image)))
+                else:
+                    pixels, box = _around(np.asarray(image), np.asarray(box, "float64"))
+                    axes.imshow(to_pixels(pixels))
+                    _draw(axes, box, UNKNOWN, "", 1)
                 axes.set_title(text, fontsize=7, color=INK)
     figure.suptitle(title, fontsize=10, color=INK)
     return as_text(figure)
