@@ -69,6 +69,9 @@ class Detection(Task):
                 "it more (`calibration_fraction` of `split`), or ask for a larger `fpr`."
             )
 
+    def watched(self, experiment, splits):
+        return "val_ap50"
+
     def training(self, model, split, experiment, first_step=0):
         return data.training(
             split,
