@@ -1,6 +1,7 @@
 """The callback that shows the open-set behaviour of a model while it trains."""
 
-import contextlib
+import functools
+import math
 import time
 import warnings
 
@@ -88,20 +89,21 @@ class OpenSetMonitor(keras.callbacks.Callback):
         self.sample, self.batch_size, self.hparams = sample, batch_size, hparams
         self.budget, self.pace, self.warned = Budget(share), Pace(), False
         self.projection = None
-        self._views, self._gradients, self._writer = {}, None, None
+        self._views, self._gradients, self._writer, self._plain = {}, None, None, None
 
     def on_train_begin(self, logs=None):
         self.budget.begin()
         self._writer = tf.summary.create_file_writer(self.directory)
         self.projection = Projection(tf.io.gfile.join(self.directory, "projection.json"))
+        self._plain = None if self.sources["validation"] is not None else 0.0
         names = self._names()
         for name, source in self.sources.items():
             if source is not None:
                 own = source if callable(source) else Batches(self.model, source, len(names), self.score)
                 self._views[name] = View(own, names, self.figures if name == "validation" else None, self.calibrate)
         if self.hparams:
-            with self._or_warn("the settings"), self._writer.as_default(step=0):
-                hparams_api.hparams(self.hparams)
+            with self._writer.as_default(step=0):
+                self._or_warn("the settings", functools.partial(hparams_api.hparams, self.hparams))
 
     def on_epoch_begin(self, epoch, logs=None):
         self.pace.begin()
@@ -110,7 +112,8 @@ class OpenSetMonitor(keras.callbacks.Callback):
         self.pace.step()
 
     def on_epoch_end(self, epoch, logs=None):
-        due, start = self.budget.due(), time.monotonic()
+        # The first pass compiles, and tells what a pass takes that is no drawing's.
+        due = self.budget.due() and (self._plain is not None or self.budget.share == math.inf)
         with self._writer.as_default(step=epoch):
             rate = self.pace.rate()
             if rate is not None:
@@ -118,16 +121,23 @@ class OpenSetMonitor(keras.callbacks.Callback):
                 tf.summary.scalar(f"speed/{name}_per_second", rate * factor)
             for name, view in self._views.items():
                 if name == "validation" or due:
-                    view.look(whole=due)
+                    self._look(name, view, due)
                     self._tell(name, view, {} if logs is None or name != "validation" else logs)
-                if due:
-                    self._draw(name, view, epoch)
             if due:
-                with self._or_warn("the gradients"):
-                    self._pull(epoch)
-        if due:
-            self._writer.flush()
-            self.budget.spend(time.monotonic() - start)
+                self.budget.draw(self._parts(epoch))
+                self._writer.flush()
+
+    def _look(self, name, view, due):
+        """One pass over the data; what it takes longer for drawing is drawing's."""
+        start = time.monotonic()
+        view.look(whole=due)
+        seconds = time.monotonic() - start
+        if name != "validation":
+            self.budget.spend(seconds)
+        elif due:
+            self.budget.spend(max(seconds - (self._plain or seconds), 0.0))
+        else:
+            self._plain = seconds if self._plain is None else min(seconds, self._plain)
 
     def on_train_end(self, logs=None):
         self._writer.close()
@@ -154,21 +164,26 @@ class OpenSetMonitor(keras.callbacks.Callback):
         for figure, value in view.thresholds.items():
             tf.summary.scalar(f"{name}/{figure}", value)
 
-    def _draw(self, name, view, epoch):
-        found, rays = view.sample.arrays(), directions(self.model)
-        with self._or_warn(f"the histograms of {name}"):
-            self._histograms(name, found, rays)
-            for group, curve in view.curves.items():
-                board.curve(f"{name}/oscr_{group}", curve, *view.members(group), epoch)
-        with self._or_warn(f"the pictures of {name}"):
+    def _parts(self, epoch):
+        """Functions that write a part of what can be seen now, by name."""
+        rays, parts = directions(self.model), {}
+        for name, view in self._views.items():
+            found = view.sample.arrays()
             given = view.curves, rays, self.projection, view.names, view.threshold, self.score.__name__
-            made = draw(view.sample, *given)
-            for figure, make in made.items():
-                with self._or_warn(f"{name}/{figure}"):
-                    board.image(f"{name}/{figure}", make(), epoch)
-        if name == "validation" and "features" in found:
-            with self._or_warn("the projector"):
-                self._project(view, found)
+            for group, curve in view.curves.items():
+                arguments = f"{name}/oscr_{group}", curve, *view.members(group), epoch
+                parts[arguments[0]] = functools.partial(board.curve, *arguments)
+            parts[f"{name}/histograms"] = functools.partial(self._histograms, name, found, rays)
+            for figure, make in draw(view.sample, *given).items():
+                parts[f"{name}/{figure}"] = functools.partial(self._image, f"{name}/{figure}", make, epoch)
+            if name == "validation" and "features" in found:
+                parts["projector"] = functools.partial(self._project, view, found)
+        if self.sample is not None:
+            parts["gradients"] = functools.partial(self._pull, epoch)
+        return {name: functools.partial(self._or_warn, name, part) for name, part in parts.items()}
+
+    def _image(self, name, make, epoch):
+        board.image(name, make(), epoch)
 
     def _histograms(self, name, found, rays):
         kinds = np.array([NAMES.get(int(label), "known") for label in found.get("label", ())])
@@ -194,8 +209,6 @@ class OpenSetMonitor(keras.callbacks.Callback):
         board.embeddings(self.directory, found["features"], table, pictures if whole else None)
 
     def _pull(self, epoch):
-        if self.sample is None:
-            return
         if self._gradients is None:
             self._gradients = TermGradients(*self.sample)
             self._gradients.set_model(self.model)
@@ -205,13 +218,12 @@ class OpenSetMonitor(keras.callbacks.Callback):
         for name, value in found.items():
             tf.summary.scalar(name, value)
 
-    @contextlib.contextmanager
-    def _or_warn(self, what):
-        """Goes on after an error, which is told the first time."""
+    def _or_warn(self, name, draw):
+        """Go on after an error, which is told the first time."""
         try:
-            yield
+            draw()
         except Exception as error:
             if not self.warned:
                 self.warned = True
                 text = f"{type(error).__name__}: {error}"
-                warnings.warn(f"TensorBoard lacks {what}, and training goes on. {text}", stacklevel=2)
+                warnings.warn(f"TensorBoard lacks {name}, and training goes on. {text}", stacklevel=2)

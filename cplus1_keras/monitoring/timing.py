@@ -4,34 +4,50 @@ import time
 
 
 class Budget:
-    """Says when drawing keeps a share of the training's time.
+    """Lets parts of a drawing take turns, so that all together keep a share of the training's time.
 
     Args:
         share: Largest share, 0.1 for a tenth; `math.inf` always draws.
-        guess: Seconds that the first drawing is expected to take; each later one is expected to take what the last did.
 
     >>> budget = Budget(0.1)
     >>> budget.begin()
-    >>> budget.due()
+    >>> budget.due("curve")
     False
     """
 
-    def __init__(self, share, guess=0.5):
-        self.share, self.expected = share, guess
+    GUESS = 0.2  # seconds that a part is expected to take, before it has told
+
+    def __init__(self, share):
+        self.share, self.costs, self.turn = share, {}, 0
         self.start, self.spent = 0.0, 0.0
 
     def begin(self):
         """The training begins now."""
         self.start = time.monotonic()
 
-    def due(self):
-        """Whether a drawing now would keep the share."""
+    def due(self, part=None):
+        """Whether a part, or where None any that is known, can be drawn now."""
+        cost = min(self.costs.values(), default=self.GUESS) if part is None else self.costs.get(part, self.GUESS)
         trained = time.monotonic() - self.start - self.spent
-        return self.spent + self.expected <= self.share * trained or self.share == float("inf")
+        return self.share == float("inf") or self.spent + cost <= self.share * trained
 
-    def spend(self, seconds):
-        """Count a drawing."""
-        self.spent, self.expected = self.spent + seconds, seconds
+    def spend(self, seconds, part=None):
+        """Count seconds, those of a part as what it is expected to take the next time."""
+        self.spent += seconds
+        if part is not None:
+            self.costs[part] = seconds
+
+    def draw(self, parts):
+        """Call those of the functions `{name: draw}` that are due, beginning where the last call of this ended."""
+        names = [*parts]
+        for _ in names:
+            name = names[self.turn % len(names)]
+            if not self.due(name):
+                return
+            start = time.monotonic()
+            parts[name]()
+            self.spend(time.monotonic() - start, name)
+            self.turn = (self.turn + 1) % len(names)
 
 
 class Pace:
