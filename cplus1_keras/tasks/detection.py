@@ -115,9 +115,11 @@ class Detection(Task):
             own = split.source.boxes[[number]]
             objects, labels = (y[name][: len(own.corners)] for name in ("boxes", "box_labels"))
             found = {name: value[: answer["num_detections"]] for name, value in answer.items() if np.ndim(value)}
-            _, hits = metrics.hit(found["boxes"], objects, labels)
-            truth = {"objects": objects, "object_labels": labels, "areas": own.areas}
-            yield Record(hits, found["known_argmax"], found["score"], group, {**found, **truth})
+            guesses, unjudged = found["known_argmax"], split.unjudged(number)
+            _, hits = metrics.hit(found["boxes"], objects, labels, predictions=guesses, unjudged=unjudged)
+            truth = {"objects": objects, "object_labels": labels, "areas": own.areas, "unjudged": unjudged}
+            truth["object_classes"] = split.class_labels[own.values]
+            yield Record(hits, guesses, found["score"], group, {**found, **truth})
 
     def calibrate(self, predictor, split, experiment):
         return calibration.calibrate_detections(
@@ -207,7 +209,7 @@ class Objects:
         self.scores = metrics.DetectionScores(predictor.class_names, threshold, most, samples)
 
     def update(self, record):
-        found = (record.more[name] for name in ("objects", "object_labels", "areas"))
+        found = (record.more[name] for name in ("objects", "object_labels", "areas", "object_classes", "unjudged"))
         confidences = record.more["confidence"]
         self.scores.update(record.more["boxes"], record.predictions, confidences, record.scores, *found)
 
