@@ -116,9 +116,9 @@ class Detection(Task):
             objects, labels = (y[name][: len(own.corners)] for name in ("boxes", "box_labels"))
             found = {name: value[: answer["num_detections"]] for name, value in answer.items() if np.ndim(value)}
             guesses, unjudged = found["known_argmax"], split.unjudged(number)
-            _, hits = metrics.hit(found["boxes"], objects, labels, predictions=guesses, unjudged=unjudged)
+            which, hits = metrics.hit(found["boxes"], objects, labels, predictions=guesses, unjudged=unjudged)
             truth = {"objects": objects, "object_labels": labels, "areas": own.areas, "unjudged": unjudged}
-            truth["object_classes"] = split.class_labels[own.values]
+            truth |= {"object_classes": split.class_labels[own.values], "which": which}
             yield Record(hits, guesses, found["score"], group, {**found, **truth})
 
     def calibrate(self, predictor, split, experiment):
@@ -129,6 +129,9 @@ class Detection(Task):
             score=experiment.score.__name__,
             allowed=self.false_allowed,
         )
+
+    def values(self, split):
+        return (split.source.boxes[[number]].values for number in range(len(split)))
 
     def figures(self, predictor, split):
         return {"detection": Objects(predictor)}

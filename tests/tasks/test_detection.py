@@ -203,6 +203,25 @@ def test_the_threshold_is_judged_on_the_test_split(run, told):
     np.testing.assert_array_equal(answers, np.where(accepted, k, -1))
 
 
+def test_what_is_accepted_of_each_class_that_is_not_known(run, told):
+    _, directory = run
+    split, threshold = splits(3).test, cplus1_keras.load(directory).calibration.threshold
+    shares = {"white": [], "grey": []}
+    for i, (answer, hits, objects, _) in enumerate(judged(directory, "test")):
+        names = np.array(split.source.class_names)[split.source.boxes[[i]].values]
+        for name, label in (("white", UNKNOWN), ("grey", NEGATIVE)):
+            accepted = []
+            for box, score in zip(answer["boxes"][hits == label], answer["score"][hits == label], strict=True):
+                overlap, hit = max((iou(box, own), k) for k, own in enumerate(objects))
+                accepted += [score >= threshold] * bool(overlap >= 0.5 and names[hit] == name)
+            shares[name] += [np.mean(accepted)] if accepted else []
+    got = told["by_class"]
+    assert {*got} == {name for name, own in shares.items() if own} >= {"white"}
+    for name, row in got.items():
+        assert (row["images"], row["role"]) == (len(shares[name]), "unknown" if name == "white" else "negative")
+        assert row["accepted"] == pytest.approx(np.mean(shares[name]), abs=2e-2)
+
+
 def test_the_table_and_the_saved_model_say_the_same(run):
     _, directory = run
     rows, split = judged(directory, "test"), splits(3).test
