@@ -7,6 +7,7 @@ from cplus1_keras.plots.cams import activation_maps
 from cplus1_keras.plots.detection import detections, mistakes, precision_recall
 from cplus1_keras.plots.open_set import accepted_unknowns, histogram, oscr
 from cplus1_keras.plots.segmentation import coloured, panels, pixel_features
+from cplus1_keras.plots.streams import drift
 from cplus1_keras.plots.style import canvas, to_png
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "canvas",
     "coloured",
     "detections",
+    "drift",
     "histogram",
     "mistakes",
     "oscr",
