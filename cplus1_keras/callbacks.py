@@ -81,7 +81,9 @@ class TermGradients(keras.callbacks.Callback):
         # One function for each term: in one graph all backward passes could hold their activations at once.
         terms = self.model.loss.terms()
         if len(terms) > 1:
-            self._functions = [(term.name, _gradient_norm(self.model, weight, term)) for weight, term in terms]
+            norms = [(term.name, _gradient_norm(self.model, weight, term)) for weight, term in terms]
+            # Traced here: TensorFlow would take the calls of five terms for one function that is traced each time.
+            self._functions = [(name, norm.get_concrete_function(*self.batch)) for name, norm in norms]
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is None or not self._functions:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from pyarrow import compute, csv, parquet
 
 from cplus1_keras import plots
-from cplus1_keras.calibration import Calibration, Drift, find_drift, mix_scores
+from cplus1_keras.calibration import Drift, find_drift, mix_scores, read_calibration
 from cplus1_keras.directory import unfinished
 from cplus1_keras.labels import REJECTED_NAME
 
@@ -136,10 +136,10 @@ def _reference(path, strangers, time, column):
     try:
         record = json.loads(records[0].read_text(encoding="utf-8"))
         record = record.get("calibration", record) if isinstance(record, dict) else record
-        found = None if record is None or "classes" in record else Calibration.from_dict(record)
-    except (TypeError, ValueError) as error:
+        found = read_calibration(record)
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{records[0]} is damaged: {error}") from error
-    if found is None or found.sample is None:
+    if getattr(found, "sample", None) is None:
         raise ValueError(
             f"{records[0]} holds no scores to compare with: of pixels, objects and label sets there are none, nor of "
             "thresholds set by hand or by earlier versions (`python -m cplus1_keras.judge RUN --adopt` calibrates a "

@@ -1,6 +1,7 @@
 """What watches a training: a stop at NaN that spares the last checkpoint, gradients of terms, validation, pictures."""
 
 import io
+import logging
 
 import keras
 import numpy as np
@@ -142,6 +143,24 @@ def test_gradient_ratios_without_a_first_gradient_or_a_second_term_are_none():
     logs = {}
     alone.on_epoch_end(0, logs)
     assert logs == {}
+
+
+def test_many_terms_are_no_reason_for_a_warning(caplog):
+    loss = losses.CrossEntropyLoss()
+    for number in range(6):
+        loss = loss + losses.CrossEntropyLoss(name=f"again{number}")
+    own = model()
+    own.compile("sgd", loss)
+    gradients = TermGradients(np.ones((2, 4), "float32"), {"labels": np.zeros(2, "int64")})
+    gradients.set_model(own)
+    gradients.on_train_begin()
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    logs = {}
+    gradients.on_epoch_end(0, logs)
+    logger.removeHandler(caplog.handler)
+    assert logs == pytest.approx({f"gradient_ratio/again{number}": 1.0 for number in range(6)})
+    assert "retracing" not in caplog.text
 
 
 def test_callbacks_start_as_kerass_own(tmp_path):

@@ -96,23 +96,9 @@ def test_what_is_compared_with_what(run, drifting):
 
 def test_the_settings_of_the_command_line_arrive(run, drifting, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("cplus1_keras.watch.watch", lambda *given, **settings: seen.append((given, settings)) or 1 / 0)
+    monkeypatch.setattr("cplus1_keras.watch.watch", lambda *given, **named: seen.append((given, named)) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        main(
-            [
-                "a",
-                "--calibration",
-                "b",
-                "--strangers",
-                "0.2",
-                "--alpha",
-                "0.3",
-                "--time",
-                "when",
-                "--column",
-                "rejected",
-            ]
-        )
+        main(["a", "--calibration=b", "--strangers=0.2", "--alpha=0.3", "--time=when", "--column=rejected"])
     assert seen == [(("a", "b"), {"strangers": 0.2, "alpha": 0.3, "time": "when", "column": "rejected"})]
 
 

@@ -5,7 +5,7 @@ samples, which must have chosen neither weights, epochs nor hyper-parameters; it
 """
 
 from cplus1_keras.calibration.bounds import clopper_pearson_upper, images_needed, mean_upper_bound
-from cplus1_keras.calibration.classes import ClassCalibration, calibrate_classes
+from cplus1_keras.calibration.classes import ClassCalibration, calibrate_classes, read_calibration
 from cplus1_keras.calibration.detections import calibrate_detections
 from cplus1_keras.calibration.drift import Drift, find_drift, uniform_ranks
 from cplus1_keras.calibration.evidence import Calibration
@@ -25,6 +25,7 @@ __all__ = [
     "keep_scores",
     "mean_upper_bound",
     "mix_scores",
+    "read_calibration",
     "threshold_at_coverage",
     "threshold_at_fpr",
     "uniform_ranks",

@@ -8,11 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from cplus1_keras import calibration, data, metrics, models, plots, serving
-from cplus1_keras.callbacks import Pictures, Validation
 from cplus1_keras.metrics.matching import MISTAKES, mistakes
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.segmentation import spaced
 from cplus1_keras.tasks.task import Task
+from cplus1_keras.tasks.watching import spaced, watch
 
 NAMES = {-1: "background", -2: "unknown", -100: "ignored"}
 
@@ -70,6 +69,9 @@ class Detection(Task):
                 "it more (`calibration_fraction` of `split`), or ask for a larger `fpr`."
             )
 
+    def watched(self, experiment, splits):
+        return "val_ap50"
+
     def training(self, model, split, experiment, first_step=0):
         return data.training(
             split,
@@ -84,21 +86,14 @@ class Detection(Task):
         return None
 
     def callbacks(self, model, experiment, splits, logs):
-        every = self.predictor(model, experiment.score, splits)
-        shown = splits.validation if len(splits.validation) else splits.train
-        shown = shown.subset(spaced(len(shown), 2))
-        pictures = Pictures(lambda: self.draw(every, shown, experiment), logs / "pictures")
-        if not len(splits.validation):
-            return [pictures]
-
-        def judge():
+        def judge(every):
             objects = Objects(every, samples=0)
             for record in self.records(every, splits.validation, experiment):
                 objects.update(record)
             figures = objects.result()["coco"]
             return {name: figures[name] for name in ("ap", "ap50")}
 
-        return [Validation(judge), pictures]
+        return watch(self, model, experiment, splits, logs, judge, 2)
 
     def predictor(self, model, score, splits):
         return super().predictor(models.scale_boxes(model, self.base, self.keep_ratio), score, splits)

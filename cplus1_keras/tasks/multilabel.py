@@ -12,8 +12,8 @@ from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.layers import Presence
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.segmentation import spaced
 from cplus1_keras.tasks.task import Task, image_format
+from cplus1_keras.tasks.watching import spaced
 
 NONE = "none of these"
 

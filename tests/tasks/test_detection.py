@@ -78,6 +78,7 @@ def experiment(**changes):
         "fpr": 0.3,
         "seed": 3,
         "interval": 50,
+        "patience": 2,
     }
     return Experiment(**{**settings, **changes})
 

@@ -18,7 +18,7 @@ from cplus1_keras import data, heads, layers, losses, metrics, models, optimizer
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.labels import NEGATIVE, UNKNOWN
 from cplus1_keras.run import build, fit
-from cplus1_keras.tasks import Segmentation
+from cplus1_keras.tasks import Segmentation, watching
 from cplus1_keras.tasks import segmentation as module
 
 
@@ -319,8 +319,9 @@ def test_large_images_are_cut_unless_they_are_scaled(base, tile, monkeypatch):
 def test_what_is_watched_while_it_trains(monkeypatch, tmp_path, validation):
     """Four pictures of the validation split, or without one of the training split, and figures as the test's."""
     task, made = Segmentation(), mock.Mock()
-    for name in ("Pictures", "Validation", "Task"):
-        monkeypatch.setattr(module, name, getattr(made, name))
+    monkeypatch.setattr(module, "Task", made.Task)
+    for name in ("Pictures", "Validation"):
+        monkeypatch.setattr(watching, name, getattr(made, name))
     monkeypatch.setattr(Segmentation, "predictor", made.predictor)
     monkeypatch.setattr(Segmentation, "draw", made.draw)
     parts = types.SimpleNamespace(validation=Numbers(validation, "validation"), train=Numbers(range(31), "train"))
