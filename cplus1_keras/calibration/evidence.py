@@ -20,6 +20,7 @@ class Calibration:
         unit: What a decision is: `"image"`, `"pixel"` ...
         decisions: Number of decisions in all groups; by default one in each.
         event: What is accepted, where that is not told by the rule, like "images with a false detection"; or None.
+        sample: Scores of the split, with which later ones are compared, as `keep_scores` returns them; or None.
 
     >>> print(calibration.threshold_at_fpr(np.linspace(0, 1, 101), 0.05, score="log_odds"))
     Accept log_odds >= 0.99: 1 of 101 negatives accepted (0.99 %); at 95 % confidence at most 4.61 %; asked: 5 %.
@@ -37,6 +38,7 @@ class Calibration:
     unit: str = "image"
     decisions: int | None = None
     event: str | None = None
+    sample: dict | None = dataclasses.field(default=None, repr=False, hash=False)
 
     def __post_init__(self):
         if self.rule not in ("fpr", "coverage"):

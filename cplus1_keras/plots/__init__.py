@@ -8,6 +8,7 @@ from cplus1_keras.plots.detection import detections, mistakes, precision_recall
 from cplus1_keras.plots.embedding import features
 from cplus1_keras.plots.open_set import accepted_unknowns, histogram, oscr
 from cplus1_keras.plots.segmentation import coloured, panels, pixel_features
+from cplus1_keras.plots.streams import drift
 from cplus1_keras.plots.style import canvas, to_png
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "canvas",
     "coloured",
     "detections",
+    "drift",
     "features",
     "histogram",
     "mistakes",
