@@ -5,8 +5,8 @@ import collections
 import numpy as np
 
 from cplus1_keras.calibration import clopper_pearson_upper, mean_upper_bound
-from cplus1_keras.labels import NEGATIVE, UNKNOWN
 from cplus1_keras.metrics.tables import align, percent
+from cplus1_keras.tasks.records import split_by_class
 
 SHOWN = 12
 """How many classes the last screen lists."""
@@ -36,15 +36,10 @@ class Strangers:
 
         Where an image is a stranger by several classes, `values` has one more axis, the first.
         """
-        labels = np.asarray(record.labels)
         accepted = np.asarray(record.scores) >= self.threshold
-        for layer in np.asarray(values).reshape(-1, *labels.shape):
-            for role, label in (("negative", NEGATIVE), ("unknown", UNKNOWN)):
-                inside = labels == label
-                for value in np.unique(layer[inside]).tolist():
-                    here = inside & (layer == value)
-                    key = role, self.names[value], record.group
-                    self.counts[key] += np.count_nonzero(accepted & here), np.count_nonzero(here)
+        for role, name, here in split_by_class(record, values, self.names, None):
+            if name is not None:
+                self.counts[role, name, record.group] += np.count_nonzero(accepted & here), np.count_nonzero(here)
 
     def result(self, confidence=0.95):
         """What is accepted of each class, the most accepted first.
