@@ -2,7 +2,7 @@
 
 from cplus1_keras.reporting.differences import differences
 from cplus1_keras.reporting.sections import as_cell, name_figure
-from cplus1_keras.reporting.tables import choose_columns, flatten, interval, sort_runs
+from cplus1_keras.reporting.tables import choose_columns, flatten, interval, sort_runs, split_name
 
 IGNORED = ("provenance.", "name", "repeat", "command.", "seconds")
 JUDGED_BY = "open_auc"
@@ -22,7 +22,7 @@ def compare(runs):
     """
     names = choose_columns(runs)
     by = next((name for name in names if name.endswith("." + JUDGED_BY)), names[0] if names else None)
-    group, best = by.split(".")[1] if by and by.startswith("open_set.") else None, sort_runs(runs, by)
+    group, best = split_name(by)[1] if by and by.startswith("open_set.") else None, sort_runs(runs, by)
     settings, paired = different_settings(runs), {}
     for run in runs[1:]:
         paired[run.name] = differences(run, runs[0], group) if group else {}
@@ -38,8 +38,8 @@ def compare(runs):
     head = ["run", "differs in", *map(_title, names), *(f"{name_figure(name)}, difference" for name in shown)]
     note = (
         f"In brackets the ends of 95 % bootstrap intervals. Differences are from {runs[0].name}, on the same images, "
-        "drawn together: one whose interval leaves out 0 is more than chance of the test's images, though another seed "
-        "of the training may do more."
+        "drawn together: where an interval leaves out 0, other test images would hardly change who is better; "
+        "another seed of the training still may."
     )
     table = {
         "head": head,
@@ -49,11 +49,13 @@ def compare(runs):
         "group": group,
     }
     table |= {"baseline": runs[0].name, "best": flatten(best[0].figures).get(by)}
-    return table | {"difference": paired.get(best[0].name, {}).get(JUDGED_BY)}, best
+    # Which pair the verdict is about: the best and the first run, or where they are one, the second best.
+    other = best[0] if best[0].name != runs[0].name else best[1]
+    return table | {"other": other.name, "difference": paired[other.name].get(JUDGED_BY)}, best
 
 
 def _title(name):
-    part, *middle, last = name.split(".")
+    part, *middle, last = split_name(name)
     if part == "open_set":
         return f"{name_figure(last)}, {middle[0]}s"
     shares = {"ccr": "knowns answered rightly", "coverage": "knowns accepted"}
@@ -72,6 +74,7 @@ def _difference(ends):
 def different_settings(runs):
     """The settings in which runs differ, by the name of each: texts `name=value`.
 
+    >>> from cplus1_keras.reporting import Run
     >>> runs = [Run(name, None, {}, {"fpr": rate, "seed": 0}, None) for name, rate in (("a", 0.1), ("b", 0.2))]
     >>> different_settings(runs)
     {'a': ['fpr=0.1'], 'b': ['fpr=0.2']}

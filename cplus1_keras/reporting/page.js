@@ -23,7 +23,7 @@ const plural = (number, word) => `${count(number)} ${word}${number === 1 ? "" : 
 
 function cellOf(cell) {
   if (typeof cell !== "object") return make("td", {}, cell);
-  return make("td", { class: "number", "data-value": cell.value }, cell.text, cell.sub ? make("small", {}, cell.sub) : null);
+  return make("td", { class: "number", "data-value": cell.value }, cell.text, cell.sub ? make("small", {}, cell.sub.trim()) : null);
 }
 
 function table(head, rows, open) {
@@ -61,7 +61,7 @@ function chart({ lines, x, y, height, steps, label, xlabel, showY = short, showX
   const holder = make("div", { class: "chart" });
   const chart = { holder, marks: () => [] };
   chart.draw = () => {
-    const width = Math.max(holder.clientWidth, 200), left = 40, right = 8, top = 14, bottom = xlabel ? 34 : 20;
+    const width = Math.max(holder.clientWidth, 200), left = 40, right = 14, top = 14, bottom = xlabel ? 34 : 20;
     const place = value => log ? Math.log10(value) : value;
     const [x0, x1] = x.map(place);
     chart.toX = value => left + (width - left - right) * Math.min(Math.max((place(value) - x0) / (x1 - x0 || 1), 0), 1);
@@ -286,16 +286,15 @@ const root = document.getElementById("page"), place = make("section");
 root.replaceChildren(make("h1", {}, page.title), make("p", { class: "verdict" }, page.verdict));
 if (page.comparison) {
   const pick = make("select", { id: "runs", change: () => show(pick.value) }, page.runs.map(run => make("option", { value: run.name }, run.name)));
-  const head = make("h2", {}), verdict = make("p", { class: "verdict" });
+  const head = make("h2", {});
   const show = name => {
     const run = page.runs.find(own => own.name === name);
     pick.value = name;
     head.replaceChildren(name);
-    verdict.replaceChildren(run.verdict);
-    place.replaceChildren(...details(run));
+    place.replaceChildren(make("p", { class: "verdict" }, run.verdict), ...details(run));
   };
   root.append(...compared(page.comparison, name => { show(name); head.scrollIntoView(); pick.focus({ preventScroll: true }); }), head,
-    make("div", { class: "controls" }, make("label", { for: "runs" }, "run"), pick), verdict, place);
+    make("div", { class: "controls" }, make("label", { for: "runs" }, "run"), pick), place);
   show(page.runs[0].name);
 } else {
   root.append(place);

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 from cplus1_keras.metrics import align, cell
 
@@ -27,9 +28,18 @@ def flatten(figures, prefix=""):
     return found
 
 
+def split_name(name):
+    """The parts of a dotted name, as a tuple.
+
+    >>> split_name("open_set.unknown.ccr_at_fpr_0.05")
+    ('open_set', 'unknown', 'ccr_at_fpr_0.05')
+    """
+    return tuple(re.split(r"\.(?!\d)", name))
+
+
 def interval(run, name):
     """The ends of a figure's interval, or None."""
-    part, group, figure = (*name.split("."), "", "")[:3]
+    part, group, figure = (*split_name(name), "", "")[:3]
     return run.figures.get(part, {}).get(group, {}).get("intervals", {}).get(figure) if part == "open_set" else None
 
 
@@ -64,7 +74,7 @@ def choose_columns(runs, more=()):
 
 def sort_runs(runs, figure):
     """Runs by a figure with its dotted name, the best first, those without it last."""
-    sign = 1 if figure.rpartition(".")[2].startswith(SMALLER) else -1
+    sign = 1 if split_name(figure)[-1].startswith(SMALLER) else -1
     values = {run.path: flatten(run.figures).get(figure) for run in runs}
     return sorted(runs, key=lambda run: (values[run.path] is None, sign * (values[run.path] or 0)))
 

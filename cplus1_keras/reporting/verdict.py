@@ -32,19 +32,17 @@ def _promise(figures):
 
 def judge_many(comparison, best):
     """Which run is best by the figure they were compared by, and whether that could be chance."""
-    figure, first = comparison["figure"], comparison["baseline"]
-    name, value = best[0].name, comparison["best"]
+    value, difference = comparison["best"], comparison["difference"]
     if value is None:
         return f"These {len(best)} runs share no figure to compare them by."
-    text = f"{name} is best by {figure}, {value:.3f}"
-    if best[0].name == first:
-        return f"{text}, of {len(best)} runs; the others are compared with it."
-    difference = comparison["difference"]
+    text = f"Of {len(best)} runs {best[0].name} is best by {comparison['figure'].replace(', ', ' on ')}, {value:.3f}"
+    first, other = comparison["baseline"], comparison["other"]
+    pair = f"{other} differs from {first}"
     if difference is None or None in difference:
-        return f"{text}, of {len(best)} runs; whether it differs from {first} by more than chance is not known."
+        return f"{text}; whether {pair} by more than chance is not known."
     middle, low, high = difference
-    sure = "more than chance" if low > 0 or high < 0 else "which could be chance"
-    return f"{text}: {middle:+.3f} [{low:+.3f}, {high:+.3f}] on the same images as {first}, {sure}."
+    sure = "more than chance" if low > 0 or high < 0 else "which may be chance"
+    return f"{text}; {pair} by {middle:+.3f} [{low:+.3f}, {high:+.3f}] on the same images, {sure}."
 
 
 def percent(share):

@@ -91,6 +91,9 @@ def draw(examples, split):
     Returns:
         Triple of the bytes of a JPEG or, of small images, a PNG file; how many thumbnails are in a row; and the side of
         each in pixels. Images keep their shape; what is smaller than its place is in the middle of it.
+
+    >>> draw([{"index": 0}, {"index": 3}, {"index": 0}], configs.resolve("digits").data(0).test)[1:]
+    (2, 8)
     """
     indices = sorted({told["index"] for told in examples})
     found = split.subset(np.array(indices)).dataset().as_numpy_iterator()
