@@ -262,7 +262,7 @@ def finish(model, experiment, splits, directory, start):
         task.write(folder, predictor, splits.test, experiment, figures, judged)
         evidence.write(folder, splits.test, task.unit)
         move_all(folder, directory)
-    figures = {**describe(experiment), **figures, "calibration": found.to_dict()}
+    figures = {**describe(experiment), **figures, "calibration": found.to_dict(), "noisy_labels": splits.noisy}
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
     saved_model = serving.next_version(directory)
