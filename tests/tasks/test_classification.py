@@ -384,7 +384,7 @@ def test_no_setting_of_the_run_is_a_default(experiment, defaults):
 
 
 def test_label_noise_trains_and_is_told(experiment, run, outputs):
-    """The training labels are those of the task's noise at the run's seed; no other split was touched, see `outputs`."""
+    """The training labels have the noise of the task at the run's seed; no other split has it, see `outputs`."""
     spoilt = data.noise.spoil(splits(7), data.noise.symmetric, 0.15, seed=7)
     seen = experiment.splits()
     np.testing.assert_array_equal(seen.train.labels, spoilt.train.labels)
