@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.data.checking import sentence
-from cplus1_keras.data.preprocessing import decode, preprocess
 from cplus1_keras.data.reading import IMAGE_ENDINGS, attempt
+from cplus1_keras.images import MAX_PIXELS, decode, preprocess
 
 
 def find_images(paths):
@@ -48,7 +48,7 @@ def read_images(files, image_shape):
     size = None if None in (height, width) else (height, width)
 
     def read(path):
-        return preprocess(decode(tf.io.read_file(path), channels), size, channels)
+        return preprocess(decode(tf.io.read_file(path), channels, max_pixels=MAX_PIXELS), size, channels)
 
     def read_or_nothing(path):
         return attempt(read, path, tf.zeros([0, 0, channels]))
