@@ -1,6 +1,7 @@
 """Files of images without labels: found in folders, read in parallel, the damaged ones told apart."""
 
 import pathlib
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -61,5 +62,6 @@ def read_images(files, image_shape):
             try:
                 image = read(path).numpy()
             except tf.errors.OpError as error:
-                why = (sentence(error).splitlines() or [""])[0] or type(error).__name__
+                # Without the name of the operation, which says nothing of the file.
+                why = re.sub(r"^{{.*?}} | \[Op:.*", "", sentence(error).partition("\n")[0]) or type(error).__name__
         yield np.asarray(image), why
