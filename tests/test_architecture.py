@@ -23,6 +23,8 @@ FORBIDDEN = {
     "data": ("losses", "tasks", "serving", "run", "experiment", "configs", "models"),
     "serving": ("tasks", "run", "experiment", "configs", "data", "losses", "plots"),
     "tasks": ("run", "experiment", "configs"),
+    "bulk": ("losses", "tasks", "run", "experiment", "configs", "models", "plots"),
+    "watch": ("data", "tasks", "serving", "run", "experiment", "configs", "models"),
 }
 """What a part must not know, by docs/architecture.md."""
 

@@ -31,8 +31,6 @@ def saved_model(tmp_path_factory):
     predictor = serving.Predictor(model, layers.Reject(3, threshold=-0.4), NAMES)
     path = tmp_path_factory.mktemp("model") / "1"
     predictor.export(path)
-    if not hasattr(serving, "shim") and "predict_bytes" not in serving.SavedModel(path).loaded.signatures:
-        pytest.skip("the signature predict_bytes is not there yet")
     return path
 
 
