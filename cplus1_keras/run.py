@@ -8,9 +8,10 @@ import time
 import keras
 
 from cplus1_keras import backbones, checks, distribution, serving
-from cplus1_keras.callbacks import StopOnNaN, TermGradients
+from cplus1_keras.callbacks import StopOnNaN
 from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.directory import CHECKPOINTS, clean, hold, is_held, move_all, new_directory, remove, unfinished
+from cplus1_keras.monitoring.runs import monitor
 from cplus1_keras.progress import Progress
 from cplus1_keras.provenance import read_json, write_json
 from cplus1_keras.report import describe, epilogue, to_repeat
@@ -194,7 +195,7 @@ def build(experiment, splits):
 def fit(model, experiment, splits, directory):
     """Train what `build` gave, with checkpoints and TensorBoard logs in a directory; goes on from a checkpoint there.
 
-    The log shows each term of the loss and, as `gradient_ratio/<term>`, how much it pulls beside the first.
+    TensorBoard shows what `monitoring.OpenSetMonitor` tells.
 
     Returns:
         Keras's `History`.
@@ -217,8 +218,7 @@ def fit(model, experiment, splits, directory):
     sample = keras.tree.map_structure(lambda tensor: tensor[:share], next(iter(batches)))
     watchers = [
         StopOnNaN(checkpoint.folder),
-        TermGradients(*sample),
-        *task.callbacks(model, experiment, splits, directory / "logs"),
+        monitor(model, experiment, splits, directory / "logs", sample),
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
         *([stopping] if stopping else []),
         checkpoint,
@@ -229,7 +229,6 @@ def fit(model, experiment, splits, directory):
         epochs=epochs,
         initial_epoch=first,
         steps_per_epoch=steps,
-        validation_data=task.validation(model, splits.validation, experiment),
         callbacks=watchers,
         verbose=0,
         shuffle=False,  # the data set shuffles by itself, in an order that the seed and the step decide

@@ -5,6 +5,7 @@ Save one with `figure.savefig(path)`.
 
 from cplus1_keras.plots.cams import activation_maps
 from cplus1_keras.plots.detection import detections, mistakes, precision_recall
+from cplus1_keras.plots.embedding import features
 from cplus1_keras.plots.open_set import accepted_unknowns, histogram, oscr
 from cplus1_keras.plots.segmentation import coloured, panels, pixel_features
 from cplus1_keras.plots.streams import drift
@@ -17,6 +18,7 @@ __all__ = [
     "coloured",
     "detections",
     "drift",
+    "features",
     "histogram",
     "mistakes",
     "oscr",

@@ -13,7 +13,7 @@ from cplus1_keras.labels import UNKNOWN
 from cplus1_keras.layers.resizing import size_pair
 from cplus1_keras.tasks.records import Record
 from cplus1_keras.tasks.task import Task
-from cplus1_keras.tasks.watching import spaced, watch
+from cplus1_keras.tasks.watching import Told, spaced
 
 SMALLEST_CROP = 32
 
@@ -102,13 +102,8 @@ class Segmentation(Task):
     def validation(self, model, split, experiment):
         return None
 
-    def callbacks(self, model, experiment, splits, logs):
-        def judge(every):
-            figures, _ = Task.judge(self, every, splits.validation, experiment)
-            negative = figures["open_set"].get("negative", {})
-            return {"mean_iou": figures["segmentation"]["miou"], "auroc_negative": negative.get("auroc")}
-
-        return watch(self, model, experiment, splits, logs, judge, 4)
+    def watched_figures(self, predictor):
+        return Told(MeanIoU(predictor), lambda found: {"mean_iou": found["miou"]})
 
     def predictor(self, model, score, splits):
         return super().predictor(models.scale(model, self.base, self.keep_ratio), score, splits)

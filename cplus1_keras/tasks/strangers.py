@@ -34,13 +34,16 @@ class Strangers:
     def update(self, record, values):
         """Count the decisions of one image; `values`, in the shape of its labels, tell the class of each in the source.
 
-        Where an image is a stranger by several classes, `values` has one more axis, the first.
+        Where an image is a stranger by several classes, `values` has one more axis, the first. Of detections they are
+        those of the objects, and `record.more["which"]` says which one each hits, -1 being none.
         """
         labels = np.asarray(record.labels)
+        if "which" in record.more:
+            values = np.append(values, -1)[record.more["which"]]
         accepted = np.asarray(record.scores) >= self.threshold
         for layer in np.asarray(values).reshape(-1, *labels.shape):
             for role, label in (("negative", NEGATIVE), ("unknown", UNKNOWN)):
-                inside = labels == label
+                inside = (labels == label) & (layer >= 0)
                 for value in np.unique(layer[inside]).tolist():
                     here = inside & (layer == value)
                     key = role, self.names[value], record.group
@@ -94,6 +97,7 @@ def tell(by_class, calibration):
         text += (
             f"\nWARNING: clearly more than the {100 * calibration.target:g} % asked for are accepted of "
             f"{', '.join(broken[:SHOWN])}{more}. The threshold's promise is for images like those of the calibration "
-            "split. Calibrate on classes that the training never saw: `calibration_classes` of `data.split`."
+            "split. Calibrate on classes that the training never saw; of images with one class each, by "
+            "`calibration_classes` of `data.split`."
         )
     return text

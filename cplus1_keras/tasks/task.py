@@ -157,9 +157,9 @@ class Task:
             return None
         return data.evaluation(split.subset(np.arange(count)), experiment.batch_size, **image_format(model))
 
-    def callbacks(self, model, experiment, splits, logs):
-        """More callbacks for `fit`; `logs` is TensorBoard's folder."""
-        return []
+    def watched_figures(self, predictor):
+        """An accumulator, with `update(record)` and `result()`, of floats by name that each epoch tells; or None."""
+        return None
 
     def predictor(self, model, score, splits):
         """A `serving.Predictor` that accepts everything."""
@@ -209,8 +209,12 @@ class Task:
 
     def calibrate(self, predictor, split, experiment):
         """The threshold with its evidence, a `calibration.Calibration`."""
+        return self.choose_threshold(predictor, self.records(predictor, split, experiment), experiment)
+
+    def choose_threshold(self, predictor, records, experiment):
+        """What `calibrate` finds on these records."""
         return calibration.calibrate(
-            self.records(predictor, split, experiment),
+            records,
             experiment.fpr,
             experiment.coverage,
             experiment.confidence,

@@ -1,24 +1,62 @@
-"""What tasks of images of any size look at while they train."""
+"""What is looked at while a model trains: records with images and features, from one pass."""
 
 import numpy as np
 
-from cplus1_keras.callbacks import Pictures, Validation
+from cplus1_keras import serving
+from cplus1_keras.serving import guards
+
+KEPT = ("features", "cams")
 
 
-def watch(task, model, experiment, splits, logs, judge, number):
-    """Callbacks that judge the validation split after each epoch, and draw some images for TensorBoard.
+class Watching(serving.Predictor):
+    """A predictor whose answers hold also each image and, where the model gives them, its `features` and `cams`.
+
+    Images that are cut into tiles have no features.
 
     Args:
-        task: A task that can `draw(predictor, split, experiment)`.
-        model, experiment, splits, logs: As of `Task.callbacks`.
-        judge: Function from a predictor that accepts everything to figures of the validation split, by name.
-        number: How many images to draw, of the validation split, or where that is empty of training.
+        predictor: A `serving.Predictor` of the same model.
+
+    >>> images = keras.Input((8, 8, 1))
+    >>> model = keras.Model(images, heads.LinearHead(3)(keras.layers.Flatten()(images)))
+    >>> watching = Watching(serving.Predictor(model, layers.Reject(3, threshold=0.5)))
+    >>> watching.predict(np.zeros((2, 8, 8, 1), "uint8"))["features"].shape
+    (2, 64)
     """
-    every = task.predictor(model, experiment.score, splits)
-    shown = splits.validation if len(splits.validation) else splits.train
-    shown = shown.subset(spaced(len(shown), number))
-    pictures = Pictures(lambda: task.draw(every, shown, experiment), logs / "pictures")
-    return [Validation(lambda: judge(every)), pictures] if len(splits.validation) else [pictures]
+
+    def __init__(self, predictor):
+        given = predictor.model, predictor.reject, predictor.class_names, predictor.spec, predictor.calibration
+        super().__init__(*given)
+
+    def _answer(self, images):
+        found = {}
+
+        def run(images):
+            found.update(guards.infer(self.model, images))
+            return found
+
+        sound, valid = guards.only_valid(images)
+        outputs = self.spec.outputs(run, sound, self.num_classes)
+        found = {**found, **outputs}
+        kept = {name: found[name] for name in KEPT if name in found}
+        return {**kept, "image": images, **self.spec.decide(self, outputs, valid)}
+
+
+class Told:
+    """An accumulator of which some figures are told.
+
+    Args:
+        accumulator: With `update(record)` and `result()`.
+        tell: Function from that result to floats by name.
+    """
+
+    def __init__(self, accumulator, tell):
+        self.accumulator, self.tell = accumulator, tell
+
+    def update(self, record):
+        self.accumulator.update(record)
+
+    def result(self):
+        return self.tell(self.accumulator.result())
 
 
 def spaced(length, number):

@@ -16,6 +16,7 @@ import cplus1_keras
 from cplus1_keras import calibration, data, heads, losses, models, scores
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.labels import UNKNOWN
+from cplus1_keras.monitoring import OpenSetMonitor
 from cplus1_keras.run import build, fit
 from cplus1_keras.tasks import Classification
 from cplus1_keras.tasks import classification as module
@@ -192,11 +193,12 @@ def test_what_fit_gets(experiment, tmp_path, monkeypatch):
         np.testing.assert_array_equal(images, others)
         np.testing.assert_array_equal(labels, more)
         assert (labels.numpy() == -1).sum() == 6
-    validation = np.concatenate([labels for _, labels in given["validation_data"]])
+    (watch,) = (own for own in given["callbacks"] if isinstance(own, OpenSetMonitor))
+    validation = np.concatenate([labels for _, labels in watch.sources["validation"]])
     np.testing.assert_array_equal(validation, parts.validation.labels)
     names = [type(callback).__name__ for callback in given["callbacks"]]
     assert names.index("StopOnNaN") < names.index("Checkpoint")
-    assert names.index("TermGradients") < names.index("TensorBoard")
+    assert names.index("OpenSetMonitor") < names.index("TensorBoard")
     optimizer = model.optimizer
     assert isinstance(optimizer, keras.optimizers.SGD)
     assert float(optimizer._learning_rate(5 * steps)) == pytest.approx(1e-3)
@@ -219,7 +221,7 @@ def test_a_stopped_run_goes_on_exactly(experiment, run, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(Classification, "callbacks", lambda *arguments: [Stop()])
+        context.setattr("cplus1_keras.run.monitor", lambda *arguments: Stop())
         with pytest.raises(KeyboardInterrupt):
             experiment.run(tmp_path)
     directory = tmp_path / "wired"
