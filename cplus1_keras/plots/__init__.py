@@ -3,6 +3,7 @@
 Save one with `figure.savefig(path)`.
 """
 
+from cplus1_keras.plots.attacks import robustness
 from cplus1_keras.plots.cams import activation_maps
 from cplus1_keras.plots.detection import detections, mistakes, precision_recall
 from cplus1_keras.plots.embedding import features
@@ -25,5 +26,6 @@ __all__ = [
     "panels",
     "pixel_features",
     "precision_recall",
+    "robustness",
     "to_png",
 ]

@@ -132,9 +132,9 @@ class Detection(Task):
     def figures(self, predictor, split):
         return {"detection": Objects(predictor)}
 
-    def judge(self, predictor, split, experiment, found=None):
+    def judge(self, predictor, split, experiment, found=None, watch=None):
         # What unknown objects do at the threshold is told by the figures of objects.
-        return super().judge(self.with_calibration(predictor, found), split, experiment, found)
+        return super().judge(self.with_calibration(predictor, found), split, experiment, found, watch)
 
     def write(self, directory, predictor, split, experiment, figures, judged):
         """`oscr.png`, `precision_recall.png`, `mistakes.png`, `pictures/`, `classes.md` and `predictions.csv`."""

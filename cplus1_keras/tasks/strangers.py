@@ -5,8 +5,8 @@ import collections
 import numpy as np
 
 from cplus1_keras.calibration import clopper_pearson_upper, mean_upper_bound
-from cplus1_keras.labels import NEGATIVE, UNKNOWN
 from cplus1_keras.metrics.tables import align, percent
+from cplus1_keras.tasks.records import split_by_class
 
 SHOWN = 12
 """How many classes the last screen lists."""
@@ -34,20 +34,12 @@ class Strangers:
     def update(self, record, values):
         """Count the decisions of one image; `values`, in the shape of its labels, tell the class of each in the source.
 
-        Where an image is a stranger by several classes, `values` has one more axis, the first. Of detections they are
-        those of the objects, and `record.more["which"]` says which one each hits, -1 being none.
+        Otherwise as for `split_by_class`.
         """
-        labels = np.asarray(record.labels)
-        if "which" in record.more:
-            values = np.append(values, -1)[record.more["which"]]
         accepted = np.asarray(record.scores) >= self.threshold
-        for layer in np.asarray(values).reshape(-1, *labels.shape):
-            for role, label in (("negative", NEGATIVE), ("unknown", UNKNOWN)):
-                inside = (labels == label) & (layer >= 0)
-                for value in np.unique(layer[inside]).tolist():
-                    here = inside & (layer == value)
-                    key = role, self.names[value], record.group
-                    self.counts[key] += np.count_nonzero(accepted & here), np.count_nonzero(here)
+        for role, name, here in split_by_class(record, values, self.names, None):
+            if name is not None:
+                self.counts[role, name, record.group] += np.count_nonzero(accepted & here), np.count_nonzero(here)
 
     def result(self, confidence=0.95):
         """What is accepted of each class, the most accepted first.
