@@ -48,17 +48,8 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     'judge'
     """
     start, run = time.monotonic(), pathlib.Path(run)
-    predictor = serving.load(run)
-    experiment = configs.resolve(*_command(run, config, settings))
-    if data is not None:
-        given = configs.find(data) if isinstance(data, str) else data
-        experiment = dataclasses.replace(experiment, data=given)
-    task, splits = experiment.task, experiment.splits()
-    if [*splits.class_names] != [*predictor.class_names]:
-        raise ValueError(
-            f"{run} answers with {list(predictor.class_names)}; these splits know {list(splits.class_names)}. Give "
-            "splits with the same known classes in the same order."
-        )
+    predictor, experiment, splits = open_run(run, settings, data, config)
+    task = experiment.task
     every, found = task.with_calibration(predictor), predictor.calibration
     if adopt or any(text.partition("=")[0] in task.promises for text in settings):
         found = task.calibrate(every, splits.calibration, experiment)
@@ -81,6 +72,28 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
         calibrated.export(saved_model, samples=task.samples(every, splits.test, experiment))
     print(epilogue(task, figures, found, run, saved_model, directory, attempt("The report", report, [directory])))
     return directory
+
+
+def open_run(run, settings=(), data=None, config=None):
+    """A finished run, to be judged; arguments and errors are those of `judge`.
+
+    Returns:
+        Its `serving.Predictor`, its `Experiment` with the settings, and the `data.Splits`.
+
+    >>> predictor, experiment, splits = open_run("runs/digits")  # doctest: +SKIP
+    """
+    predictor = serving.load(run)
+    experiment = configs.resolve(*_command(pathlib.Path(run), config, settings))
+    if data is not None:
+        given = configs.find(data) if isinstance(data, str) else data
+        experiment = dataclasses.replace(experiment, data=given)
+    splits = experiment.splits()
+    if [*splits.class_names] != [*predictor.class_names]:
+        raise ValueError(
+            f"{run} answers with {list(predictor.class_names)}; these splits know {list(splits.class_names)}. Give "
+            "splits with the same known classes in the same order."
+        )
+    return predictor, experiment, splits
 
 
 def _command(run, config, settings):

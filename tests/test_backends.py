@@ -43,6 +43,10 @@ def parts():
     for loss in (losses.objectosphere(3.0), losses.HingeLoss(), losses.FocalLoss(0.5), losses.norm_os(3.0)):
         yield f"{loss.terms()[0][1].name}-linear-{len(loss.terms())}", heads.LinearHead(4), loss
     yield "class_balanced", heads.LinearHead(4), losses.ClassBalancedFocalLoss([9, 3, 2, 1])
+    yield "l_softmax", heads.LinearHead(4), losses.CrossEntropyLoss(losses.LSoftmax(3, annealing=0.5))
+    yield "lgm", heads.GaussianHead(4), losses.lgm(0.5, 0.2)
+    yield "anchor", heads.LinearHead(4), losses.AnchorLoss(0.7)
+    yield "guided", heads.LinearHead(4), losses.GuidedComplementEntropyLoss(0.6)
     yield "ring", heads.LinearHead(4, use_bias=True), losses.RingLoss(3.0)
     yield "adacos", heads.AdaCosHead(4), losses.CrossEntropyLoss(losses.CosFace(0.2))
 
@@ -65,9 +69,9 @@ def evaluate():
     results = {}
     for name, head, loss in parts():
         head.build((None, 5))
-        columns = head.kernel.shape[1]
-        kernel = np.random.default_rng(1).normal(size=(5, columns)) * np.geomspace(1, 4, columns)
-        head.kernel.assign(kernel.astype("float32"))
+        columns = head.weights[0].shape[-1]
+        kernel = np.random.default_rng(1).normal(size=head.weights[0].shape) * np.geomspace(1, 4, columns)
+        head.weights[0].assign(kernel.astype("float32"))
         results[name] = globals()[f"_{keras.backend.backend()}"](head, loss)
     return results
 
@@ -79,7 +83,7 @@ def _tensorflow(head, loss):
     with tf.GradientTape() as tape:
         tape.watch(features)
         value = value_of(head, loss, features)
-    gradients = tape.gradient(value, [features, head.kernel.value], unconnected_gradients="zero")
+    gradients = tape.gradient(value, [features, head.weights[0].value], unconnected_gradients="zero")
     return [np.asarray(x).tolist() for x in (value, *gradients)]
 
 
@@ -87,11 +91,11 @@ def _torch(head, loss):
     import torch
 
     features = torch.tensor(FEATURES, requires_grad=True)
-    head.kernel.value.grad = None
+    head.weights[0].value.grad = None
     value = value_of(head, loss, features)
     value.backward()
-    of_kernel = head.kernel.value.grad
-    of_kernel = torch.zeros(head.kernel.shape) if of_kernel is None else of_kernel
+    of_kernel = head.weights[0].value.grad
+    of_kernel = torch.zeros(head.weights[0].shape) if of_kernel is None else of_kernel
     return [x.detach().numpy().tolist() for x in (value, features.grad, of_kernel)]
 
 
@@ -100,11 +104,11 @@ def _jax(head, loss):
     import keras
 
     def compute(features, kernel):
-        pairs = [(head.kernel, kernel)]
+        pairs = [(head.weights[0], kernel)]
         with keras.StatelessScope(state_mapping=pairs):
             return value_of(head, loss, features)
 
-    value, gradients = jax.jit(jax.value_and_grad(compute, argnums=(0, 1)))(FEATURES, head.kernel.value)
+    value, gradients = jax.jit(jax.value_and_grad(compute, argnums=(0, 1)))(FEATURES, head.weights[0].value)
     return [np.asarray(x).tolist() for x in (value, *gradients)]
 
 

@@ -23,6 +23,8 @@ def settings():
         "cos_os": (heads.CosineHead(3, None), losses.cos_os(0.35, 4.0)),
         "background": (heads.CosineHead(3, 20.0, background=True), losses.BackgroundCrossEntropyLoss(losses.C2AM(0.5))),
         "adacos": (heads.AdaCosHead(3), losses.CrossEntropyLoss(growing) + 0.01 * losses.RingLoss(4.0)),
+        "lgm": (heads.GaussianHead(3), losses.lgm(0.5, 0.2)),
+        "l_softmax": (heads.LinearHead(3), losses.CrossEntropyLoss(losses.LSoftmax(3)) + losses.AnchorLoss()),
         "label_sets": (heads.LinearHead(3), losses.MultiLabelCrossEntropyLoss() + 0.5 * losses.AsymmetricLoss(2.0)),
     }
 
@@ -70,8 +72,8 @@ def train(name, strategy, data):
         head, loss = settings()[name]
         inputs = keras.Input((6,))
         outputs = head(keras.layers.Dense(5, activation="tanh", kernel_initializer="identity")(inputs))
-        columns = head.kernel.shape[1]
-        head.kernel.assign(np.eye(5, columns) * np.arange(1, columns + 1))  # close to the data, norms that differ
+        shape = head.weights[0].shape
+        head.weights[0].assign(np.eye(*shape) * np.arange(1, shape[1] + 1))  # close to the data, norms that differ
         model = OpenSetModel(inputs, layers.MarginWarmup(20)(outputs) if name == "adacos" else outputs)
         # At large rates rounding alone grows to 1e-4.
         sets = name == "label_sets"
@@ -128,7 +130,9 @@ def results():
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["objectosphere", "cos_os", "background", "adacos", "label_sets", "points"])
+@pytest.mark.parametrize(
+    "name", ["objectosphere", "cos_os", "background", "adacos", "lgm", "l_softmax", "label_sets", "points"]
+)
 def test_two_replicas_are_one_device(results, name):
     one, two = results[name]["one"], results[name]["two"]
     for a, b in zip(one["weights"], two["weights"], strict=True):

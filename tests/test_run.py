@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cplus1_keras import distribution, run, serving
-from cplus1_keras.callbacks import StopOnNaN, TermGradients
+from cplus1_keras.callbacks import StopOnNaN
 from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.progress import Progress
 from cplus1_keras.tasks import Task
@@ -202,12 +202,12 @@ def test_a_model_is_compiled_and_batch_norm_shared_among_replicas(experiment, ta
 
 @pytest.fixture
 def training(task, monkeypatch):
-    """A model whose `fit` tells what it gets, batches of 6 and a task's own callback."""
+    """A model whose `fit` tells what it gets, batches of 6 and a monitor."""
     model = mock.Mock()
     model.distribute_strategy.num_replicas_in_sync = 2
     batch = np.arange(6.0), {"labels": np.arange(6)}, np.ones(6)
     task.training.return_value = [batch]
-    task.callbacks.return_value = ["the task's own"]
+    monkeypatch.setattr(run, "monitor", mock.Mock(return_value="the monitor"))
     monkeypatch.setattr(Checkpoint, "restore", lambda checkpoint, model: 2)
     return model
 
@@ -217,19 +217,18 @@ def test_fit_gets_all_that_watches_in_order(experiment, task, training, tmp_path
     monkeypatch.setattr(keras.config, "is_interactive_logging_enabled", lambda: interactive)
     assert run.fit(training, experiment, SPLITS, tmp_path) is training.fit.return_value
     task.training.assert_called_once_with(training, "train", experiment, 2 * 5)
-    task.validation.assert_called_once_with(training, "validation", experiment)
-    task.callbacks.assert_called_once_with(training, experiment, SPLITS, tmp_path / "logs")
     ((batches,), given) = training.fit.call_args
     assert batches is task.training.return_value
-    assert given["validation_data"] is task.validation.return_value
+    assert "validation_data" not in given  # the monitor makes that pass
     settings = {"epochs": 4, "initial_epoch": 2, "steps_per_epoch": 5, "verbose": 0, "shuffle": False}
     assert {name: given[name] for name in settings} == settings
-    stop, gradients, own, board, checkpoint, *progress = given["callbacks"]
-    assert (type(stop), type(checkpoint), type(gradients)) == (StopOnNaN, Checkpoint, TermGradients)
+    stop, own, board, checkpoint, *progress = given["callbacks"]
+    assert (type(stop), type(checkpoint)) == (StopOnNaN, Checkpoint)
     assert stop.checkpoint == checkpoint.folder == tmp_path / "checkpoints"
-    images, y, weights = gradients.batch  # the share of one of two replicas
+    ((*place, (images, y, weights)), _) = run.monitor.call_args  # the share of one of two replicas
+    assert place == [training, experiment, SPLITS, tmp_path / "logs"]
     assert (images.tolist(), y["labels"].tolist(), weights.tolist()) == ([0, 1, 2], [0, 1, 2], [1, 1, 1])
-    assert own == "the task's own"
+    assert own == "the monitor"
     assert (type(board), board.log_dir, board.write_graph) == (keras.callbacks.TensorBoard, f"{tmp_path}/logs", False)
     assert [(type(line), line.batch_size, line.figures) for line in progress] == (
         [(Progress, 6, task.headline)] if interactive else []

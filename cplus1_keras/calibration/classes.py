@@ -102,3 +102,14 @@ def calibrate_classes(records, fpr, confidence=0.95, score=None, class_names=Non
             raise ValueError(f"Class {name}: {error}") from error
     names = None if class_names is None else tuple(class_names)
     return ClassCalibration(float(fpr), confidence, tuple(found), score, names)
+
+
+def read_calibration(values):
+    """The `Calibration` or `ClassCalibration` that `to_dict` gave; None of None.
+
+    >>> read_calibration(threshold_at_fpr(np.arange(100.0), 0.1).to_dict()).accepted
+    4
+    """
+    if values is None:
+        return None
+    return (ClassCalibration if "classes" in values else Calibration).from_dict(values)

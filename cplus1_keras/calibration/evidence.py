@@ -21,6 +21,7 @@ class Calibration:
         unit: What a decision is: `"image"`, `"pixel"` ...
         decisions: Number of decisions in all groups; by default one in each.
         event: What is accepted, where that is not told by the rule, like "images with a false detection"; or None.
+        sample: Scores of the split, with which later ones are compared, as `keep_scores` returns them; or None.
         at: Function from another threshold to what the same samples say of it, a `Calibration`; None where this one was
             read from a file, which keeps no samples.
 
@@ -40,6 +41,7 @@ class Calibration:
     unit: str = "image"
     decisions: int | None = None
     event: str | None = None
+    sample: dict | None = dataclasses.field(default=None, repr=False, hash=False)
     at: Callable | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self):

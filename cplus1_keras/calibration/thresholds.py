@@ -1,11 +1,13 @@
 """The lowest threshold that keeps a false positive rate, the highest that keeps a coverage; each at a confidence."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 
 from cplus1_keras.calibration import bounds
 from cplus1_keras.calibration.evidence import Calibration, group_name
+from cplus1_keras.calibration.samples import keep_scores
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.metrics.bins import BINS, TINY, flush, lower_edge, to_bins
 
@@ -83,7 +85,7 @@ def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
     Accept score >= 20.03: 3.44 % of an image's negatives accepted, the mean of 60 images (33 of 960 pixels);
     at 95 % confidence at most 9.7 %; asked: 10 %.
     """
-    negatives, knowns, seen = [], [], set()
+    negatives, knowns, seen, singles = [], [], set(), []
     for name, members in itertools.groupby(records, key=lambda record: record.group):
         if name in seen:
             raise ValueError(f"Records of one group must follow each other; those of {name!r} do not.")
@@ -94,6 +96,8 @@ def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
             unit = unit or {0: "image", 2: "pixel"}.get(labels.ndim, "decision")
             if labels.shape != scores.shape:
                 raise ValueError(f"{name!r} has labels of shape {labels.shape} and scores of shape {scores.shape}.")
+            if not labels.ndim:
+                singles.append((int(labels), float(scores)))
             negative += _reduce(name, scores[is_negative(labels)])
             if not (negatives or negative):
                 known += _reduce(name, scores[is_known(labels)])
@@ -102,7 +106,10 @@ def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
         if negatives:
             knowns.clear()
     rule, groups, target = ("fpr", negatives, fpr) if negatives else ("coverage", knowns, coverage)
-    return _calibrate(groups, rule, target, confidence, score, unit or "image")
+    found = _calibrate(groups, rule, target, confidence, score, unit or "image")
+    if len(singles) != len(seen):  # scores of one group depend on each other
+        return found
+    return dataclasses.replace(found, sample=keep_scores(*zip(*singles, strict=True)))
 
 
 class Histogram:

@@ -54,6 +54,10 @@ def families(num_classes, features):
         "softmax": Family(heads.LinearHead, cross_entropy()),
         "focal": Family(heads.LinearHead, losses.FocalLoss()),
         "sm_softmax": Family(heads.LinearHead, cross_entropy(losses.SMSoftmax(0.3))),
+        "l_softmax": Family(heads.LinearHead, cross_entropy(losses.LSoftmax(2, annealing=5.0))),
+        "lgm": Family(heads.GaussianHead, losses.lgm(), score=scores.max_logit),  # a likelihood
+        "anchor_loss": Family(heads.LinearHead, losses.AnchorLoss()),
+        "gce": Family(heads.LinearHead, losses.GuidedComplementEntropyLoss()),
         "sphereface": Family(hard, cross_entropy(losses.SphereFace(1.2))),
         "cosface": Family(hard, cross_entropy(losses.CosFace(0.35))),
         "arcface": Family(hard, cross_entropy(losses.ArcFace(0.5))),

@@ -5,6 +5,7 @@ from cplus1_keras.heads.anchors import CosineAnchorHead, EuclideanAnchorHead
 from cplus1_keras.heads.base import Head
 from cplus1_keras.heads.cams import CAMHead
 from cplus1_keras.heads.cosine import CosineHead
+from cplus1_keras.heads.gaussian import GaussianHead
 from cplus1_keras.heads.linear import LinearHead
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "CosineAnchorHead",
     "CosineHead",
     "EuclideanAnchorHead",
+    "GaussianHead",
     "Head",
     "LinearHead",
 ]

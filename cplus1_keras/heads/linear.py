@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from cplus1_keras.heads.base import Head
+from cplus1_keras.numerics import norm
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -13,7 +14,7 @@ class LinearHead(Head):
     """Linear classifier: z = φ W (+ b).
 
     Gives `features` φ (..., K) and `logits` z (..., C), or (..., C + 1) with the background last. Its weight is
-    `kernel`, shape (K, C) or (K, C + 1).
+    `kernel`, shape (K, C) or (K, C + 1). Without a bias it provides `weight_norms` for the margin `LSoftmax`.
 
     Args:
         num_classes: C, the number of known classes.
@@ -61,6 +62,9 @@ class LinearHead(Head):
     def outputs(self, features):
         logits = ops.matmul(features, self.kernel)
         return {"features": features, "logits": logits + self.bias if self.use_bias else logits}
+
+    def provide(self, tensors):
+        return {} if self.use_bias else {"weight_norms": norm(ops.convert_to_tensor(self.kernel), axis=0)}
 
     def get_config(self):
         config = {"use_bias": self.use_bias, "background": self.background}

@@ -3,7 +3,13 @@
 from cplus1_keras.losses.adaptive_margins import C2AM, GrowingMargin
 from cplus1_keras.losses.attention import AttentionConsistencyLoss
 from cplus1_keras.losses.base import OpenSetLoss, WeightedSum
-from cplus1_keras.losses.baselines import ClassBalancedFocalLoss, FocalLoss, HingeLoss
+from cplus1_keras.losses.baselines import (
+    AnchorLoss,
+    ClassBalancedFocalLoss,
+    FocalLoss,
+    GuidedComplementEntropyLoss,
+    HingeLoss,
+)
 from cplus1_keras.losses.boxes import CenternessLoss, GIoULoss, IoULoss, SigmoidFocalLoss, SmoothL1BoxLoss
 from cplus1_keras.losses.cams import HNCKDLoss, HNCMSELoss
 from cplus1_keras.losses.classification import BackgroundCrossEntropyLoss, CrossEntropyLoss, EntropicOpenSetLoss
@@ -14,6 +20,7 @@ from cplus1_keras.losses.compositions import (
     cos_eos,
     cos_os,
     cplus1,
+    lgm,
     norm_os,
     objectosphere,
     sfn_arcface,
@@ -21,11 +28,12 @@ from cplus1_keras.losses.compositions import (
     sfn_norm,
 )
 from cplus1_keras.losses.lengths import MagnitudeLoss, RingLoss, SymmetricMagnitudeLoss
-from cplus1_keras.losses.margins import ArcFace, CosFace, Margin, SMSoftmax, SphereFace
+from cplus1_keras.losses.margins import ArcFace, CosFace, GaussianMargin, LSoftmax, Margin, SMSoftmax, SphereFace
 from cplus1_keras.losses.multilabel import AsymmetricLoss, MultiLabelCrossEntropyLoss, WeightedSigmoidLoss
 
 __all__ = [
     "C2AM",
+    "AnchorLoss",
     "ArcFace",
     "AsymmetricLoss",
     "AttentionConsistencyLoss",
@@ -39,11 +47,14 @@ __all__ = [
     "EntropicOpenSetLoss",
     "FocalLoss",
     "GIoULoss",
+    "GaussianMargin",
     "GrowingMargin",
+    "GuidedComplementEntropyLoss",
     "HNCKDLoss",
     "HNCMSELoss",
     "HingeLoss",
     "IoULoss",
+    "LSoftmax",
     "MagnitudeLoss",
     "Margin",
     "MultiLabelCrossEntropyLoss",
@@ -61,6 +72,7 @@ __all__ = [
     "cos_eos",
     "cos_os",
     "cplus1",
+    "lgm",
     "norm_os",
     "objectosphere",
     "outside_probability",

@@ -18,6 +18,8 @@ GIVERS = {
     "cosines": "a `heads.CosineHead`",
     "scale": "a `heads.CosineHead`",
     "kernel_norms": "a `heads.CosineHead`",
+    "weight_norms": "a `heads.LinearHead` without bias",
+    "squared_distances": "a `heads.GaussianHead`",
     "cams": "a `heads.CAMHead`",
     "mirrored_cams": "`layers.Views` of a model with a `heads.CAMHead`",
     "smaller_cams": "`layers.Views(model, smaller=...)` of a model with a `heads.CAMHead`",

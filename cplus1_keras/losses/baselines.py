@@ -1,7 +1,9 @@
-"""The baselines of the papers' tables: hinge, focal, and class-balanced focal loss. Negatives count for nothing.
+"""The baselines of the papers' tables: hinge, focal, anchor, guided complement entropy. Negatives count for nothing.
 
 The functions take labels (...) of int32 and logits (..., C), and give 0 for what is not known; a label >= C gives NaN.
 """
+
+import math
 
 import keras
 import numpy as np
@@ -14,16 +16,45 @@ from cplus1_keras.losses.classification import check_gamma, cross_entropy, focus
 
 def hinge(labels, logits):
     """The value of each label; see `HingeLoss`."""
-    at_target = ops.equal(ops.expand_dims(labels, -1), ops.arange(logits.shape[-1]))
-    own = ops.sum(ops.where(at_target, logits, 0), axis=-1)
+    at_target, own = _target(labels, logits)
     others = ops.max(ops.where(at_target, -float("inf"), logits), axis=-1)
-    values = ops.where(labels < logits.shape[-1], ops.maximum(1 + others - own, 0), float("nan"))
-    return ops.where(is_known(labels), values, 0)
+    return _of_knowns(labels, logits, ops.maximum(1 + others - own, 0))
 
 
 def focal(labels, logits, gamma=2.0):
     """The value of each label; see `FocalLoss`."""
     return focus(cross_entropy(labels, logits), gamma)
+
+
+def anchor(labels, logits, gamma=0.5, slack=0.05):
+    """The value of each label; see `AnchorLoss`."""
+    at_target, own = _target(labels, logits)
+    reference = ops.stop_gradient(ops.maximum(ops.sigmoid(own) - slack, 0))
+    # The floor keeps the derivative of a power below 1 finite.
+    surplus = ops.maximum(1 + ops.sigmoid(logits) - ops.expand_dims(reference, -1), 1e-30)
+    others = ops.where(at_target, 0, ops.power(surplus, gamma) * ops.softplus(logits))
+    return _of_knowns(labels, logits, ops.softplus(-own) + ops.sum(others, axis=-1))
+
+
+def guided_complement_entropy(labels, logits, alpha=1 / 3):
+    """The value of each label, in [-1, 0]; see `GuidedComplementEntropyLoss`."""
+    at_target, _ = _target(labels, logits)
+    others = ops.logsumexp(ops.where(at_target, -float("inf"), logits), axis=-1, keepdims=True)
+    log_q = ops.where(at_target, 0, logits - others)  # 0 log 0 has no derivative
+    entropy = ops.sum(ops.where(at_target, 0, ops.exp(log_q) * log_q), axis=-1) / math.log(logits.shape[-1] - 1)
+    guide = ops.exp(-alpha * cross_entropy(labels, logits))
+    return _of_knowns(labels, logits, guide * entropy)
+
+
+def _target(labels, logits):
+    """Where each row's true class is (..., C), and the logit there (...), 0 for what has none."""
+    at_target = ops.equal(ops.expand_dims(labels, -1), ops.arange(logits.shape[-1]))
+    return at_target, ops.sum(ops.where(at_target, logits, 0), axis=-1)
+
+
+def _of_knowns(labels, logits, values):
+    """The values of the knowns, 0 for the others, NaN for what is no class."""
+    return ops.where(is_known(labels), ops.where(labels < logits.shape[-1], values, float("nan")), 0)
 
 
 def class_balanced_weights(counts, beta=0.999):
@@ -126,3 +157,72 @@ class ClassBalancedFocalLoss(FocalLoss):
 
     def get_config(self):
         return {**super().get_config(), "counts": self.counts, "beta": self.beta}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class AnchorLoss(OpenSetLoss):
+    """Anchor loss on the knowns: sigmoid cross-entropies, in which classes nearly as sure as the true one count more.
+
+        -log q_y - sum_{c != y} (1 + q_c - q*)^γ log(1 - q_c),   q = sigmoid(z),   q* = max(q_y - δ, 0)
+
+    No gradient flows through q*. (The paper starts with some epochs of plain cross-entropy on ImageNet.)
+
+    Args:
+        gamma: γ >= 0; 0 is the sum of the sigmoid cross-entropies.
+        slack: δ in [0, 1].
+
+    Reference: Ryou et al. (2019), section 3, with the values of the authors' code; HNC (2020), Table 1.
+
+    >>> loss = losses.AnchorLoss(gamma=1.0, slack=0.0)
+    >>> round(float(loss(np.array([0]), {"logits": np.zeros((1, 3), "float32")})), 4)  # 3 log 2
+    2.0794
+    """
+
+    def __init__(self, gamma=0.5, slack=0.05, name=None):
+        if not 0 <= slack <= 1:
+            raise ValueError(f"`slack` is a difference of probabilities, in [0, 1]. Received: slack={slack}")
+        self.gamma, self.slack = check_gamma(gamma), float(slack)
+        super().__init__(name)
+
+    def values(self, labels, outputs):
+        return anchor(labels, outputs["logits"], self.gamma, self.slack)
+
+    def get_config(self):
+        return {**super().get_config(), "gamma": self.gamma, "slack": self.slack}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class GuidedComplementEntropyLoss(OpenSetLoss):
+    """Guided complement entropy (GCE) on the knowns: even probabilities of all other classes, the surer the more.
+
+        p_y^α / log(C - 1) · sum_{c != y} q_c log q_c,   q_c = p_c / (1 - p_y)
+
+    It lies in [-1, 0] and needs at least three classes. (The authors' code divides by log C, which is another step
+    length only.)
+
+    Args:
+        alpha: α >= 0, how much the probability of the true class guides, 1/3 in the authors' code; 0 is complement
+            entropy alone, which does not classify.
+
+    Reference: H.-Y. Chen et al. (2019), section 3; named in HNC (2020), section 4.1.
+
+    >>> loss = losses.GuidedComplementEntropyLoss(alpha=1.0)
+    >>> round(float(loss(np.array([0]), {"logits": np.zeros((1, 4), "float32")})), 4)  # even: -p_y
+    -0.25
+    """
+
+    def __init__(self, alpha=1 / 3, name=None):
+        if not 0 <= alpha < math.inf:
+            raise ValueError(f"`alpha` must be >= 0. Received: alpha={alpha}")
+        self.alpha = float(alpha)
+        super().__init__(name)
+
+    def values(self, labels, outputs):
+        logits = outputs["logits"]
+        if logits.shape[-1] < 3:
+            needs = f"`{self.name}` spreads the probability of the classes that are not true: it needs at least three"
+            raise ValueError(f"{needs}. Received: logits of shape {tuple(logits.shape)}")
+        return guided_complement_entropy(labels, logits, self.alpha)
+
+    def get_config(self):
+        return {**super().get_config(), "alpha": self.alpha}

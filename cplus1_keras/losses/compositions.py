@@ -9,7 +9,7 @@ difference of cosines in [0, 2), or ArcFace's, an angle in radians in [0, π/2);
 from cplus1_keras.losses.classification import BackgroundCrossEntropyLoss, CrossEntropyLoss, EntropicOpenSetLoss
 from cplus1_keras.losses.compactness import BackgroundMarginLoss, CompactnessLoss
 from cplus1_keras.losses.lengths import MagnitudeLoss, RingLoss, SymmetricMagnitudeLoss
-from cplus1_keras.losses.margins import ArcFace, CosFace
+from cplus1_keras.losses.margins import ArcFace, CosFace, GaussianMargin
 
 
 def objectosphere(radius, weight=0.01):
@@ -73,6 +73,18 @@ def cos_eos(margin):
 def arc_eos(margin):
     """Arc-EOS: `cos_eos` with ArcFace's margin. Reference: Eq 4.7."""
     return EntropicOpenSetLoss(ArcFace(margin))
+
+
+def lgm(margin=0.3, weight=0.1):
+    """Large-margin Gaussian mixture: cross-entropy with the margin α on distances to the means + λ ½ ‖φ - μ_y‖².
+
+    Head: `GaussianHead(C)`, whose covariances are the identity, as in the authors' configurations (`update_sigma:
+    false`), and whose classes are equally frequent. Reference: Wan et al. (2018), section 3.
+
+    >>> [(weight, term.name) for weight, term in losses.lgm(margin=1.0).terms()]
+    [(1.0, 'cross_entropy'), (0.1, 'compactness')]
+    """
+    return CrossEntropyLoss(GaussianMargin(margin)) + weight * CompactnessLoss()
 
 
 def cplus1(compactness=0.1, background=1e-4, margin=1.0, distance="euclidean", class_reduction="mean"):

@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from cplus1_keras.labels import is_known
-from cplus1_keras.numerics import angle, divide, sine
-from cplus1_keras.numerics.derivatives import add_at, as_rows, with_taken
+from cplus1_keras.numerics import angle, divide, norm, sine
+from cplus1_keras.numerics.derivatives import add_at, as_rows, take_at, with_taken
 
 
 def arcface(cosine, margin):
@@ -74,14 +74,18 @@ class Margin:
         moved = is_known(labels) & (labels < logits.shape[-1])
         index = ops.where(moved, labels, 0)
         rows, target = with_taken(as_rows(logits), index)
-        offset = ops.where(moved, self._offset(target, outputs), 0)
+        offset = ops.where(moved, self._offset(target, outputs, index), 0)
         return ops.reshape(add_at(rows, index, offset), ops.shape(logits))
 
-    def _offset(self, logit, outputs):
-        scale = ops.reshape(outputs["scale"], (-1,))
+    def _offset(self, logit, outputs, index):
+        scale = self._scale(outputs, index)
         cosine = divide(logit, scale)
         change = self.target(cosine) - cosine
         return scale * (ops.stop_gradient(change) if self.detach else change)
+
+    def _scale(self, outputs, index):
+        """What the logit of each row's class `index` (N,) is divided by to be a cosine, (N,)."""
+        return ops.reshape(outputs["scale"], (-1,))
 
     def __repr__(self):
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
@@ -116,7 +120,7 @@ class SMSoftmax(Margin):
             raise ValueError(f"`margin` is a difference of logits and must be >= 0. Received: margin={margin}")
         super().__init__(margin, detach)
 
-    def _offset(self, logit, outputs):
+    def _offset(self, logit, outputs, index):
         return ops.full_like(logit, -self.margin)
 
 
@@ -187,6 +191,73 @@ class ArcFace(Margin):
 
     def target(self, cosine):
         return arcface(cosine, self.margin)
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class LSoftmax(SphereFace):
+    """Large-margin softmax, SphereFace's margin on raw logits: z_y = ‖W_y‖ ‖φ‖ (λ cos θ_y + ψ(θ_y)) / (1 + λ).
+
+        ψ(θ) = (-1)^k cos(mθ) - 2k,   k = floor(mθ / π)
+
+    Needs a `LinearHead` without bias. Its authors let λ fall from about 1000 to 5 or 0 in training: `GrowingMargin`
+    with a `layers.MarginWarmup` does, and ends at this λ.
+
+    Args:
+        margin: m >= 1, an integer in the paper (2, 3, 4); 1 is no margin.
+        annealing: λ >= 0, the part of the plain logit.
+        detach: As in `Margin`.
+
+    Reference: Liu et al. (2016), Eq 4-6 and section 4; Anchor NCM (2018), Table 2.
+
+    >>> loss = losses.CrossEntropyLoss(margin=losses.GrowingMargin(losses.LSoftmax(4, annealing=5.0)))
+    """
+
+    reads = ("logits", "features", "weight_norms")
+
+    def __init__(self, margin=2, annealing=0.0, detach=False):
+        super().__init__(margin, detach)
+        if not 0 <= annealing < math.inf:
+            raise ValueError(f"`annealing` is the weight of the plain logit, >= 0. Received: annealing={annealing}")
+        self.annealing = float(annealing)
+
+    def target(self, cosine):
+        return (self.annealing * cosine + super().target(cosine)) / (1 + self.annealing)
+
+    def _scale(self, outputs, index):
+        return norm(as_rows(outputs["features"])) * ops.take(outputs["weight_norms"], index)
+
+    def get_config(self):
+        return {**super().get_config(), "annealing": self.annealing}
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class GaussianMargin(Margin):
+    """The margin of the large-margin Gaussian mixture: the true class's squared distance counts 1 + α times.
+
+        z_y = -(1 + α) ½ ‖φ - μ_y‖²
+
+    Needs a `GaussianHead`; `losses.lgm` is the whole loss.
+
+    Args:
+        margin: α >= 0; the authors' code ends at 0.3 for CIFAR-100.
+        detach: The margin takes no gradient.
+
+    Reference: Wan et al. (2018), L-GM, section 3.2.
+
+    >>> loss = losses.CrossEntropyLoss(margin=losses.GaussianMargin(0.3))
+    """
+
+    reads = ("logits", "squared_distances")
+    target = None  # no function of a cosine
+
+    def __init__(self, margin=0.3, detach=False):
+        if not 0 <= margin < math.inf:
+            raise ValueError(f"`margin` is a share of a squared distance and must be >= 0. Received: margin={margin}")
+        super().__init__(margin, detach)
+
+    def _offset(self, logit, outputs, index):
+        offset = -0.5 * self.margin * take_at(as_rows(outputs["squared_distances"]), index)
+        return ops.stop_gradient(offset) if self.detach else offset
 
 
 def check_margin(margin, optional=False):

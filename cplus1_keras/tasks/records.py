@@ -36,7 +36,8 @@ def split_by_class(record, values, names, class_names):
     Args:
         record: A `Record`.
         values: Which class of the source each decision is of, in the shape of the labels; one more axis, the first,
-            where it is a stranger by several; None where the source does not say.
+            where it is a stranger by several; None where the source does not say. Of detections they are those of the
+            objects, and `record.more["which"]` says which one each hits, -1 being none.
         names: Dict from these values to class names.
         class_names: Names of the known classes, or None to leave knowns out.
 
@@ -48,10 +49,13 @@ def split_by_class(record, values, names, class_names):
     if class_names is not None:
         for label in np.unique(labels[labels >= 0]).tolist():
             yield "known", class_names[label], labels == label
+    hits = np.asarray(record.more.get("which", 0))
+    if "which" in record.more and values is not None:
+        values = np.append(values, -1)[hits]
     layers = [None] if values is None or not np.size(values) else np.asarray(values).reshape(-1, *labels.shape)
     for layer in layers:
         for role in ("negative", "unknown"):
-            inside = labels == ROLES[role]
+            inside = (labels == ROLES[role]) & (hits >= 0)
             for value in np.unique(layer[inside]).tolist() if layer is not None else [None] * bool(inside.any()):
                 name, own = (None, True) if layer is None else (names[value], layer == value)
                 yield role, name, inside & own

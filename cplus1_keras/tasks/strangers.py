@@ -34,7 +34,7 @@ class Strangers:
     def update(self, record, values):
         """Count the decisions of one image; `values`, in the shape of its labels, tell the class of each in the source.
 
-        Where an image is a stranger by several classes, `values` has one more axis, the first.
+        Otherwise as for `split_by_class`.
         """
         accepted = np.asarray(record.scores) >= self.threshold
         for role, name, here in split_by_class(record, values, self.names, None):
@@ -89,6 +89,7 @@ def tell(by_class, calibration):
         text += (
             f"\nWARNING: clearly more than the {100 * calibration.target:g} % asked for are accepted of "
             f"{', '.join(broken[:SHOWN])}{more}. The threshold's promise is for images like those of the calibration "
-            "split. Calibrate on classes that the training never saw: `calibration_classes` of `data.split`."
+            "split. Calibrate on classes that the training never saw; of images with one class each, by "
+            "`calibration_classes` of `data.split`."
         )
     return text

@@ -53,6 +53,10 @@ class Task:
     headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_logits_auroc_negative"})
     """Figures for the line of progress: the name to show, and that in the logs of `fit`."""
 
+    def splits(self, splits, seed):
+        """What a run takes in place of the splits that its `data` gives."""
+        return splits
+
     def check(self, experiment, splits):
         """Raises ValueError for what a run would otherwise find out after its training."""
         source = splits.train.source
@@ -158,9 +162,9 @@ class Task:
             return None
         return data.evaluation(split.subset(np.arange(count)), experiment.batch_size, **image_format(model))
 
-    def callbacks(self, model, experiment, splits, logs):
-        """More callbacks for `fit`; `logs` is TensorBoard's folder."""
-        return []
+    def watched_figures(self, predictor):
+        """An accumulator, with `update(record)` and `result()`, of floats by name that each epoch tells; or None."""
+        return None
 
     def predictor(self, model, score, splits):
         """A `serving.Predictor` that accepts everything."""
@@ -210,8 +214,12 @@ class Task:
 
     def calibrate(self, predictor, split, experiment):
         """The threshold with its evidence, a `calibration.Calibration`."""
+        return self.choose_threshold(predictor, self.records(predictor, split, experiment), experiment)
+
+    def choose_threshold(self, predictor, records, experiment):
+        """What `calibrate` finds on these records."""
         return calibration.calibrate(
-            self.records(predictor, split, experiment),
+            records,
             experiment.fpr,
             experiment.coverage,
             experiment.confidence,

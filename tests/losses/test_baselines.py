@@ -77,6 +77,10 @@ def test_what_constructors_refuse():
         lambda: losses.ClassBalancedFocalLoss([0, 5]),
         lambda: losses.ClassBalancedFocalLoss([]),
         lambda: losses.ClassBalancedFocalLoss([5, 5], beta=1.0),
+        lambda: losses.AnchorLoss(-0.1),
+        lambda: losses.AnchorLoss(slack=1.5),
+        lambda: losses.GuidedComplementEntropyLoss(-1.0),
+        lambda: losses.GuidedComplementEntropyLoss()(np.array([0]), {"logits": np.zeros((1, 2))}),
     ):
         with pytest.raises(ValueError, match="Received"):
             make()
@@ -84,6 +88,69 @@ def test_what_constructors_refuse():
 
 def test_negatives_count_for_nothing():
     labels = np.where(np.arange(8) % 2, np.array([NEGATIVE, IGNORE] * 4), LABELS)
-    for loss in (losses.HingeLoss(), losses.FocalLoss(2.0)):
+    for loss in (
+        losses.HingeLoss(),
+        losses.FocalLoss(2.0),
+        losses.AnchorLoss(),
+        losses.GuidedComplementEntropyLoss(),
+    ):
         expected = loss(LABELS[::2], {"logits": LOGITS[::2]})
         np.testing.assert_allclose(loss(labels, {"logits": LOGITS}), expected, rtol=1e-12)
+
+
+def anchor_loop(logits, label, gamma, slack):
+    """Ryou et al. (2019), section 3, class by class."""
+    q = 1 / (1 + np.exp(-logits))
+    reference = max(q[label] - slack, 0)
+    value = -np.log(q[label])
+    for c in range(len(logits)):
+        if c != label:
+            value -= (1 + q[c] - reference) ** gamma * np.log(1 - q[c])
+    return value
+
+
+@pytest.mark.parametrize(("gamma", "slack"), [(0.5, 0.05), (2.0, 0.0), (1.3, 0.9)])
+def test_anchor_loss_by_a_loop(gamma, slack):
+    expected = [anchor_loop(row, label, gamma, slack) for row, label in zip(LOGITS, LABELS, strict=True)]
+    np.testing.assert_allclose(baselines.anchor(LABELS, LOGITS, gamma, slack), expected, rtol=1e-10)
+    mean = losses.AnchorLoss(gamma, slack)(LABELS, {"logits": LOGITS})
+    np.testing.assert_allclose(mean, np.mean(expected), rtol=1e-10)
+
+
+def test_anchor_loss_of_gamma_zero_is_sigmoid_cross_entropy():
+    each = keras.ops.binary_crossentropy(np.eye(5)[LABELS], LOGITS, from_logits=True)
+    np.testing.assert_allclose(baselines.anchor(LABELS, LOGITS, gamma=0.0), np.sum(each, axis=1), rtol=1e-9)
+
+
+def test_no_gradient_through_the_anchor():
+    """That of the true logit is the sigmoid cross-entropy's, q_y - 1, whatever γ."""
+    logits = tf.constant(LOGITS)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        values = baselines.anchor(LABELS, logits, 2.0)
+    own = tape.gradient(values, logits).numpy()[np.arange(8), LABELS]
+    np.testing.assert_allclose(own, 1 / (1 + np.exp(-LOGITS[np.arange(8), LABELS])) - 1, rtol=1e-9)
+
+
+def complement_loop(logits, label, alpha):
+    """H.-Y. Chen et al. (2019), section 3, class by class."""
+    p = np.exp(logits) / np.exp(logits).sum()
+    total = 0.0
+    for c in range(len(p)):
+        if c != label:
+            total += p[c] / (1 - p[label]) * np.log(p[c] / (1 - p[label]))
+    return p[label] ** alpha * total / np.log(len(p) - 1)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.2, 1.5])
+def test_guided_complement_entropy_by_a_loop(alpha):
+    expected = [complement_loop(row, label, alpha) for row, label in zip(LOGITS, LABELS, strict=True)]
+    np.testing.assert_allclose(baselines.guided_complement_entropy(LABELS, LOGITS, alpha), expected, rtol=1e-10)
+    mean = losses.GuidedComplementEntropyLoss(alpha)(LABELS, {"logits": LOGITS})
+    np.testing.assert_allclose(mean, np.mean(expected), rtol=1e-10)
+
+
+def test_guided_complement_entropy_is_least_where_sure_and_even():
+    sure = np.array([[60.0, 0, 0, 0], [60.0, 50, 0, 0], [0.0, 60, 0, 0]])
+    values = baselines.guided_complement_entropy(np.zeros(3, int), sure, 0.5)
+    np.testing.assert_allclose(values, [-1, 0, 0], atol=1e-9)

@@ -35,6 +35,11 @@ OTHERS = {
     "focal": losses.FocalLoss(2.0),
     "focal_root": losses.FocalLoss(0.5),
     "class_balanced_focal": losses.ClassBalancedFocalLoss([500, 50, 5, 1], beta=0.99),
+    "l_softmax": losses.EntropicOpenSetLoss(losses.LSoftmax(3, annealing=0.7)),
+    "l_softmax_detached": losses.CrossEntropyLoss(losses.LSoftmax(2, detach=True)),
+    "lgm": losses.lgm(0.5, 0.2),
+    "anchor": losses.AnchorLoss(gamma=0.7, slack=0.1),
+    "guided_complement_entropy": losses.GuidedComplementEntropyLoss(0.6),
     "objectosphere": losses.objectosphere(3.0),
     "arc_os": losses.arc_os(0.5, 3.0),
 }
@@ -51,35 +56,47 @@ def batch(dtype="float64", shape=(12,), seed=0):
 
 
 @functools.cache
-def usual_head(scale, background=False, dtype="float64"):
-    lengths = np.geomspace(1, 6, CLASSES + background)  # norms that differ, for C2AM
-    kernel = np.random.default_rng(1).normal(size=(FEATURES, CLASSES + background)) * lengths
-    return make_head(scale, background, kernel, dtype)
+def usual_head(scale, kind="cosine", dtype="float64"):
+    columns = CLASSES + (kind == "background")
+    lengths = np.geomspace(1, 6, columns)  # norms that differ, for C2AM
+    kernel = np.random.default_rng(1).normal(size=(FEATURES, columns)) * lengths
+    return make_head(scale, kind, kernel, dtype)
 
 
-def make_head(scale, background, kernel, dtype="float64"):
-    head = heads.CosineHead(CLASSES, scale, background=background, dtype=dtype)
+def make_head(scale, kind, kernel, dtype="float64"):
+    """The head that a loss needs, a key of `HEADS`, with this kernel (K, C)."""
+    head = HEADS[kind](kernel.shape[1] - (kind == "background"), scale, dtype=dtype)
     head.build((None, FEATURES))
-    head.kernel.assign(kernel)
+    head.weights[0].assign(kernel.T if kind == "gaussian" else kernel)
     return head
 
 
-def has_background(loss):
-    return isinstance(loss, losses.BackgroundCrossEntropyLoss)
+HEADS = {
+    "cosine": heads.CosineHead,
+    "background": functools.partial(heads.CosineHead, background=True),
+    "linear": lambda classes, scale, **settings: heads.LinearHead(classes, **settings),
+    "gaussian": lambda classes, scale, **settings: heads.GaussianHead(classes, **settings),
+}
+
+
+def kind_for(loss):
+    reads = {name for _, term in loss.terms() for name in term.reads}
+    if "weight_norms" in reads or "squared_distances" in reads:
+        return "linear" if "weight_norms" in reads else "gaussian"
+    return "background" if isinstance(loss, losses.BackgroundCrossEntropyLoss) else "cosine"
 
 
 def evaluate(loss, labels, features, scale, sample_weight=None, kernel=None, dtype="float64"):
     """Value, and gradients for features and kernel, through the cosine head and the loss."""
-    usual = kernel is None
-    background = has_background(loss)
-    head = usual_head(scale, background, dtype) if usual else make_head(scale, background, kernel, dtype)
+    kind = kind_for(loss)
+    head = usual_head(scale, kind, dtype) if kernel is None else make_head(scale, kind, kernel, dtype)
     features = tf.constant(features)
     with tf.GradientTape() as tape:
         tape.watch(features)
         outputs = head(features)
         outputs.update(head.provide(outputs), margin_fraction=tf.constant(0.7))
         value = loss(labels, outputs, sample_weight)
-    return [value, *tape.gradient(value, [features, head.kernel.value], unconnected_gradients="zero")]
+    return [value, *tape.gradient(value, [features, head.weights[0].value], unconnected_gradients="zero")]
 
 
 def assert_close(first, second, atol=1e-12):
@@ -109,15 +126,15 @@ def test_a_name_and_a_prefix_are_saved():
 def all_together(features, scale, tested):
     """The values of all losses, and the gradients of one sum of them with weights that differ."""
     features = tf.convert_to_tensor(features)
-    built = [usual_head(scale), usual_head(scale, background=True)]
+    built = {kind: usual_head(scale, kind) for kind in HEADS}
     with tf.GradientTape() as tape:
         tape.watch(features)
-        outputs = [head(features) for head in built]
-        for head, given in zip(built, outputs, strict=True):
-            given.update(head.provide(given), margin_fraction=tf.constant(0.7))
-        values = tf.stack([loss(tf.constant(LABELS), outputs[has_background(loss)]) for loss in tested])
+        outputs = {kind: head(features) for kind, head in built.items()}
+        for kind, given in outputs.items():
+            given.update(built[kind].provide(given), margin_fraction=tf.constant(0.7))
+        values = tf.stack([loss(tf.constant(LABELS), outputs[kind_for(loss)]) for loss in tested])
         value = tf.tensordot(values, tf.constant(np.sqrt(1.0 + np.arange(len(tested)))), 1)
-    return [values, *tape.gradient(value, [features, *(head.kernel.value for head in built)])]
+    return [values, *tape.gradient(value, [features, *(head.weights[0].value for head in built.values())])]
 
 
 @pytest.mark.parametrize(("scale", "jit"), [(None, False), (20.0, True)], ids=["graph", "jit"])
@@ -206,7 +223,7 @@ def test_c2am_of_equal_norms_is_the_cosine_softmax(kind, scale):
 def test_finite_at_the_edges(name, scale, dtype):
     """cos θ = ±1 for a true class, φ = 0, a weight of 0, and features of length 1e4."""
     loss = EVERY[name]
-    columns = CLASSES + has_background(loss)
+    columns = CLASSES + (kind_for(loss) == "background")
     kernel = np.random.default_rng(3).normal(size=(FEATURES, columns))
     kernel[:, 2] = 0
     rows = [kernel[:, 0], -kernel[:, 0], 0 * kernel[:, 0], 1e4 * kernel[:, 1], -1e4 * kernel[:, 1], kernel[:, 3]]
@@ -223,10 +240,11 @@ def test_finite_at_the_edges(name, scale, dtype):
 @every
 @soft_and_hard
 def test_one_class(name, scale):
-    if name == "class_balanced_focal":
-        pytest.skip("its counts fix the number of classes")
+    if name in ("class_balanced_focal", "guided_complement_entropy"):
+        pytest.skip("its counts fix the number of classes, or it needs three")
     loss = EVERY[name]
-    head = heads.CosineHead(1, scale, dtype="float64")
+    kind = kind_for(loss)
+    head = HEADS["cosine" if kind == "background" else kind](1, scale, dtype="float64")
     features = tf.constant(batch())
     with tf.GradientTape() as tape:
         tape.watch(features)
@@ -253,7 +271,7 @@ def test_half_precision_is_computed_in_float32(name, dtype):
 
 
 def outputs_of(loss):
-    head = usual_head(None, has_background(loss), "float32")
+    head = usual_head(None, kind_for(loss), "float32")
     outputs = head(batch("float32"))
     return {**outputs, **head.provide(outputs), "margin_fraction": tf.constant(0.7)}
 
@@ -299,7 +317,8 @@ def test_second_derivatives_are_right():
     step, direction = 1e-5, batch(seed=5)
     features = tf.constant(batch())
     tested = [losses.CrossEntropyLoss(margin) for margin in MARGINS.values() if not getattr(margin, "detach", False)]
-    first = tf.function(lambda features: all_together(features, None, [*tested, *OTHERS.values()])[1])
+    tested += [loss for name, loss in OTHERS.items() if name not in ("l_softmax_detached", "anchor")]
+    first = tf.function(lambda features: all_together(features, None, tested)[1])
     with tf.GradientTape() as tape:
         tape.watch(features)
         along = tf.reduce_sum(first(features) * direction)

@@ -218,6 +218,9 @@ def test_a_growing_margin_blends(margin):
         (lambda: losses.CosFace(2.0), "difference of cosines"),
         (lambda: losses.SMSoftmax(-1.0), "difference of logits"),
         (lambda: losses.SphereFace(0.5), "factor of the angle"),
+        (lambda: losses.LSoftmax(0), "factor of the angle"),
+        (lambda: losses.LSoftmax(2, annealing=-1.0), "weight of the plain logit"),
+        (lambda: losses.GaussianMargin(-0.3), "share of a squared distance"),
         (lambda: losses.C2AM(-0.5), "`alpha` must be >= 0"),
         (lambda: losses.GrowingMargin(0.5), "must be a margin"),
         (lambda: losses.CrossEntropyLoss(margin=0.5), "must be a margin"),
@@ -242,3 +245,100 @@ def test_a_margin_of_ones_own():
     outputs = outputs_of([[0.5, 0.1, 0.2]])
     expected = losses.CrossEntropyLoss(losses.CosFace(0.35))(np.array([0]), outputs)
     np.testing.assert_allclose(again(np.array([0]), outputs), expected, rtol=1e-12)
+
+
+LABELS = np.array([2, 0, NEGATIVE, 1])
+FEATURES = np.array([[1.0, 2.0], [-3.0, 0.5], [1.0, 1.0], [0.2, -0.4]])
+
+
+def linear(kernel, **settings):
+    head = heads.LinearHead(3, dtype="float64", **settings)
+    head.build((None, 2))
+    head.kernel.assign(kernel)
+    outputs = head(FEATURES)
+    return {**outputs, **head.provide(outputs)}
+
+
+def psi(theta, m):
+    """The steps of Liu et al. (2016), Eq 5: k such that kπ/m <= θ <= (k + 1)π/m."""
+    k = next(k for k in range(m) if k * math.pi / m <= theta <= (k + 1) * math.pi / m)
+    return (-1) ** k * math.cos(m * theta) - 2 * k
+
+
+@pytest.mark.parametrize(("m", "annealing"), [(2, 0.0), (3, 5.0), (4, 0.3)])
+def test_l_softmax_by_a_loop(m, annealing):
+    kernel = np.random.default_rng(0).normal(size=(2, 3)) * [1, 2, 4]
+    expected = FEATURES @ kernel
+    for row, label in enumerate(LABELS):
+        if label >= 0:
+            length = np.linalg.norm(FEATURES[row]) * np.linalg.norm(kernel[:, label])
+            theta = math.acos(expected[row, label] / length)
+            target = length * psi(theta, m)
+            expected[row, label] = (annealing * expected[row, label] + target) / (1 + annealing)
+    outputs = linear(kernel)
+    np.testing.assert_allclose(losses.LSoftmax(m, annealing).training_logits(LABELS, outputs), expected, rtol=1e-9)
+
+
+def test_limits_of_l_softmax():
+    """m = 1 is softmax, so is λ without end; with unit weights it is SphereFace under soft normalisation."""
+    kernel = np.random.default_rng(0).normal(size=(2, 3))
+    plain = losses.CrossEntropyLoss()(LABELS, linear(kernel))
+    for margin in (losses.LSoftmax(1), losses.LSoftmax(3, annealing=1e12)):
+        np.testing.assert_allclose(losses.CrossEntropyLoss(margin)(LABELS, linear(kernel)), plain, rtol=1e-9)
+    kernel /= np.linalg.norm(kernel, axis=0)
+    outputs = linear(kernel)
+    lengths = {**outputs, "scale": np.linalg.norm(FEATURES, axis=-1, keepdims=True)}
+    expected = losses.SphereFace(3).training_logits(LABELS, lengths)
+    np.testing.assert_allclose(losses.LSoftmax(3).training_logits(LABELS, outputs), expected, rtol=1e-9)
+
+
+def test_l_softmax_moves_the_norm_of_its_weight():
+    """z_y = ‖W‖‖φ‖ψ(θ): along W its derivative is the logit over ‖W‖."""
+    kernel = tf.Variable(np.random.default_rng(0).normal(size=(2, 3)))
+    with tf.GradientTape() as tape:
+        logits = tf.constant(FEATURES) @ kernel
+        outputs = {"logits": logits, "features": tf.constant(FEATURES), "weight_norms": numerics.norm(kernel, axis=0)}
+        moved = losses.LSoftmax(4).training_logits(LABELS, outputs)[0, 2]
+    gradient = tape.gradient(moved, kernel).numpy()[:, 2]
+    np.testing.assert_allclose(gradient @ kernel.numpy()[:, 2], moved, rtol=1e-9)
+
+
+def test_l_softmax_needs_weights_without_a_bias():
+    for outputs in (linear(np.ones((2, 3)), use_bias=True), heads.CosineHead(3, 20.0)(FEATURES)):
+        with pytest.raises(ValueError, match=r"'weight_norms'.*LinearHead` without bias"):
+            losses.CrossEntropyLoss(losses.LSoftmax(2))(LABELS, outputs)
+
+
+def test_the_large_margin_gaussian_mixture_by_a_loop():
+    """Wan et al. (2018), section 3, with identity covariances and equal priors, from the densities."""
+    means = np.random.default_rng(0).normal(size=(3, 2))
+    head = heads.GaussianHead(3, dtype="float64")
+    head.build((None, 2))
+    head.means.assign(means)
+    outputs = head(FEATURES)
+    outputs.update(head.provide(outputs))
+    values = []
+    for features, label in zip(FEATURES, LABELS, strict=True):
+        if label >= 0:
+            d = [0.5 * np.sum((features - mean) ** 2) for mean in means]
+            density = [math.exp(-d[c] * (1 + 0.7 * (c == label))) for c in range(3)]
+            values.append(-math.log(density[label] / sum(density)) + 0.2 * d[label])
+    np.testing.assert_allclose(losses.lgm(0.7, 0.2)(LABELS, outputs), np.mean(values), rtol=1e-9)
+    plain = losses.CrossEntropyLoss()(LABELS, outputs)
+    np.testing.assert_allclose(losses.lgm(0.0, 0.0)(LABELS, outputs), plain, rtol=1e-12)
+
+
+def test_a_detached_gaussian_margin_has_the_value_and_no_gradient():
+    means, gradients, values = tf.constant(np.eye(3, 2)), [], []
+    for margin in (losses.GaussianMargin(0.4), losses.GaussianMargin(0.4, detach=True), losses.GaussianMargin(0.0)):
+        features = tf.constant(FEATURES)
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            square = numerics.distances.squared_distances(features, means)
+            logits = margin.training_logits(LABELS, {"logits": -0.5 * square, "squared_distances": square})
+        values.append(logits.numpy())
+        gradients.append(tape.gradient(logits, features).numpy())
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-12)
+    assert np.abs(values[0] - values[2]).max() > 0.1
+    np.testing.assert_allclose(gradients[1], gradients[2], rtol=1e-12)
+    assert np.abs(gradients[0] - gradients[2]).max() > 0.1
