@@ -215,7 +215,9 @@ function classTable(classes, chosen, promise, filter, shown, listeners) {
 function gallery(run, chosen, shown, pick, listeners) {
   const told = run.evidence, stops = told.thresholds, sheet = told.thumbnails, size = 76, number = page.runs.indexOf(run), open = new Set();
   if (sheet) document.head.append(make("style", {}, `.sheet-${number}{background-image:url(${sheet.url});background-size:${sheet.columns * size}px}`));
-  const wrong = (own, stop) => own.kind === "refused" ? own.score < stop : own.score >= stop;
+  const side = (own, stop) => own.role !== "known" ? (own.score >= stop ? "stranger" : null) : own.score < stop ? "refused" : own.kind === "wrong" ? "wrong" : null;
+  const counted = told.unit !== "pixel" ? { stranger: i => told.negative.accepted[i] + told.unknown.accepted[i], wrong: i => told.known.accepted[i] - told.known.right[i],
+    refused: i => told.known.decisions - told.known.accepted[i] } : {};
   const order = told.examples.map((own, i) => i).sort((a, b) => (told.examples[a].kind === "refused" ? 1 : -1) * (told.examples[a].score - told.examples[b].score));
   const tiles = told.examples.map((own, i) => {
     const style = sheet ? `background-position:${-(i % sheet.columns) * size}px ${-Math.floor(i / sheet.columns) * size}px` : "";
@@ -234,10 +236,11 @@ function gallery(run, chosen, shown, pick, listeners) {
     const [stop, before] = [stops[chosen()], stops[told.chosen]];
     for (const { kind, title, head, list, more, all } of holders) {
       const rows = order.map(i => [told.examples[i], tiles[i]]).filter(([own]) => (!shown() || own.true === shown()) &&
-        (kind === "left" ? wrong(own, before) && !wrong(own, stop) : own.kind === kind && wrong(own, stop)));
-      rows.forEach(([own, tile]) => { tile.classList.toggle("moved", !wrong(own, before)); tile.classList.toggle("left", kind === "left"); });
-      const fresh = rows.filter(([own]) => !wrong(own, before)).length;
-      head.replaceChildren(title, make("small", { class: "note" }, ` ${rows.length}${fresh ? `, ${fresh} of them only here` : ""}`));
+        (kind === "left" ? side(own, before) && !side(own, stop) : side(own, stop) === kind));
+      const moved = own => side(own, before) !== side(own, stop);
+      rows.forEach(([own, tile]) => { tile.classList.toggle("moved", kind !== "left" && moved(own)); tile.classList.toggle("left", kind === "left"); });
+      const fresh = kind === "left" ? 0 : rows.filter(([own]) => moved(own)).length, total = !shown() && counted[kind] ? counted[kind](chosen()) : rows.length;
+      head.replaceChildren(title, make("small", { class: "note" }, ` ${rows.length}${total > rows.length ? ` of ${count(total)}` : ""}${fresh ? `, ${fresh} not at the calibrated threshold` : ""}`));
       const room = open.has(kind) ? rows.length : 27;
       rows.forEach(([, tile], i) => { tile.hidden = i >= room; });
       more.hidden = rows.length <= room;
@@ -254,14 +257,14 @@ function gallery(run, chosen, shown, pick, listeners) {
 /* The rest of a run. */
 
 function trainingCurves(run) {
-  const parts = [["train", "known"], ["validation", "negative"]];
-  const small = run.curves.filter(own => new Set(parts.flatMap(([part]) => own[part] || []).filter(value => value !== null)).size > 1).map(own => {
-    const lines = parts.filter(([part]) => own[part]).map(([part, style]) => ({ style, ys: own[part], xs: own[part].map((_, i) => i + 1) }));
+  const parts = ["train", "validation"];
+  const small = run.curves.filter(own => new Set(parts.flatMap(part => own[part] || []).filter(value => value !== null)).size > 1).map(own => {
+    const lines = parts.filter(part => own[part]).map(part => ({ style: part, ys: own[part], xs: own[part].map((_, i) => i + 1) }));
     const values = lines.flatMap(line => line.ys).filter(value => value !== null), most = Math.max(...lines.map(line => line.xs.length));
     const drawn = chart({ lines, x: [1, Math.max(most, 2)], y: [Math.min(...values), Math.max(...values)], height: 120, label: own.name });
     return make("figure", {}, make("figcaption", {}, own.name), drawn.holder);
   });
-  return small.length ? [make("h2", {}, "Training"), legend([["training", "known"], ["validation", "negative"]]), make("div", { class: "small" }, small)] : [];
+  return small.length ? [make("h2", {}, "Training"), legend([["training", "train"], ["validation", "validation"]]), make("div", { class: "small" }, small)] : [];
 }
 
 function details(run) {

@@ -84,9 +84,11 @@ def test_pictures_change_sides_with_the_threshold_and_are_filtered_by_class(page
     assert len(page.run(TILES, "left")) >= len(strangers) - len(fewer)
     refused = page.run(TILES, "refused")
     newly = page.run("return document.querySelectorAll('[data-kind=refused] .moved').length")
-    right = labels == predictions
-    assert len(refused) == (right & (scores < threshold)).sum()
-    assert newly == (right & (scores < threshold) & (scores >= np.float32(found.threshold))).sum() > 0
+    low = (labels >= 0) & (scores < threshold)
+    assert len(refused) == low.sum()
+    assert newly == (low & (scores >= np.float32(found.threshold))).sum() > 0
+    wrong = (labels >= 0) & (labels != predictions) & (scores >= threshold)
+    assert len(page.run(TILES, "wrong")) == wrong.sum() > 0
     page.run(PICK, toy.HOSTILE)
     own = page.run(TILES, "stranger")
     assert len(own) == ((labels == UNKNOWN) & (scores >= threshold)).sum() > 0
@@ -119,7 +121,7 @@ def test_several_runs_are_compared(browser, toy, run, tmp_path, monkeypatch, cap
     browser.open(tmp_path / "both.html")
     verdict = browser.run("return document.querySelector('.verdict').innerText")
     assert verdict.startswith("Of 2 runs a<b> is best by OpenAUC on unknowns")
-    assert "worse differs from a<b> by -0." in verdict
+    assert "worse differs from a<b> by −0." in verdict
     assert verdict.endswith("on the same images, more than chance.")
     cells = browser.run(CELLS)
     assert [row[:2] for row in cells] == [["a<b>", "seed=0"], ["worse", "seed=1"]]
