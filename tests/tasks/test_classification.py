@@ -94,7 +94,8 @@ def table(run):
 
 def test_the_directory_is_complete(run):
     names = {path.name for path in run.iterdir()}
-    wanted = "model.keras config.json metrics.json calibration.json predictions.csv oscr.png scores.png"
+    wanted = "model.keras config.json metrics.json calibration.json predictions.csv oscr.png scores.png "
+    wanted += "evidence.json report.html"
     assert names == {*wanted.split(), "accepted_unknowns.png", "logs", "saved_model"}
     assert list((run / "logs").rglob("events*"))
 
