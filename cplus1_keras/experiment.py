@@ -121,7 +121,7 @@ class Experiment:
         return dataclasses.replace(self, loss=loss)
 
     def splits(self):
-        """The `data.Splits` of its seed; ValueError where `data` gives something else.
+        """The `data.Splits` of its seed, as its task takes them; ValueError where `data` gives something else.
 
         >>> len(configs.resolve("digits").splits().test)
         642
@@ -129,7 +129,7 @@ class Experiment:
         splits = self.data(self.seed)
         if not isinstance(splits, Splits):
             raise ValueError(f"`data` gives `data.Splits`, as `data.split` makes them. Received: {splits!r}")
-        return splits
+        return self.task.splits(splits, self.seed)
 
     def length(self, splits):
         """How long training is.

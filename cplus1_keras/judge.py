@@ -20,10 +20,11 @@ from absl import logging
 
 from cplus1_keras import configs, serving
 from cplus1_keras.directory import clean, new_directory, unfinished
-from cplus1_keras.provenance import read_json, write_json
-from cplus1_keras.report import describe, epilogue
+from cplus1_keras.epilogue import epilogue
+from cplus1_keras.provenance import describe, read_json, write_json
+from cplus1_keras.report import try_report
 from cplus1_keras.signals import stop_on_signals
-from cplus1_keras.tasks import Task
+from cplus1_keras.tasks import Evidence, Task
 
 
 def judge(run, settings=(), data=None, config=None, adopt=False):
@@ -47,26 +48,19 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     'judge'
     """
     start, run = time.monotonic(), pathlib.Path(run)
-    predictor = serving.load(run)
-    experiment = configs.resolve(*_command(run, config, settings))
-    if data is not None:
-        given = configs.find(data) if isinstance(data, str) else data
-        experiment = dataclasses.replace(experiment, data=given)
-    task, splits = experiment.task, experiment.splits()
-    if [*splits.class_names] != [*predictor.class_names]:
-        raise ValueError(
-            f"{run} answers with {list(predictor.class_names)}; these splits know {list(splits.class_names)}. Give "
-            "splits with the same known classes in the same order."
-        )
+    predictor, experiment, splits = open_run(run, settings, data, config)
+    task = experiment.task
     every, found = task.with_calibration(predictor), predictor.calibration
     if adopt or any(text.partition("=")[0] in task.promises for text in settings):
         found = task.calibrate(every, splits.calibration, experiment)
-    figures, judged = task.judge(every, splits.test, experiment, found)
+    evidence = Evidence(found, predictor.class_names, splits.test.source.names)
+    figures, judged = task.judge(every, splits.test, experiment, found, evidence.update)
     calibrated = task.with_calibration(predictor, found)
     clean(run, age=3600)  # of a judging or an export that was killed
     with unfinished(run / "judge") as folder:
         folder.mkdir()
         task.write(folder, calibrated, splits.test, experiment, figures, judged)
+        evidence.write(folder, splits.test, task.unit)
         figures = {**describe(experiment), **figures, "calibration": found.to_dict()}
         figures["seconds"] = round(time.monotonic() - start, 1)
         write_json(folder / "metrics.json", figures)
@@ -76,8 +70,30 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
         serving.save_calibration(run, calibrated)
         saved_model = serving.next_version(run)
         calibrated.export(saved_model, samples=task.samples(every, splits.test, experiment))
-    print(epilogue(task, figures, found, run, saved_model, directory))
+    print(epilogue(task, figures, found, run, saved_model, directory, try_report(directory)))
     return directory
+
+
+def open_run(run, settings=(), data=None, config=None):
+    """A finished run, to be judged; arguments and errors are those of `judge`.
+
+    Returns:
+        Its `serving.Predictor`, its `Experiment` with the settings, and the `data.Splits`.
+
+    >>> predictor, experiment, splits = open_run("runs/digits")  # doctest: +SKIP
+    """
+    predictor = serving.load(run)
+    experiment = configs.resolve(*_command(pathlib.Path(run), config, settings))
+    if data is not None:
+        given = configs.find(data) if isinstance(data, str) else data
+        experiment = dataclasses.replace(experiment, data=given)
+    splits = experiment.splits()
+    if [*splits.class_names] != [*predictor.class_names]:
+        raise ValueError(
+            f"{run} answers with {list(predictor.class_names)}; these splits know {list(splits.class_names)}. Give "
+            "splits with the same known classes in the same order."
+        )
+    return predictor, experiment, splits
 
 
 def _command(run, config, settings):

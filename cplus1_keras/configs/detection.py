@@ -20,6 +20,9 @@ from cplus1_keras.tasks import Detection
 PRIOR = 0.01
 """Probability of the knowns at first; most points are background."""
 
+CANVAS = 1344
+"""Side of the square that a training image of Table 10 is padded to, either way up: 1333 as a multiple of 32."""
+
 SCALE = 16.0
 """Of the cosine classifiers."""
 
@@ -173,16 +176,16 @@ def coco(name, row, root: str | None = None, weights: str | None = "resnet50_ima
 
     `root` is the folder of the data set; `weights` what a ResNet-50 starts with (of ResNeXt there are none in Keras's
     format); `calibration_fraction` the part of the training images that chooses the threshold instead, which the paper
-    does not have.
+    does not have. What starts with weights keeps some of them, see `published_fcos`.
 
     >>> configs.resolve("coco_table10_r50").epochs
     24
     """
-    small = data.augment.random_short_side(640, 800, longest=1333)
+    change = data.augment.random_short_side(640, 800, longest=1333), data.augment.random_flip()
     return Experiment(
         name=name,
         task=Detection(
-            augment=data.augment.detection(1333, small),
+            augment=data.augment.chain(*change, data.augment.pad(CANVAS)),
             base=(1333, 800),
             iou=0.5,
             sigmoid=row.method == "sigmoid",
@@ -200,12 +203,25 @@ def coco(name, row, root: str | None = None, weights: str | None = "resnet50_ima
     )
 
 
-def published_fcos(num_classes, row, weights=None):
-    """FCOS as first published: 256 channels, towers of 4, strides 8 to 128, whole boxes, centerness beside classes."""
-    backbone = functools.partial(backbones.dilated_resnet, 50, 32, weights=weights)
+def published_fcos(num_classes, row, weights=None, frozen=None):
+    """FCOS as first published: 256 channels, towers of 4, strides 8 to 128, whole boxes, centerness beside classes.
+
+    Where `frozen`, by default of a net that starts with `weights`, the stem, the first stage and all batch
+    normalisation of the backbone stay as they are: 275,520 of its parameters.
+    """
+    pretrained = None if row.backbone == RESNEXT else weights
+    frozen = pretrained is not None if frozen is None else frozen
+
+    def backbone():
+        net = backbones.resnext() if row.backbone == RESNEXT else backbones.dilated_resnet(50, 32, weights=pretrained)
+        for layer in net.layers if frozen else ():
+            if layer.name.startswith(("stem", "stage1")) or isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+        return net
+
     return models.fcos(
         num_classes,
-        backbones.resnext if row.backbone == RESNEXT else backbone,
+        backbone,
         functools.partial(point_head, method=row.method),
         center_radius=None,
         centerness="classification",

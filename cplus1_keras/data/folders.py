@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.data.checking import sentence
-from cplus1_keras.data.preprocessing import decode, preprocess
 from cplus1_keras.data.reading import IMAGE_ENDINGS, attempt
+from cplus1_keras.images import decode, preprocess
 
 
 def find_images(paths):

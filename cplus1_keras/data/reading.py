@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from cplus1_keras.data.masks import require
-from cplus1_keras.data.preprocessing import decode
+from cplus1_keras.images import decode
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 """Endings of image files that TensorFlow reads."""
@@ -82,15 +82,6 @@ def mask_reader(files=(), contents=None, places=None):
         return require(tf.size(mask) > 0, damaged, tf.cast(mask[..., 0], tf.int32) // factor)
 
     return read
-
-
-def encoded_size(raw):
-    """(2,) int32, height and width of an image file's contents; of a jpg without decoding it."""
-    return tf.cond(
-        tf.io.is_jpeg(raw),
-        lambda: tf.io.extract_jpeg_shape(raw)[:2],
-        lambda: tf.shape(tf.io.decode_image(raw, expand_animations=False))[:2],
-    )
 
 
 def image_sizes(files):

@@ -55,13 +55,22 @@ class Split:
         return self._table_of_names(self.source.labels, "test")[self.source.labels]
 
     @functools.cached_property
+    def class_labels(self):
+        """Of a source of boxes, the label here of each of its classes, int32; None of other sources."""
+        boxes = self.source.boxes
+        return None if boxes is None else self._table_of_names(boxes.values, self.name)
+
+    @functools.cached_property
     def box_labels(self):
         """(n,) int32, the label of each row of `source.boxes`, crowds being ignored; None of other sources."""
         boxes = self.source.boxes
-        if boxes is None:
-            return None
-        labels = self._table_of_names(boxes.values, self.name)
-        return np.where(boxes.crowd, IGNORE, labels[boxes.values]).astype("int32")
+        return None if boxes is None else np.where(boxes.crowd, IGNORE, self.class_labels[boxes.values])
+
+    def unjudged(self, index):
+        """The known classes, ascending, of which image `index` may show objects without a box (LVIS)."""
+        labels = self.class_labels
+        found = labels[~self.source.boxes.is_complete(index, len(labels))]
+        return np.unique(found[found >= 0])
 
     @property
     def max_boxes(self):
@@ -213,7 +222,7 @@ class Splits:
 
     `train` is to fit, `validation` to watch and select by, `calibration` for the threshold alone, `test` has known,
     negative and all unknown classes. `dropped` counts images in no split: of ignored classes, or unknown ones that were
-    not wanted.
+    not wanted. `noisy` counts training labels that are wrong on purpose, as `noise.spoil` makes them.
 
     >>> from cplus1_keras.data import protocols, sources, split
     >>> split(protocols.digits(), sources.digits()).num_classes
@@ -226,6 +235,7 @@ class Splits:
     test: Split
     protocol: Protocol
     dropped: int = 0
+    noisy: int = 0
 
     def __iter__(self):
         return (getattr(self, name) for name in PARTS)
@@ -254,7 +264,8 @@ class Splits:
             counts = known.sum(), (~known & ~unknown).sum(), unknown.sum()
             lines.append(f"{part.name:12}{counts[0]:9,}{counts[1]:10,}{counts[2]:9,}{len(part):9,}")
         dropped = f"; {self.dropped:,} images in no split" if self.dropped else ""
-        return "\n".join([*lines, f"{self.num_classes} known classes{dropped}"])
+        noisy = f"; {self.noisy:,} training labels wrong on purpose" if self.noisy else ""
+        return "\n".join([*lines, f"{self.num_classes} known classes{dropped}{noisy}"])
 
     def _summary_of_boxes(self):
         lines = [f"{'boxes':12}{'known':>9}{'negative':>10}{'unknown':>9}{'ignored':>9}{'images':>9}"]

@@ -36,7 +36,7 @@ def anchor(labels, logits, gamma=0.5, slack=0.05):
     return _of_knowns(labels, logits, ops.softplus(-own) + ops.sum(others, axis=-1))
 
 
-def guided_complement_entropy(labels, logits, alpha=0.2):
+def guided_complement_entropy(labels, logits, alpha=1 / 3):
     """The value of each label, in [-1, 0]; see `GuidedComplementEntropyLoss`."""
     at_target, _ = _target(labels, logits)
     others = ops.logsumexp(ops.where(at_target, -float("inf"), logits), axis=-1, keepdims=True)
@@ -201,8 +201,8 @@ class GuidedComplementEntropyLoss(OpenSetLoss):
     length only.)
 
     Args:
-        alpha: α >= 0, how much the probability of the true class guides; 0 is complement entropy alone, which does not
-            classify.
+        alpha: α >= 0, how much the probability of the true class guides, 1/3 in the authors' code; 0 is complement
+            entropy alone, which does not classify.
 
     Reference: H.-Y. Chen et al. (2019), section 3; named in HNC (2020), section 4.1.
 
@@ -211,7 +211,7 @@ class GuidedComplementEntropyLoss(OpenSetLoss):
     -0.25
     """
 
-    def __init__(self, alpha=0.2, name=None):
+    def __init__(self, alpha=1 / 3, name=None):
         if not 0 <= alpha < math.inf:
             raise ValueError(f"`alpha` must be >= 0. Received: alpha={alpha}")
         self.alpha = float(alpha)

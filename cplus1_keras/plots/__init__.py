@@ -3,11 +3,13 @@
 Save one with `figure.savefig(path)`.
 """
 
+from cplus1_keras.plots.attacks import robustness
 from cplus1_keras.plots.cams import activation_maps
 from cplus1_keras.plots.detection import detections, mistakes, precision_recall
 from cplus1_keras.plots.embedding import features
 from cplus1_keras.plots.open_set import accepted_unknowns, histogram, oscr
 from cplus1_keras.plots.segmentation import coloured, panels, pixel_features
+from cplus1_keras.plots.streams import drift
 from cplus1_keras.plots.style import canvas, to_png
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "canvas",
     "coloured",
     "detections",
+    "drift",
     "features",
     "histogram",
     "mistakes",
@@ -23,5 +26,6 @@ __all__ = [
     "panels",
     "pixel_features",
     "precision_recall",
+    "robustness",
     "to_png",
 ]

@@ -55,10 +55,12 @@ class Predictor:
         self.background = model.output["logits"].shape[-1] > self.num_classes
         self.network = self.spec.narrow(model)
         given = {"input_signature": [tf.TensorSpec((None, *self.image_shape), tf.float32)], "autograph": False}
-        self.answer_graph = tf.function(self._answer, **given)
+        # Each is traced once, whoever calls it, and stands once in a SavedModel.
+        self.run_graph = tf.function(functools.partial(guards.infer, self.network), **given)
+        self.read_graph = tf.function(self._read, **given)
+        self.answer_graph = tf.function(self.answer, **given)
         self.features_graph = tf.function(self._features, **given)
         self.outputs_graph = tf.function(self._outputs, **given)
-        self.run_graph = tf.function(functools.partial(guards.infer, self.network), **given)
 
     def predict(self, images, batch_size=None):
         """The answers for images.
@@ -94,10 +96,14 @@ class Predictor:
         """Writes the SavedModel of these answers; see `serving.export`."""
         export(self, path, samples)
 
-    def _answer(self, images):
+    def answer(self, images, threshold=None):
+        """The answers for a float32 tensor of images, by this threshold, one for each image, where it is given."""
+        outputs, valid = self.read_graph(images)
+        return self.spec.decide(self, outputs, valid, threshold)
+
+    def _read(self, images):
         images, valid = guards.only_valid(images)
-        outputs = self.spec.outputs(functools.partial(guards.infer, self.network), images, self.num_classes)
-        return self.spec.decide(self, outputs, valid)
+        return self.spec.outputs(self.run_graph, images, self.num_classes), valid
 
     def _outputs(self, images):
         images, valid = guards.only_valid(images)
@@ -105,7 +111,8 @@ class Predictor:
 
     def _features(self, images):
         images, valid = guards.only_valid(images)
-        features = guards.infer(self.model, images)["features"]
+        run = self.run_graph if "features" in self.network.output else functools.partial(guards.infer, self.model)
+        features = run(images)["features"]
         axes = range(1, features.shape.rank)
         valid &= tf.reduce_all(tf.math.is_finite(features), axis=axes)
         rows = tf.reshape(valid, [-1] + [1] * len(axes))

@@ -19,6 +19,11 @@ class Classification(Task):
         augment: `augment(example, seed)` of `data.augment`, for training; or None.
         negative_fraction: Share of negatives in a training batch, by sampling; None takes them as they come. A loss
             without a use for negatives trains without them.
+        symmetric_noise, circular_noise: Share of the known training images that get the label of any class, or of the
+            next one, as `data.noise` says; at most one of the two above 0.
+
+    Raises:
+        ValueError: For both kinds of noise, or a share outside [0, 1].
 
     >>> Classification(augment=data.augment.random_crop(padding=4), negative_fraction=0.3).negative_fraction
     0.3
@@ -26,8 +31,23 @@ class Classification(Task):
 
     augment: Callable | None = None
     negative_fraction: float | None = None
+    symmetric_noise: float = 0.0
+    circular_noise: float = 0.0
 
     kind = "class"
+
+    def __post_init__(self):
+        rates = self.symmetric_noise, self.circular_noise
+        if all(rates) or not all(0 <= rate <= 1 for rate in rates):
+            raise ValueError(
+                "Label noise is `symmetric_noise` or `circular_noise`, a share in [0, 1]. Received: "
+                f"symmetric_noise={rates[0]}, circular_noise={rates[1]}"
+            )
+
+    def splits(self, splits, seed):
+        for noise, rate in ((data.noise.symmetric, self.symmetric_noise), (data.noise.circular, self.circular_noise)):
+            splits = data.noise.spoil(splits, noise, rate, seed) if rate else splits
+        return splits
 
     def metrics(self, model, experiment, num_classes):
         watched = [metrics.KnownAccuracy(num_classes)]

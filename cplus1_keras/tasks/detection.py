@@ -111,9 +111,11 @@ class Detection(Task):
             rows = {name: value for name, value in answer.items() if np.ndim(value) and name != "image"}
             found = {name: value[: answer["num_detections"]] for name, value in rows.items()}
             found |= {"image": answer["image"]} if "image" in answer else {}
-            _, hits = metrics.hit(found["boxes"], objects, labels)
-            truth = {"objects": objects, "object_labels": labels, "areas": own.areas}
-            yield Record(hits, found["known_argmax"], found["score"], group, {**found, **truth})
+            guesses, unjudged = found["known_argmax"], split.unjudged(number)
+            which, hits = metrics.hit(found["boxes"], objects, labels, predictions=guesses, unjudged=unjudged)
+            truth = {"objects": objects, "object_labels": labels, "areas": own.areas, "unjudged": unjudged}
+            truth |= {"object_classes": split.class_labels[own.values], "which": which}
+            yield Record(hits, guesses, found["score"], group, {**found, **truth})
 
     def choose_threshold(self, predictor, records, experiment):
         return calibration.calibrate_detections(
@@ -124,12 +126,15 @@ class Detection(Task):
             allowed=self.false_allowed,
         )
 
+    def values(self, split):
+        return (split.source.boxes[[number]].values for number in range(len(split)))
+
     def figures(self, predictor, split):
         return {"detection": Objects(predictor)}
 
-    def judge(self, predictor, split, experiment, found=None):
+    def judge(self, predictor, split, experiment, found=None, watch=None):
         # What unknown objects do at the threshold is told by the figures of objects.
-        return super().judge(self.with_calibration(predictor, found), split, experiment, found)
+        return super().judge(self.with_calibration(predictor, found), split, experiment, found, watch)
 
     def write(self, directory, predictor, split, experiment, figures, judged):
         """`oscr.png`, `precision_recall.png`, `mistakes.png`, `pictures/`, `classes.md` and `predictions.csv`."""
@@ -203,7 +208,7 @@ class Objects:
         self.scores = metrics.DetectionScores(predictor.class_names, threshold, most, samples)
 
     def update(self, record):
-        found = (record.more[name] for name in ("objects", "object_labels", "areas"))
+        found = (record.more[name] for name in ("objects", "object_labels", "areas", "object_classes", "unjudged"))
         confidences = record.more["confidence"]
         self.scores.update(record.more["boxes"], record.predictions, confidences, record.scores, *found)
 

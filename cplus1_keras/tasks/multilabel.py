@@ -109,11 +109,11 @@ class MultiLabel(Task):
     def figures(self, predictor, split):
         return {"multi_label": Sets(predictor, self.top_k)}
 
-    def judge(self, predictor, split, experiment, found=None):
+    def judge(self, predictor, split, experiment, found=None, watch=None):
         # Records tell what is found by the thresholds, and the scores are judged by them: one for each class.
         calibrated = self.with_calibration(predictor, found)
         thresholds = None if found is None else types.SimpleNamespace(threshold=found.thresholds)
-        return super().judge(calibrated, split, experiment, thresholds)
+        return super().judge(calibrated, split, experiment, thresholds, watch)
 
     def write(self, directory, predictor, split, experiment, figures, judged):
         """`oscr.png`, `predictions.csv`, and `maps.png` where the model gives activation maps."""

@@ -129,8 +129,8 @@ class Segmentation(Task):
             figures["open_set_without_edges"] = WithoutEdges(self.edge_width)
         return figures
 
-    def judge(self, predictor, split, experiment, found=None):
-        figures, scores = super().judge(predictor, split, experiment, found)
+    def judge(self, predictor, split, experiment, found=None, watch=None):
+        figures, scores = super().judge(predictor, split, experiment, found, watch)
         mirror = split.mirror if self.flip_test else None
         spec = dataclasses.replace(predictor.spec, mirror=mirror, scales=self.test_scales)
         if spec != predictor.spec:

@@ -52,6 +52,10 @@ class Task:
     headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_logits_auroc_negative"})
     """Figures for the line of progress: the name to show, and that in the logs of `fit`."""
 
+    def splits(self, splits, seed):
+        """What a run takes in place of the splits that its `data` gives."""
+        return splits
+
     def check(self, experiment, splits):
         """Raises ValueError for what a run would otherwise find out after its training."""
         source = splits.train.source
@@ -229,8 +233,10 @@ class Task:
         """Accumulators by name, with `update(record)` and `result()`: figures that this task has beside all others."""
         return {}
 
-    def judge(self, predictor, split, experiment, found=None):
+    def judge(self, predictor, split, experiment, found=None, watch=None):
         """All figures of a split in one pass over its images.
+
+        `watch(record, values)` is called for each, where it is given.
 
         Returns:
             Pair of the figures, plain values ready for JSON: `images`, `open_set` by group, where there is a
@@ -244,8 +250,11 @@ class Task:
             common.update(record.labels, record.predictions, record.scores)
             for accumulator in own.values():
                 accumulator.update(record)
+            own_values = None if values is None else next(values)
             if strangers is not None:
-                strangers.update(record, next(values))
+                strangers.update(record, own_values)
+            if watch is not None:
+                watch(record, own_values)
             number += 1
         figures = {"images": number, "open_set": common.summary()}
         if found is not None:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 import cplus1_keras
-from cplus1_keras import calibration, data, heads, losses, models, scores
+from cplus1_keras import calibration, configs, data, heads, losses, models, scores
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.labels import UNKNOWN
 from cplus1_keras.monitoring import OpenSetMonitor
@@ -46,7 +46,7 @@ def experiment():
     """Every field has a value that is not its default."""
     return Experiment(
         name="wired",
-        task=Classification(augment=data.augment.random_crop(padding=1), negative_fraction=0.25),
+        task=Classification(augment=data.augment.random_crop(padding=1), negative_fraction=0.25, symmetric_noise=0.15),
         data=splits,
         model=functools.partial(models.classifier, backbone=net, head=heads.LinearHead),
         loss=losses.EntropicOpenSetLoss() + 0.02 * losses.MagnitudeLoss(radius=8.0),
@@ -221,7 +221,7 @@ def test_a_stopped_run_goes_on_exactly(experiment, run, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr("cplus1_keras.run.monitor", lambda *arguments: Stop())
+        context.setattr("cplus1_keras.run.make_monitor", lambda *arguments: Stop())
         with pytest.raises(KeyboardInterrupt):
             experiment.run(tmp_path)
     directory = tmp_path / "wired"
@@ -380,4 +380,38 @@ def test_pictures_are_of_the_judged_split(monkeypatch, tmp_path):
 def test_no_setting_of_the_run_is_a_default(experiment, defaults):
     """But those that `test_segmentation` sets, and `patience`, which `test_run` spies on."""
     assert defaults(experiment) == {"steps", "interval", "patience"}
-    assert defaults(experiment.task) == set()
+    assert defaults(experiment.task) == {"circular_noise"}  # there is one kind at most
+
+
+def test_label_noise_trains_and_is_told(experiment, run, outputs):
+    """The training labels have the noise of the task at the run's seed; no other split has it, see `outputs`."""
+    spoilt = data.noise.spoil(splits(7), data.noise.symmetric, 0.15, seed=7)
+    seen = experiment.splits()
+    np.testing.assert_array_equal(seen.train.labels, spoilt.train.labels)
+    assert (
+        read(run, "metrics.json")["noisy_labels"]
+        == spoilt.noisy
+        == (outputs[1].train.labels != seen.train.labels).sum()
+    )
+    for name in ("config.json", "metrics.json"):
+        assert read(run, name)["task"]["symmetric_noise"] == 0.15
+    circular = dataclasses.replace(experiment, task=Classification(circular_noise=0.3)).splits()
+    expected = data.noise.spoil(splits(7), data.noise.circular, 0.3, seed=7)
+    np.testing.assert_array_equal(circular.train.labels, expected.train.labels)
+    assert configs.resolve("digits", ["circular_noise=0.3"]).task.circular_noise == 0.3
+    for rates in ((1.2, 0.0), (0.0, -0.1), (0.1, 0.1)):
+        with pytest.raises(ValueError, match="Label noise is"):
+            Classification(symmetric_noise=rates[0], circular_noise=rates[1])
+
+
+def test_noise_is_what_fit_gets(experiment, tmp_path, monkeypatch):
+    asked = []
+
+    def spy(split, *given, **more):
+        asked.append(split)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(data, "training", spy)
+    with pytest.raises(RuntimeError, match="enough"):
+        experiment.run(tmp_path)
+    assert (asked[0].labels != splits(7).train.labels).any()
