@@ -12,7 +12,7 @@ from cplus1_keras.callbacks import StopOnNaN
 from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.directory import CHECKPOINTS, clean, hold, is_held, move_all, new_directory, remove, unfinished
 from cplus1_keras.epilogue import epilogue
-from cplus1_keras.monitoring.runs import monitor
+from cplus1_keras.monitoring import make_monitor
 from cplus1_keras.progress import Progress
 from cplus1_keras.provenance import describe, read_json, to_repeat, write_json
 from cplus1_keras.report import attempt, report
@@ -219,7 +219,7 @@ def fit(model, experiment, splits, directory):
     sample = keras.tree.map_structure(lambda tensor: tensor[:share], next(iter(batches)))
     watchers = [
         StopOnNaN(checkpoint.folder),
-        monitor(model, experiment, splits, directory / "logs", sample),
+        make_monitor(model, experiment, splits, directory / "logs", sample),
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
         *([stopping] if stopping else []),
         checkpoint,

@@ -207,7 +207,7 @@ def training(task, monkeypatch):
     model.distribute_strategy.num_replicas_in_sync = 2
     batch = np.arange(6.0), {"labels": np.arange(6)}, np.ones(6)
     task.training.return_value = [batch]
-    monkeypatch.setattr(run, "monitor", mock.Mock(return_value="the monitor"))
+    monkeypatch.setattr(run, "make_monitor", mock.Mock(return_value="the monitor"))
     monkeypatch.setattr(Checkpoint, "restore", lambda checkpoint, model: 2)
     return model
 
@@ -225,7 +225,7 @@ def test_fit_gets_all_that_watches_in_order(experiment, task, training, tmp_path
     stop, own, board, checkpoint, *progress = given["callbacks"]
     assert (type(stop), type(checkpoint)) == (StopOnNaN, Checkpoint)
     assert stop.checkpoint == checkpoint.folder == tmp_path / "checkpoints"
-    ((*place, (images, y, weights)), _) = run.monitor.call_args  # the share of one of two replicas
+    ((*place, (images, y, weights)), _) = run.make_monitor.call_args  # the share of one of two replicas
     assert place == [training, experiment, SPLITS, tmp_path / "logs"]
     assert (images.tolist(), y["labels"].tolist(), weights.tolist()) == ([0, 1, 2], [0, 1, 2], [1, 1, 1])
     assert own == "the monitor"

@@ -222,7 +222,7 @@ def test_a_stopped_run_goes_on_exactly(experiment, run, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr("cplus1_keras.run.monitor", lambda *arguments: Stop())
+        context.setattr("cplus1_keras.run.make_monitor", lambda *arguments: Stop())
         with pytest.raises(KeyboardInterrupt):
             experiment.run(tmp_path)
     directory = tmp_path / "wired"
