@@ -51,7 +51,7 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     task = experiment.task
     every, found = task.with_calibration(predictor), predictor.calibration
     if adopt or any(text.partition("=")[0] in task.promises for text in settings):
-        found = task.calibrate(every, splits.calibration, experiment)
+        found = task.find_threshold(every, splits, experiment)
     figures, judged = task.judge(every, splits.test, experiment, found)
     calibrated = task.with_calibration(predictor, found)
     clean(run, age=3600)  # of a judging or an export that was killed

@@ -251,7 +251,7 @@ def finish(model, experiment, splits, directory, start):
     """Calibrate, judge, save and export a trained model into the directory of its run, and say what came out."""
     task = experiment.task
     every = task.predictor(model, experiment.score, splits)
-    found = task.calibrate(every, splits.calibration, experiment)
+    found = task.find_threshold(every, splits, experiment)
     predictor = task.with_calibration(every, found)
     serving.save(directory, predictor)
     figures, judged = task.judge(every, splits.test, experiment, found)

@@ -221,6 +221,10 @@ class Task:
             score=experiment.score.__name__,
         )
 
+    def find_threshold(self, predictor, splits, experiment):
+        """`calibrate` on the calibration split, and what more a task can tell by the other splits."""
+        return self.calibrate(predictor, splits.calibration, experiment)
+
     def values(self, split):
         """Iterator of what `Strangers.update` takes beside each record of a split; None where classes are not told."""
         return None if split.labels is None else iter(split.source.labels)
