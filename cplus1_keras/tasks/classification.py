@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cplus1_keras import calibration, data, metrics, plots
+from cplus1_keras import calibration, data, losses, metrics, plots
 from cplus1_keras.labels import NEGATIVE, REJECTED_NAME, UNKNOWN
 from cplus1_keras.tasks.task import Task, image_format
 
@@ -21,11 +21,12 @@ class Classification(Task):
             without a use for negatives trains without them.
         symmetric_noise, circular_noise: Share of the known training images that get the label of any class, or of the
             next one, as `data.noise` says; at most one of the two above 0.
+        mixup: α >= 0 of `data.mixing.mixup`, which mixes training images; 0 mixes none.
         by_class: Whether the threshold's promise is for a negative class never seen: classes count in place of images,
             which takes many of them that do not train (`calibration_classes` of `data.split`).
 
     Raises:
-        ValueError: For both kinds of noise, or a share outside [0, 1].
+        ValueError: For both kinds of noise, a share outside [0, 1], or a negative α.
 
     >>> Classification(augment=data.augment.random_crop(padding=4), negative_fraction=0.3).negative_fraction
     0.3
@@ -35,6 +36,7 @@ class Classification(Task):
     negative_fraction: float | None = None
     symmetric_noise: float = 0.0
     circular_noise: float = 0.0
+    mixup: float = 0.0
     by_class: bool = False
 
     kind = "class"
@@ -46,6 +48,12 @@ class Classification(Task):
                 "Label noise is `symmetric_noise` or `circular_noise`, a share in [0, 1]. Received: "
                 f"symmetric_noise={rates[0]}, circular_noise={rates[1]}"
             )
+
+        if not self.mixup >= 0:
+            raise ValueError(f"`mixup` is the α of a beta distribution, >= 0. Received: mixup={self.mixup}")
+
+    def loss(self, loss):
+        return losses.mix(loss) if self.mixup else loss
 
     def splits(self, splits, seed):
         for noise, rate in ((data.noise.symmetric, self.symmetric_noise), (data.noise.circular, self.circular_noise)):
@@ -67,7 +75,7 @@ class Classification(Task):
         return data.steps_per_epoch(split, experiment.batch_size, self._negative_fraction(experiment))
 
     def training(self, model, split, experiment, first_step=0):
-        return data.training(
+        batches = data.training(
             split,
             experiment.batch_size,
             augment=self.augment,
@@ -76,6 +84,7 @@ class Classification(Task):
             first_step=first_step,
             **image_format(model),
         )
+        return data.mixing.mixup(batches, self.mixup, experiment.seed, first_step) if self.mixup else batches
 
     promises = (*Task.promises, "by_class")
 

@@ -56,6 +56,10 @@ class Task:
         """What a run takes in place of the splits that its `data` gives."""
         return splits
 
+    def loss(self, loss):
+        """The loss that trains, made of the one that an experiment has."""
+        return loss
+
     def check(self, experiment, splits):
         """Raises ValueError for what a run would otherwise find out after its training."""
         source = splits.train.source
