@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from cplus1_keras.directory import unfinished
 from cplus1_keras.serving.boxes import BoxSpec
 from cplus1_keras.serving.gate import try_requests
+from cplus1_keras.serving.origin import write_origin
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 from cplus1_keras.serving.warmup import replay_warmup, write_warmup
@@ -194,6 +195,7 @@ def _write(predictor, folder, sample):
     for name, values in {CLASSES_FILE: classes, EVIDENCE_FILE: evidence}.items():
         (folder / name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     write_warmup(folder, spec, signatures, sample.shape[1:3])
+    write_origin(folder)
 
 
 def _compare(predictor, serve, samples):
