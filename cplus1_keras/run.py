@@ -12,11 +12,10 @@ from cplus1_keras.callbacks import StopOnNaN
 from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.directory import CHECKPOINTS, clean, hold, is_held, move_all, new_directory, remove, unfinished
 from cplus1_keras.epilogue import epilogue
-from cplus1_keras.monitoring.runs import monitor
+from cplus1_keras.monitoring import make_monitor
 from cplus1_keras.progress import Progress
 from cplus1_keras.provenance import describe, read_json, to_repeat, write_json
-from cplus1_keras.report import try_report
-from cplus1_keras.tasks import Evidence
+from cplus1_keras.report import attempt, report
 
 
 def run(experiment, workdir="runs", command=None, resume=None):
@@ -220,7 +219,7 @@ def fit(model, experiment, splits, directory):
     sample = keras.tree.map_structure(lambda tensor: tensor[:share], next(iter(batches)))
     watchers = [
         StopOnNaN(checkpoint.folder),
-        monitor(model, experiment, splits, directory / "logs", sample),
+        make_monitor(model, experiment, splits, directory / "logs", sample),
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
         *([stopping] if stopping else []),
         checkpoint,
@@ -255,17 +254,18 @@ def finish(model, experiment, splits, directory, start):
     found = task.calibrate(every, splits.calibration, experiment)
     predictor = task.with_calibration(every, found)
     serving.save(directory, predictor)
-    evidence = Evidence(found, predictor.class_names, splits.test.source.names)
+    evidence = task.evidence(every, splits.test, found)
     figures, judged = task.judge(every, splits.test, experiment, found, evidence.update)
     with unfinished(directory / "results") as folder:
         folder.mkdir()
         task.write(folder, predictor, splits.test, experiment, figures, judged)
-        evidence.write(folder, splits.test, task.unit)
+        attempt("What a report needs", evidence.write, folder, splits.test)
         move_all(folder, directory)
     figures = {**describe(experiment), **figures, "calibration": found.to_dict(), "noisy_labels": splits.noisy}
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
     saved_model = serving.next_version(directory)
-    print("\n" + epilogue(task, figures, found, directory, saved_model, report=try_report(directory)), flush=True)
+    page = attempt("The report", report, [directory])
+    print("\n" + epilogue(task, figures, found, directory, saved_model, report=page), flush=True)
     serving.load(directory).export(saved_model, samples=task.samples(every, splits.test, experiment))
     Checkpoint(directory / CHECKPOINTS).remove()  # what is finished needs none

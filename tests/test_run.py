@@ -130,7 +130,8 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
         monkeypatch.setattr(serving, name, getattr(steps, name))
     monkeypatch.setattr(run, "Checkpoint", steps.checkpoint)
     monkeypatch.setattr(run, "describe", lambda given: {"name": given.name})
-    monkeypatch.setattr(run, "epilogue", lambda *given: lines.append(given) or "LAST WORDS")
+    monkeypatch.setattr(run, "epilogue", lambda *given, **more: lines.append((*given, more)) or "LAST WORDS")
+    monkeypatch.setattr(run, "report", lambda paths: paths[0].joinpath("metrics.json").is_file() and "a report")
     monkeypatch.setattr(run.time, "monotonic", lambda: 112.34)
     steps.next_version.return_value = tmp_path / "saved_model" / "7"
 
@@ -140,14 +141,16 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
     task.calibrate.assert_called_once_with(every, "calibration", experiment)
     task.with_calibration.assert_called_once_with(every, found)
     steps.save.assert_called_once_with(tmp_path, calibrated)
-    task.judge.assert_called_once_with(every, "test", experiment, found)
+    task.evidence.assert_called_once_with(every, "test", found)
+    task.judge.assert_called_once_with(every, "test", experiment, found, task.evidence.return_value.update)
     ((folder, *given), _) = task.write.call_args
+    task.evidence.return_value.write.assert_called_once_with(folder, "test")
     assert given == [calibrated, "test", experiment, {"open_set": {}}, "judged"]
     assert (folder.parent, folder.exists()) == (tmp_path, False)
     assert (tmp_path / "oscr.png").is_file()  # what was written there is in the run's own directory
     figures = {"name": "spied", "open_set": {}, "calibration": {"threshold": 0.5}, "seconds": 12.3}
     assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")) == figures
-    assert lines == [(task, figures, found, tmp_path, tmp_path / "saved_model" / "7")]
+    assert lines == [(task, figures, found, tmp_path, tmp_path / "saved_model" / "7", {"report": "a report"})]
     assert printed == [("\nLAST WORDS", True)]
     steps.load.assert_called_once_with(tmp_path)
     task.samples.assert_called_once_with(every, "test", experiment)
@@ -204,7 +207,7 @@ def training(task, monkeypatch):
     model.distribute_strategy.num_replicas_in_sync = 2
     batch = np.arange(6.0), {"labels": np.arange(6)}, np.ones(6)
     task.training.return_value = [batch]
-    monkeypatch.setattr(run, "monitor", mock.Mock(return_value="the monitor"))
+    monkeypatch.setattr(run, "make_monitor", mock.Mock(return_value="the monitor"))
     monkeypatch.setattr(Checkpoint, "restore", lambda checkpoint, model: 2)
     return model
 
@@ -222,7 +225,7 @@ def test_fit_gets_all_that_watches_in_order(experiment, task, training, tmp_path
     stop, own, board, checkpoint, *progress = given["callbacks"]
     assert (type(stop), type(checkpoint)) == (StopOnNaN, Checkpoint)
     assert stop.checkpoint == checkpoint.folder == tmp_path / "checkpoints"
-    ((*place, (images, y, weights)), _) = run.monitor.call_args  # the share of one of two replicas
+    ((*place, (images, y, weights)), _) = run.make_monitor.call_args  # the share of one of two replicas
     assert place == [training, experiment, SPLITS, tmp_path / "logs"]
     assert (images.tolist(), y["labels"].tolist(), weights.tolist()) == ([0, 1, 2], [0, 1, 2], [1, 1, 1])
     assert own == "the monitor"

@@ -11,6 +11,7 @@ import numpy as np
 from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
+from cplus1_keras.tasks.evidence import Evidence
 from cplus1_keras.tasks.records import Record
 from cplus1_keras.tasks.strangers import Strangers
 
@@ -262,6 +263,10 @@ class Task:
         if strangers is not None:
             figures["by_class"] = strangers.result()
         return figures | {name: accumulator.result() for name, accumulator in own.items()}, common
+
+    def evidence(self, predictor, split, found):
+        """What a report needs beside the figures: its `update` watches `judge`, and it writes itself to the run."""
+        return Evidence(found, predictor.class_names, split.source.names, self.unit)
 
     def write(self, directory, predictor, split, experiment, figures, judged):
         """Write pictures and tables of a judged split into a run's directory; returns the files' names."""

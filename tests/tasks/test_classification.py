@@ -94,7 +94,8 @@ def table(run):
 
 def test_the_directory_is_complete(run):
     names = {path.name for path in run.iterdir()}
-    wanted = "model.keras config.json metrics.json calibration.json predictions.csv oscr.png scores.png"
+    wanted = "model.keras config.json metrics.json calibration.json predictions.csv oscr.png scores.png "
+    wanted += "evidence.json report.html"
     assert names == {*wanted.split(), "accepted_unknowns.png", "logs", "saved_model"}
     assert list((run / "logs").rglob("events*"))
 
@@ -221,7 +222,7 @@ def test_a_stopped_run_goes_on_exactly(experiment, run, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr("cplus1_keras.run.monitor", lambda *arguments: Stop())
+        context.setattr("cplus1_keras.run.make_monitor", lambda *arguments: Stop())
         with pytest.raises(KeyboardInterrupt):
             experiment.run(tmp_path)
     directory = tmp_path / "wired"
