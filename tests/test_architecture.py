@@ -22,7 +22,8 @@ FORBIDDEN = {
     "posthoc": ("losses", "data", "tasks", "serving", "run", "experiment", "configs", "calibration", "models"),
     "data": ("losses", "tasks", "serving", "run", "experiment", "configs", "models"),
     "serving": ("tasks", "run", "experiment", "configs", "data", "losses", "plots"),
-    "tasks": ("run", "experiment", "configs", "reporting", "report"),
+    "tasks": ("run", "experiment", "configs", "monitoring", "reporting", "report"),
+    "monitoring": ("run", "experiment", "configs", "data", "losses"),
     "reporting": ("data", "tasks", "serving", "run", "experiment", "configs", "models", "losses", "heads", "layers"),
     "bulk": ("losses", "tasks", "run", "experiment", "configs", "models", "plots"),
     "watch": ("data", "tasks", "serving", "run", "experiment", "configs", "models"),
@@ -80,8 +81,8 @@ def test_no_module_is_named_by_a_string_and_no_file_is_too_long():
 
 
 PARTS = (
-    "backbones bulk calibration data data.sources heads layers losses metrics models numerics plots posthoc reporting "
-    "serving tasks"
+    "backbones bulk calibration data data.sources heads layers losses metrics models monitoring numerics plots posthoc "
+    "reporting serving tasks"
 )
 
 

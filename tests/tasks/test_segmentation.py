@@ -117,6 +117,7 @@ def miou(labels, logits):
 
 def test_the_directory_is_complete(run):
     wanted = "model.keras config.json metrics.json calibration.json oscr.png classes.md pictures logs saved_model"
+    wanted += " evidence.json report.html"
     assert {path.name for path in run.iterdir()} == set(wanted.split())
     assert {path.name for path in (run / "pictures").iterdir()} >= {"00000.png", "features.png"}
     config = read(run, "config.json")
@@ -219,7 +220,7 @@ def test_what_fit_gets_and_logs(experiment, tmp_path):
     assert history["val_mean_iou"][-1] == pytest.approx(figures["segmentation"]["miou"])
     assert history["val_auroc_negative"][-1] == pytest.approx(figures["open_set"]["negative"]["auroc"])
     events = EventAccumulator(str(tmp_path / "logs" / "monitor"), size_guidance={"tensors": 0}).Reload()
-    told = [event.tensor_proto.float_val[0] for event in events.Tensors("validation/mean_iou")]
+    told = [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("validation/mean_iou")]
     assert told == pytest.approx(history["val_mean_iou"])
 
 
@@ -336,9 +337,9 @@ def test_mirrored_and_scaled_images_are_judged_as_asked(monkeypatch):
     monkeypatch.setattr(module.serving, "Predictor", made.Predictor)
     monkeypatch.setattr(module, "MeanIoU", made.MeanIoU)
     monkeypatch.setattr(Segmentation, "records", lambda task, *given: [("record", *given)])
-    figures, judged = task.judge(predictor, split, "experiment", "found")
+    figures, judged = task.judge(predictor, split, "experiment", "found", "watch")
     assert figures == {
-        "given": (predictor, split, "experiment", "found"),
+        "given": (predictor, split, "experiment", "found", "watch"),
         "segmentation_averaged": made.MeanIoU.return_value.result.return_value,
     }
     both = made.Predictor.return_value
