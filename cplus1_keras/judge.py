@@ -52,7 +52,7 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     task = experiment.task
     every, found = task.with_calibration(predictor), predictor.calibration
     if adopt or any(text.partition("=")[0] in task.promises for text in settings):
-        found = task.calibrate(every, splits.calibration, experiment)
+        found = task.find_threshold(every, splits, experiment)
     evidence = task.evidence(every, splits.test, found)
     figures, judged = task.judge(every, splits.test, experiment, found, evidence.update)
     calibrated = task.with_calibration(predictor, found)

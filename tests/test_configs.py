@@ -67,7 +67,8 @@ def test_all_that_is_settable_is_plain_and_named_once():
     fields = settable(experiment)
     assert fields["score"] == ("experiment", (str,))
     assert fields["base"] == ("task", (tuple, type(None)))
-    assert not {"task", "data", "model", "loss", "optimizer", "schedule", "class_weights"} & set(fields)
+    assert fields["schedule"] == ("experiment", (str, type(None)))
+    assert not {"task", "data", "model", "loss", "optimizer", "class_weights"} & set(fields)
     assert {"crop_size", "flip_test", "largest", "fpr", "steps", "seed"} <= set(fields)
 
     @dataclasses.dataclass(frozen=True)

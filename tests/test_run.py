@@ -21,6 +21,7 @@ SPLITS = types.SimpleNamespace(
     calibration="calibration",
     test="test",
     num_classes=3,
+    noisy=9,
     class_names=["a", "b", "c"],
     summary=lambda: "SUMMARY",
 )
@@ -40,7 +41,8 @@ def experiment(task):
     spy.name = "spied"
     spy.length.return_value = 4, 5
     spy.splits.return_value = SPLITS
-    spy.patience = None
+    spy.patience = spy.ema = spy.precision = None
+    spy.warmup = 0.0
     return spy
 
 
@@ -121,7 +123,7 @@ def test_what_is_kept_is_told(tmp_path, judged, epochs, new, told):
 
 def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, task, tmp_path, monkeypatch, printed):
     every, calibrated = task.predictor.return_value, task.with_calibration.return_value
-    found = task.calibrate.return_value
+    found = task.find_threshold.return_value
     found.to_dict.return_value = {"threshold": 0.5}
     task.write.side_effect = lambda folder, *given: (folder / "oscr.png").touch()
     steps, lines = mock.Mock(), []
@@ -138,7 +140,7 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
     run.finish("model", experiment, SPLITS, tmp_path, start=100)
 
     task.predictor.assert_called_once_with("model", "a score", SPLITS)
-    task.calibrate.assert_called_once_with(every, "calibration", experiment)
+    task.find_threshold.assert_called_once_with(every, SPLITS, experiment)
     task.with_calibration.assert_called_once_with(every, found)
     steps.save.assert_called_once_with(tmp_path, calibrated)
     task.evidence.assert_called_once_with(every, "test", found)
@@ -149,6 +151,7 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
     assert (folder.parent, folder.exists()) == (tmp_path, False)
     assert (tmp_path / "oscr.png").is_file()  # what was written there is in the run's own directory
     figures = {"name": "spied", "open_set": {}, "calibration": {"threshold": 0.5}, "seconds": 12.3}
+    figures["noisy_labels"] = 9
     assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")) == figures
     assert lines == [(task, figures, found, tmp_path, tmp_path / "saved_model" / "7", {"report": "a report"})]
     assert printed == [("\nLAST WORDS", True)]
@@ -159,7 +162,7 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
     assert mock.call(tmp_path / "checkpoints") in steps.checkpoint.mock_calls
     # What was trained is saved before anything can fail on it, and the checkpoints go last.
     order = [call[0] for call in steps.mock_calls]
-    wanted = ["task.calibrate", "save", "task.judge", "task.write", "load().export", "checkpoint().remove"]
+    wanted = ["task.find_threshold", "save", "task.judge", "task.write", "load().export", "checkpoint().remove"]
     assert [name for name in order if name in wanted] == wanted
 
 
@@ -207,7 +210,7 @@ def training(task, monkeypatch):
     model.distribute_strategy.num_replicas_in_sync = 2
     batch = np.arange(6.0), {"labels": np.arange(6)}, np.ones(6)
     task.training.return_value = [batch]
-    monkeypatch.setattr(run, "monitor", mock.Mock(return_value="the monitor"))
+    monkeypatch.setattr(run, "make_monitor", mock.Mock(return_value="the monitor"))
     monkeypatch.setattr(Checkpoint, "restore", lambda checkpoint, model: 2)
     return model
 
@@ -225,7 +228,7 @@ def test_fit_gets_all_that_watches_in_order(experiment, task, training, tmp_path
     stop, own, board, checkpoint, *progress = given["callbacks"]
     assert (type(stop), type(checkpoint)) == (StopOnNaN, Checkpoint)
     assert stop.checkpoint == checkpoint.folder == tmp_path / "checkpoints"
-    ((*place, (images, y, weights)), _) = run.monitor.call_args  # the share of one of two replicas
+    ((*place, (images, y, weights)), _) = run.make_monitor.call_args  # the share of one of two replicas
     assert place == [training, experiment, SPLITS, tmp_path / "logs"]
     assert (images.tolist(), y["labels"].tolist(), weights.tolist()) == ([0, 1, 2], [0, 1, 2], [1, 1, 1])
     assert own == "the monitor"

@@ -42,16 +42,12 @@ def decode(contents, channels=3, upright=True, max_pixels=None):
     if max_pixels is not None:
         fits = tf.reduce_all((size >= 1) & (size <= max_pixels // tf.maximum(size[::-1], 1)))
         contents = _check(fits, contents, f"1 to {max_pixels} pixels")
-    readers = [{"jpeg": _jpeg, "bmp": _bmp}.get(name, _any) for name in KINDS]
-    image = tf.switch_case(find_kind(contents), [functools.partial(read, contents) for read in [*readers, _any]])
-    image.set_shape([None, None, 3])
+    image = _colours(contents)
     if channels == 1:
         image = tf.reduce_sum(tf.cast(image, tf.int32) * _LUMA, axis=-1, keepdims=True)
         image = tf.cast(tf.bitwise.right_shift(image + 2**15, 16), tf.uint8)
-    if upright:
-        image = tf.cond(orientation > 1, lambda: turn(image, orientation), lambda: image)
-    image.set_shape([None, None, channels])
-    return image
+    image = tf.cond(orientation > 1, lambda: turn(image, orientation), lambda: image) if upright else image
+    return tf.ensure_shape(image, [None, None, channels])
 
 
 def decode_batch(contents, size, channels, max_pixels=MAX_PIXELS):
@@ -108,6 +104,12 @@ def turn(image, orientation):
     image = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
     image = tf.cond(rows, lambda: tf.reverse(image, [0]), lambda: image)
     return tf.cond(columns, lambda: tf.reverse(image, [1]), lambda: image)
+
+
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+def _colours(contents):
+    readers = [{"jpeg": _jpeg, "bmp": _bmp}.get(name, _any) for name in KINDS]
+    return tf.switch_case(find_kind(contents), [functools.partial(read, contents) for read in [*readers, _any]])
 
 
 def _jpeg(contents):

@@ -8,12 +8,17 @@ KINDS = {"jpeg": 0xFF, "png": 0x89, "gif": 0x47, "bmp": 0x42, "webp": 0x52}
 """The first byte of each kind of image that TensorFlow reads; no two share it, and its decoders look at the rest."""
 
 STEPS = 2**16
-"""How many parts of a file are walked through, at most."""
+"""How many parts of a GIF are walked through, at most."""
 
-_NO_EXIF = ""
+_FRONT = 2**17
+_EXIF = r"\C*?(?:Exif\x00\x00|eXIf|EXIF\C{4})(II\*\x00|MM\x00\*)"
+"""Up to the first bytes of the block in JPEG, also as some write it to WebP; in PNG; in WebP."""
+
 _WIDTHS = {3: 2, 4: 4}  # bytes of the numbers of TIFF that may hold an orientation: short and long
 
 
+# Traced once: there are a thousand operations, and each reader of files has them.
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 def read_header(contents):
     """What is to be decoded, its size and its orientation, from the headers of an encoded image, a string tensor.
 
@@ -29,8 +34,12 @@ def read_header(contents):
     """
     readers = {"jpeg": _jpeg, "png": _png, "gif": _gif, "bmp": _bmp, "webp": _webp}
     branches = [functools.partial(readers[name], contents) for name in KINDS]
-    contents, size, exif = tf.switch_case(find_kind(contents), [*branches, lambda: _found(contents, [0, 0])])
-    return contents, size, tf.cond(exif == _NO_EXIF, lambda: 1, lambda: _orientation(exif))
+    kind, nothing = find_kind(contents), (contents, tf.constant([0, 0]))
+    # WebP has its EXIF behind its pixels, the others have it in front of them.
+    start = tf.strings.substr(contents, 0, tf.where(kind == list(KINDS).index("webp"), -1, _FRONT))
+    has_exif = tf.strings.regex_full_match(start, rf"{_EXIF}\C*")
+    orientation = tf.cond(has_exif, lambda: _orientation(start), lambda: 1)
+    return *tf.switch_case(kind, [*branches, lambda: nothing]), orientation
 
 
 def read_size(contents):
@@ -61,56 +70,28 @@ def number(digits, big=False):
     return tf.reduce_sum(tf.bitwise.left_shift(digits, [8 * place for place in range(digits.shape[-1])]), axis=-1)
 
 
-def _found(contents, size, exif=_NO_EXIF):
-    return contents, tf.convert_to_tensor(size, tf.int32), tf.convert_to_tensor(exif)
-
-
 def _jpeg(contents):
-    def segment(at):
-        head = read_bytes(contents, at, 10)
-        length, marker = number(head[2:4], big=True), head[1]
-        exif = (marker == 0xE1) & tf.reduce_all(head[4:] == list(b"Exif\0\0"))
-        following = tf.where(marker == 0xFF, at + 1, at + 2 + length)  # any number of FF may stand before a marker
-        # What follows the start of the scan, DA, are pixels.
-        return exif, at + 10, length - 8, following, (head[0] != 0xFF) | (marker == 0xDA)
-
-    # Few have any, and looking for its name is much faster than walking.
-    named = tf.strings.regex_full_match(tf.strings.substr(contents, 0, 2**17), r"\C*Exif\x00\x00\C*")
-    exif = tf.cond(named, lambda: _walk(contents, 2, segment), lambda: _NO_EXIF)
-    return _found(contents, tf.io.extract_jpeg_shape(contents)[:2], exif)
+    return contents, tf.io.extract_jpeg_shape(contents)[:2]
 
 
 def _png(contents):
-    def chunk(at):
-        head = read_bytes(contents, at, 8)
-        length = number(head[:4], big=True)
-        last = tf.reduce_all(head[4:] == list(b"IDAT")) | (length < 0)
-        return tf.reduce_all(head[4:] == list(b"eXIf")), at + 8, length, at + 12 + length, last
-
     header = read_bytes(contents, 16, 8)
-    size = [number(header[4:], big=True), number(header[:4], big=True)]
-    return _found(contents, size, _walk(contents, 8, chunk))
+    return contents, tf.stack([number(header[4:], big=True), number(header[:4], big=True)])
 
 
 def _webp(contents):
-    def chunk(at):
-        head = read_bytes(contents, at, 8)
-        length = number(head[4:])
-        return tf.reduce_all(head[:4] == list(b"EXIF")), at + 8, length, at + 8 + length + length % 2, length < 0
-
     head = read_bytes(contents, 0, 30)
     lossy = [number(head[28:30]) % 2**14, number(head[26:28]) % 2**14]
     bits = number(head[21:25])
     lossless = [tf.bitwise.right_shift(bits, 14) % 2**14 + 1, bits % 2**14 + 1]
     canvas = [number(head[27:30]) + 1, number(head[24:27]) + 1]
     form = head[15]  # the last letter of VP8X, VP8L and of "VP8 "
-    size = tf.where(form == ord("X"), canvas, tf.where(form == ord("L"), lossless, lossy))
-    return _found(contents, size, tf.cond(form == ord("X"), lambda: _walk(contents, 12, chunk), lambda: _NO_EXIF))
+    return contents, tf.where(form == ord("X"), canvas, tf.where(form == ord("L"), lossless, lossy))
 
 
 def _bmp(contents):
     header = read_bytes(contents, 18, 8)
-    return _found(contents, [tf.abs(number(header[4:])), number(header[:4])])
+    return contents, tf.stack([tf.abs(number(header[4:])), number(header[:4])])
 
 
 def _gif(contents):
@@ -135,32 +116,12 @@ def _gif(contents):
     state = 13 + colours(screen[4]), tf.constant([0, 0]), tf.constant(False), tf.constant(0)
     end, frame, _, _ = tf.while_loop(go_on, step, state)
     size = tf.maximum(frame, [number(screen[2:4]), number(screen[:2])])
-    return _found(tf.strings.substr(contents, 0, end) + ";", tf.where(frame[0] > 0, size, 0))
+    return tf.strings.substr(contents, 0, end) + ";", tf.where(frame[0] > 0, size, 0)
 
 
-def _walk(contents, start, part):
-    """The block of EXIF, without its own header, of a file made of parts; `part(at)` reads the head of one.
-
-    It gives: whether that is EXIF; where its data begin and how long they are; where the next part begins; whether to
-    stop here.
-    """
-
-    def step(at, place, length, count):
-        exif, begin, own, following, last = part(at)
-        stop = exif | last | (following <= at)
-        return following, tf.where(exif, begin, place), tf.where(exif, own, length), tf.where(stop, STEPS, count + 1)
-
-    def go_on(at, place, length, count):
-        return (count < STEPS) & (at < tf.strings.length(contents))
-
-    _, place, length, _ = tf.while_loop(go_on, step, [tf.constant(start), *tf.unstack(tf.zeros(3, tf.int32))])
-    length = tf.clip_by_value(length, 0, 2**16)
-    return tf.strings.substr(contents, tf.minimum(place, tf.strings.length(contents)), length)
-
-
-def _orientation(exif):
-    """The orientation that a block of TIFF's first directory says, 1 to 8; 1 where there is none."""
-    exif = tf.strings.regex_replace(exif, "^Exif\\x00\\x00", "")  # which some writers of WebP leave there
+def _orientation(contents):
+    """The orientation that the first directory of a block of EXIF says, 1 to 8; 1 where it says none."""
+    exif = tf.strings.regex_replace(contents, _EXIF, r"\1", replace_global=False)
     head = read_bytes(exif, 0, 8)
     big = head[0] == ord("M")
     start = number(head[4:], big)

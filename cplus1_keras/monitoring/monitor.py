@@ -124,7 +124,7 @@ class OpenSetMonitor(keras.callbacks.Callback):
                     self._look(name, view, due)
                     self._tell(name, view, {} if logs is None or name != "validation" else logs)
             if due:
-                self.budget.draw(self._parts(epoch))
+                self.budget.draw(self._parts(epoch, {} if logs is None else logs))
                 self._writer.flush()
 
     def _look(self, name, view, due):
@@ -164,7 +164,7 @@ class OpenSetMonitor(keras.callbacks.Callback):
         for figure, value in view.thresholds.items():
             tf.summary.scalar(f"{name}/{figure}", value)
 
-    def _parts(self, epoch):
+    def _parts(self, epoch, logs):
         """Functions that write a part of what can be seen now, by name."""
         rays, parts = directions(self.model), {}
         for name, view in self._views.items():
@@ -179,7 +179,7 @@ class OpenSetMonitor(keras.callbacks.Callback):
             if name == "validation" and "features" in found:
                 parts["projector"] = functools.partial(self._project, view, found)
         if self.sample is not None:
-            parts["gradients"] = functools.partial(self._pull, epoch)
+            parts["gradients"] = functools.partial(self._pull, epoch, logs)
         return {name: functools.partial(self._or_warn, name, part) for name, part in parts.items()}
 
     def _image(self, name, make, epoch):
@@ -208,13 +208,14 @@ class OpenSetMonitor(keras.callbacks.Callback):
         whole = all(picture is not None for picture in pictures)
         board.embeddings(self.directory, found["features"], table, pictures if whole else None)
 
-    def _pull(self, epoch):
+    def _pull(self, epoch, logs):
         if self._gradients is None:
             self._gradients = TermGradients(*self.sample)
             self._gradients.set_model(self.model)
             self._gradients.on_train_begin()
         found = {}
         self._gradients.on_epoch_end(epoch, found)
+        logs.update(found)
         for name, value in found.items():
             tf.summary.scalar(name, value)
 

@@ -9,7 +9,7 @@ FEW = 16
 """Training images to look at where there is no validation split."""
 
 
-def monitor(model, experiment, splits, logs, sample):
+def make_monitor(model, experiment, splits, logs, sample):
     """The `OpenSetMonitor` of an experiment; without a validation split it looks at some training images.
 
     Args:

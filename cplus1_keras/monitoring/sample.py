@@ -5,7 +5,7 @@ import bisect
 import numpy as np
 from PIL import Image
 
-from cplus1_keras.labels import NEGATIVE, UNKNOWN
+from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.plots.style import to_pixels
 
 SIDE = 32
@@ -129,9 +129,9 @@ def pick(record, most):
         cells = (rows[:, None] * labels.shape[1] + columns).ravel()
         features = features.reshape(-1, features.shape[-1])
     elif features is not None and labels.ndim == features.ndim == 1:  # a set of labels: the surest of those there
-        there = np.where(labels >= 0, np.asarray(record.scores, "float64"), -np.inf)
-        surest = np.argmax(there if np.isfinite(there).any() else record.scores)
-        return np.array([surest]), features[None]
+        inside = labels >= 0 if (labels >= 0).any() else labels != IGNORE
+        surest = np.argmax(np.where(inside, record.scores, -np.inf))
+        return (cells[surest : surest + 1], features[None]) if inside.any() else (cells[:0], None)
     elif features is not None and features.ndim == 1:
         features = features[None]
     elif features is not None and len(features) != labels.size:

@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from cplus1_keras.directory import unfinished
 from cplus1_keras.serving.boxes import BoxSpec
+from cplus1_keras.serving.origin import write_origin
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
@@ -169,6 +170,7 @@ def _write(predictor, folder, sample):
     evidence = predictor.calibration and predictor.calibration.to_dict()
     for name, values in {CLASSES_FILE: classes, EVIDENCE_FILE: evidence}.items():
         (folder / name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    write_origin(folder)
 
 
 def _compare(predictor, folder, samples):

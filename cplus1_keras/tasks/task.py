@@ -57,6 +57,10 @@ class Task:
         """What a run takes in place of the splits that its `data` gives."""
         return splits
 
+    def loss(self, loss):
+        """The loss that trains, made of the one that an experiment has."""
+        return loss
+
     def check(self, experiment, splits):
         """Raises ValueError for what a run would otherwise find out after its training."""
         source = splits.train.source
@@ -225,6 +229,10 @@ class Task:
             experiment.confidence,
             score=experiment.score.__name__,
         )
+
+    def find_threshold(self, predictor, splits, experiment):
+        """`calibrate` on the calibration split, and what more a task can tell by the other splits."""
+        return self.calibrate(predictor, splits.calibration, experiment)
 
     def values(self, split):
         """Iterator of what `Strangers.update` takes beside each record of a split; None where classes are not told."""

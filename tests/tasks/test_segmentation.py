@@ -220,7 +220,7 @@ def test_what_fit_gets_and_logs(experiment, tmp_path):
     assert history["val_mean_iou"][-1] == pytest.approx(figures["segmentation"]["miou"])
     assert history["val_auroc_negative"][-1] == pytest.approx(figures["open_set"]["negative"]["auroc"])
     events = EventAccumulator(str(tmp_path / "logs" / "monitor"), size_guidance={"tensors": 0}).Reload()
-    told = [event.tensor_proto.float_val[0] for event in events.Tensors("validation/mean_iou")]
+    told = [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("validation/mean_iou")]
     assert told == pytest.approx(history["val_mean_iou"])
 
 
