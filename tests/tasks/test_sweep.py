@@ -158,7 +158,12 @@ def test_examples_of_pixels_are_parts_of_images_and_of_boxes_each_box():
     evidence.update(record, np.array([[0, 0, 0], [9, 9, 9]]))
     boxes = np.array([[0, 0, 4, 4], [1.25, 2, 3, 4]])
     evidence.update(Record(np.array([1, -1]), np.array([1, 0]), np.array([3, 5], "float32"), "b", {"boxes": boxes}))
+    more = {"boxes": boxes, "which": np.array([-1, 0])}
+    hits = Record(np.array([NEGATIVE, UNKNOWN]), np.array([1, 0]), np.array([7, 8], "float32"), "c", more)
+    evidence.update(hits, np.array([9]))
     told = [tuple(own.values()) for own in evidence.examples.chosen()]
+    assert ("stranger", 2, "negative", "negative", "dog", 7.0, [0.0, 0.0, 4.0, 4.0]) in told  # it hits nothing
+    assert ("stranger", 2, "newt", "unknown", "cat", 8.0, [1.2, 2.0, 3.0, 4.0]) in told
     assert ("stranger", 0, "newt", "unknown", "cat", 5.0, [0.0, 1.0, 2.0, 2.0]) in told
     assert ("wrong", 0, "cat", "known", "dog", 2.0, [0.0, 0.0, 3.0, 1.0]) in told
     assert ("stranger", 1, "negative", "negative", "cat", 5.0, [1.2, 2.0, 3.0, 4.0]) in told
