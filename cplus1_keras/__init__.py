@@ -43,17 +43,17 @@ __all__ = [
 ]
 
 
-def load(run):
-    """The predictor of a finished run: `load(run).predict(images)` gives the class of each image, or pixel, or none.
+def load(path):
+    """What answers, from a finished run or a SavedModel: `load(path).predict(images)` gives each class, or none.
 
     Args:
-        run: Directory that `train.py` wrote.
+        path: Directory that `train.py` wrote, or folder of a SavedModel that an export wrote.
 
     Returns:
-        `cplus1_keras.serving.Predictor`.
+        `cplus1_keras.serving.Predictor` of a run, `cplus1_keras.serving.SavedModel` of a SavedModel.
 
     Raises:
-        FileNotFoundError: If there is no finished run.
+        FileNotFoundError: If there is neither.
         ValueError: If a file of it is damaged, or the files don't belong together.
 
     >>> import tempfile
@@ -63,6 +63,8 @@ def load(run):
     >>> load(run).predict(np.zeros((1, 8, 8, 1)))["class_name"].tolist()
     ['unknown']
     """
+    import os
+
     from cplus1_keras import serving
 
-    return serving.load(run)
+    return serving.SavedModel(path) if os.path.exists(os.path.join(path, "saved_model.pb")) else serving.load(path)

@@ -1,10 +1,9 @@
-"""Callbacks of a run: stop at NaN, how much each term pulls, validation as the test will be judged, pictures."""
+"""Callbacks of a run: stop at NaN, how much each term pulls."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from cplus1_keras import plots
 from cplus1_keras.layers.hooks import complete, named
 
 
@@ -81,7 +80,9 @@ class TermGradients(keras.callbacks.Callback):
         # One function for each term: in one graph all backward passes could hold their activations at once.
         terms = self.model.loss.terms()
         if len(terms) > 1:
-            self._functions = [(term.name, _gradient_norm(self.model, weight, term)) for weight, term in terms]
+            norms = [(term.name, _gradient_norm(self.model, weight, term)) for weight, term in terms]
+            # Traced here: TensorFlow would take the calls of five terms for one function that is traced each time.
+            self._functions = [(name, norm.get_concrete_function(*self.batch)) for name, norm in norms]
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is None or not self._functions:
@@ -103,54 +104,3 @@ def _gradient_norm(model, weight, term):
         return tf.linalg.global_norm([gradient for gradient in gradients if gradient is not None])
 
     return norm
-
-
-class Validation(keras.callbacks.Callback):
-    """Logs figures of a validation split at the end of each epoch, made as the test's will be.
-
-    For images of any size, which `fit(validation_data=...)` cannot share among replicas. Put it before TensorBoard's
-    callback.
-
-    Args:
-        judge: Function of no argument that gives figures by name, floats or None; None is left out.
-
-    >>> logs = {}
-    >>> Validation(lambda: {"mean_iou": 0.5, "auroc_negative": None}).on_epoch_end(0, logs)
-    >>> logs
-    {'val_mean_iou': 0.5}
-    """
-
-    def __init__(self, judge):
-        super().__init__()
-        self.judge = judge
-
-    def on_epoch_end(self, epoch, logs=None):
-        figures = {f"val_{name}": value for name, value in self.judge().items() if value is not None}
-        if logs is not None:
-            logs.update(figures)
-
-
-class Pictures(keras.callbacks.Callback):
-    """Draws figures after every epoch, for TensorBoard's page of images.
-
-    Args:
-        draw: Function of no argument that gives `matplotlib` figures by name.
-        directory: Folder of the logs.
-
-    >>> import tempfile
-    >>> Pictures(dict, tempfile.mkdtemp()).on_epoch_end(0)
-    """
-
-    def __init__(self, draw, directory):
-        super().__init__()
-        self.draw = draw
-        self._writer = tf.summary.create_file_writer(str(directory))
-
-    def on_epoch_end(self, epoch, logs=None):
-        with self._writer.as_default(step=epoch):
-            for name, figure in self.draw().items():
-                tf.summary.image(name, tf.io.decode_png(plots.to_png(figure), channels=3)[None])
-        self._writer.flush()
-
-    def on_train_end(self, logs=None):
-        self._writer.close()

@@ -20,8 +20,9 @@ from absl import logging
 
 from cplus1_keras import configs, serving
 from cplus1_keras.directory import clean, new_directory, unfinished
-from cplus1_keras.provenance import read_json, write_json
-from cplus1_keras.report import describe, epilogue
+from cplus1_keras.epilogue import epilogue
+from cplus1_keras.provenance import describe, read_json, write_json
+from cplus1_keras.report import attempt, report
 from cplus1_keras.signals import stop_on_signals
 from cplus1_keras.tasks import Task
 
@@ -52,12 +53,14 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     every, found = task.with_calibration(predictor), predictor.calibration
     if adopt or any(text.partition("=")[0] in task.promises for text in settings):
         found = task.find_threshold(every, splits, experiment)
-    figures, judged = task.judge(every, splits.test, experiment, found)
+    evidence = task.evidence(every, splits.test, found)
+    figures, judged = task.judge(every, splits.test, experiment, found, evidence.update)
     calibrated = task.with_calibration(predictor, found)
     clean(run, age=3600)  # of a judging or an export that was killed
     with unfinished(run / "judge") as folder:
         folder.mkdir()
         task.write(folder, calibrated, splits.test, experiment, figures, judged)
+        attempt("What a report needs", evidence.write, folder, splits.test)
         figures = {**describe(experiment), **figures, "calibration": found.to_dict()}
         figures["seconds"] = round(time.monotonic() - start, 1)
         write_json(folder / "metrics.json", figures)
@@ -67,7 +70,7 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
         serving.save_calibration(run, calibrated)
         saved_model = serving.next_version(run)
         calibrated.export(saved_model, samples=task.samples(every, splits.test, experiment))
-    print(epilogue(task, figures, found, run, saved_model, directory))
+    print(epilogue(task, figures, found, run, saved_model, directory, attempt("The report", report, [directory])))
     return directory
 
 

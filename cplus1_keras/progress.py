@@ -84,3 +84,25 @@ def duration(seconds):
     if hours:
         return f"{hours} h {part} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def follow(items, total, unit="images", stream=None):
+    """Yields items, and writes on a line of standard error how many came and how long the rest will take.
+
+    A terminal's line is rewritten; a file gets one at the end.
+
+    >>> list(follow("ab", 2, stream=open("log", "w")))
+    ['a', 'b']
+    >>> open("log").read()[:11]
+    '2/2 images '
+    """
+    stream = sys.stderr if stream is None else stream
+    start = written = time.monotonic()
+    for number, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if number == total or (stream.isatty() and now - written >= Progress.EVERY):
+            written, pace = now, number / max(now - start, 1e-9)
+            text = f"{number:,}/{total:,} {unit}  {pace:,.0f} {unit}/s  {duration((total - number) / pace)} left"
+            stream.write(("\r" * stream.isatty() + text).ljust(60) + ("\n" if number == total else ""))
+            stream.flush()

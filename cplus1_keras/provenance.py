@@ -1,14 +1,18 @@
-"""Where a result comes from: commit, machine, versions. Every file of results carries it."""
+"""Where a result comes from: settings, commit, machine, versions. Every file of results carries it."""
 
+import dataclasses
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
 
 from cplus1_keras.directory import unfinished
+from cplus1_keras.losses import OpenSetLoss
 
 PACKAGES = ("cplus1-keras", "keras", "tensorflow", "numpy")
 
@@ -29,6 +33,28 @@ def provenance():
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def describe(experiment):
+    """A dataclass of settings and factories as plain values, for `config.json`.
+
+    >>> describe(configs.resolve("digits"))["name"]
+    'digits'
+    """
+    return {**_plain(experiment), "provenance": provenance()}
+
+
+def to_repeat(command):
+    """How a run is made again, for `config.json`; `command` is what `train.py` was told, or None.
+
+    >>> to_repeat({"config": "digits", "set": ["epochs=3"]})
+    'python train.py --config digits --set epochs=3'
+    """
+    if not command:
+        return "Made in Python, not by train.py: by the code at these commits, run again."
+    words = [word for item in command["set"] for word in ("--set", item)]
+    words += ["--deterministic"] if command.get("deterministic") else []
+    return shlex.join(["python", "train.py", "--config", command["config"], *words])
 
 
 def as_sentence(origin):
@@ -86,3 +112,25 @@ def _version(name):
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _plain(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return fields if "name" in fields else {"class": type(value).__name__, **fields}
+    if isinstance(value, OpenSetLoss):
+        return {"class": type(value).__name__, **_plain(value.get_config())}
+    if isinstance(value, functools.partial):
+        arguments = [_plain(argument) for argument in value.args] or None
+        return {"function": _plain(value.func), "arguments": arguments, **_plain(value.keywords)}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if not hasattr(value, "__qualname__"):
+        return repr(value)
+    code, name = getattr(value, "__code__", None), f"{value.__module__}.{value.__qualname__}"
+    # A function inside another has no name that could be looked up.
+    return f"{name} ({code.co_filename}, line {code.co_firstlineno})" if "<" in name and code else name

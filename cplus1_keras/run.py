@@ -9,13 +9,15 @@ import time
 import keras
 
 from cplus1_keras import backbones, checks, distribution, serving
-from cplus1_keras.callbacks import StopOnNaN, TermGradients
+from cplus1_keras.callbacks import StopOnNaN
 from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.directory import CHECKPOINTS, clean, hold, is_held, move_all, new_directory, remove, unfinished
+from cplus1_keras.epilogue import epilogue
+from cplus1_keras.monitoring import make_monitor
 from cplus1_keras.optimizers import WarmUp
 from cplus1_keras.progress import Progress
-from cplus1_keras.provenance import read_json, write_json
-from cplus1_keras.report import describe, epilogue, to_repeat
+from cplus1_keras.provenance import describe, read_json, to_repeat, write_json
+from cplus1_keras.report import attempt, report
 
 
 def run(experiment, workdir="runs", command=None, resume=None):
@@ -220,7 +222,7 @@ def _optimizer(experiment, splits):
 def fit(model, experiment, splits, directory):
     """Train what `build` gave, with checkpoints and TensorBoard logs in a directory; goes on from a checkpoint there.
 
-    The log shows each term of the loss and, as `gradient_ratio/<term>`, how much it pulls beside the first.
+    TensorBoard shows what `monitoring.OpenSetMonitor` tells.
 
     Returns:
         Keras's `History`.
@@ -244,8 +246,7 @@ def fit(model, experiment, splits, directory):
     sample = keras.tree.map_structure(lambda tensor: tensor[:share], next(iter(batches)))
     watchers = [
         StopOnNaN(checkpoint.folder),
-        TermGradients(*sample),
-        *task.callbacks(model, experiment, splits, directory / "logs"),
+        make_monitor(model, experiment, splits, directory / "logs", sample),
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
         *([stopping] if stopping else []),
         *([keras.callbacks.SwapEMAWeights()] if experiment.ema is not None else []),
@@ -257,7 +258,6 @@ def fit(model, experiment, splits, directory):
         epochs=epochs,
         initial_epoch=first,
         steps_per_epoch=steps,
-        validation_data=task.validation(model, splits.validation, experiment),
         callbacks=watchers,
         verbose=0,
         shuffle=False,  # the data set shuffles by itself, in an order that the seed and the step decide
@@ -282,15 +282,18 @@ def finish(model, experiment, splits, directory, start):
     found = task.find_threshold(every, splits, experiment)
     predictor = task.with_calibration(every, found)
     serving.save(directory, predictor)
-    figures, judged = task.judge(every, splits.test, experiment, found)
+    evidence = task.evidence(every, splits.test, found)
+    figures, judged = task.judge(every, splits.test, experiment, found, evidence.update)
     with unfinished(directory / "results") as folder:
         folder.mkdir()
         task.write(folder, predictor, splits.test, experiment, figures, judged)
+        attempt("What a report needs", evidence.write, folder, splits.test)
         move_all(folder, directory)
     figures = {**describe(experiment), **figures, "calibration": found.to_dict(), "noisy_labels": splits.noisy}
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
     saved_model = serving.next_version(directory)
-    print("\n" + epilogue(task, figures, found, directory, saved_model), flush=True)
+    page = attempt("The report", report, [directory])
+    print("\n" + epilogue(task, figures, found, directory, saved_model, report=page), flush=True)
     serving.load(directory).export(saved_model, samples=task.samples(every, splits.test, experiment))
     Checkpoint(directory / CHECKPOINTS).remove()  # what is finished needs none

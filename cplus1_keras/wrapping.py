@@ -1,5 +1,7 @@
 """Any trained classifier, made able to say "none of these" without training it again."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
@@ -179,5 +181,7 @@ def _calibrate(predictor, calibration, fpr, coverage, confidence):
     found, labels = np.concatenate(found), np.concatenate(labels)
     strangers = found[is_negative(labels)]
     if len(strangers):
-        return rules.threshold_at_fpr(strangers, fpr, confidence, score=name)
-    return rules.threshold_at_coverage(found[is_known(labels)], coverage, confidence, score=name)
+        evidence = rules.threshold_at_fpr(strangers, fpr, confidence, score=name)
+    else:
+        evidence = rules.threshold_at_coverage(found[is_known(labels)], coverage, confidence, score=name)
+    return dataclasses.replace(evidence, sample=rules.keep_scores(labels, found))

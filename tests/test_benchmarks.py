@@ -1,8 +1,10 @@
 """What the benchmarks conclude from seeds: intervals and marks against scipy's t-test on the paired differences."""
 
 import importlib
+import os
 import pathlib
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -90,3 +92,47 @@ def test_detection_compares_with_its_first_row(benchmark):
     assert detection.is_certain([1.0, 1.1, 0.9])
     assert not detection.is_certain([1.0])
     assert np.isnan(detection.figure({}, "AP"))
+
+
+def test_a_comparison_goes_on_where_it_was(benchmark, tmp_path, capsys):
+    comparison, asked = benchmark("comparison"), []
+
+    def run(row, seed):
+        asked.append((row, seed))
+        return {"seconds": 1.5, "figure": 10 * seed}
+
+    def resume(rows, seeds, **settings):
+        settings = {"settings": ["width=9"], **settings}
+        return comparison.resume(tmp_path / "found.json", settings, rows, seeds, run, lambda own: f"{own['figure']} %")
+
+    first = resume(["a"], 2)
+    assert asked == [("a", 0), ("a", 1)]
+    assert capsys.readouterr().out.splitlines()[1] == "a, seed 1: 10 %  (1.5 s)"
+    asked.clear()
+    both = resume(["b", "a"], 3)
+    assert asked == [("b", 0), ("b", 1), ("b", 2), ("a", 2)]
+    assert both["a"]["1"] == first["a"]["1"]
+    assert both["a"]["1"]["provenance"]
+    with pytest.raises(SystemExit, match=r"holds other settings.*width=9"):
+        resume(["a"], 3, settings=["width=8"])
+    assert np.isnan(comparison.look_up({"a": {"b": None}}, ("a", "b")))
+    assert np.isnan(comparison.look_up({"a": None}, ("a", "b")))
+    assert comparison.look_up({"a": {"b": 3}}, ("a", "b")) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("detection_step", r"\| C\+1, shared .*\| target .*1\.05 .*1\.05"),
+        ("nms", r"1,203 classes, sparse .*\| target .* 1\.00"),
+        ("detection_input", r"input alone .*step alone .*both .*waiting for input: .*at most 5\.0%"),
+        ("detection_judging", r"400 detections, s .* 3\.00 .*peak, judging 4 images with 400 detections.*1\.050"),
+    ],
+)
+def test_the_figures_of_detection_are_told_with_their_targets(script, told):
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent)}
+    command = [sys.executable, str(FOLDER / f"{script}.py"), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(told, done.stdout, re.DOTALL), done.stdout

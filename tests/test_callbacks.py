@@ -1,16 +1,14 @@
-"""What watches a training: a stop at NaN that spares the last checkpoint, gradients of terms, validation, pictures."""
+"""What watches a training: a stop at NaN that spares the last checkpoint, gradients of terms."""
 
-import io
+import logging
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from matplotlib.image import imread
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cplus1_keras import OpenSetModel, heads, layers, losses, plots
-from cplus1_keras.callbacks import Pictures, StopOnNaN, TermGradients, Validation
+from cplus1_keras import OpenSetModel, heads, layers, losses
+from cplus1_keras.callbacks import StopOnNaN, TermGradients
 
 
 def model():
@@ -144,42 +142,24 @@ def test_gradient_ratios_without_a_first_gradient_or_a_second_term_are_none():
     assert logs == {}
 
 
-def test_callbacks_start_as_kerass_own(tmp_path):
-    for callback in (StopOnNaN(), TermGradients(None, None), Validation(dict), Pictures(dict, tmp_path)):
+def test_many_terms_are_no_reason_for_a_warning(caplog):
+    loss = losses.CrossEntropyLoss()
+    for number in range(6):
+        loss = loss + losses.CrossEntropyLoss(name=f"again{number}")
+    own = model()
+    own.compile("sgd", loss)
+    gradients = TermGradients(np.ones((2, 4), "float32"), {"labels": np.zeros(2, "int64")})
+    gradients.set_model(own)
+    gradients.on_train_begin()
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    logs = {}
+    gradients.on_epoch_end(0, logs)
+    logger.removeHandler(caplog.handler)
+    assert logs == pytest.approx({f"gradient_ratio/again{number}": 1.0 for number in range(6)})
+    assert "retracing" not in caplog.text
+
+
+def test_callbacks_start_as_kerass_own():
+    for callback in (StopOnNaN(), TermGradients(None, None)):
         assert callback.params is callback.model is None
-
-
-def test_validation_without_logs_judges_all_the_same():
-    judged = []
-    Validation(lambda: judged.append(1) or {"auroc": 0.5}).on_epoch_end(0)
-    assert judged == [1]
-
-
-def test_validation_is_logged_for_those_that_come_after():
-    seen = {}
-    after = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.update(logs))
-    watch = Validation(lambda: {"mean_iou": 0.25, "auroc_negative": None})
-    model().fit(np.ones((4, 4)), np.zeros(4, int), callbacks=[watch, after], verbose=0)
-    assert seen["val_mean_iou"] == 0.25
-    assert "val_auroc_negative" not in seen
-
-
-def test_pictures_are_on_tensorboards_page(tmp_path):
-    """Also while the training goes on; at its end the file is closed."""
-    watch = Pictures(lambda: {"some/0": plots.canvas(2, 1)[0]}, tmp_path)
-    found = []
-
-    def read(epoch, logs):
-        events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
-        found.append(len(events.Tensors("some/0")))
-
-    after = keras.callbacks.LambdaCallback(on_epoch_end=read)
-    model().fit(np.ones((4, 4)), np.zeros(4, int), epochs=2, callbacks=[watch, after], verbose=0)
-    assert found == [1, 2]
-    with pytest.raises(RuntimeError, match="closed"):
-        watch.on_epoch_end(2)
-    events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
-    assert events.Tags()["tensors"] == ["some/0"]
-    assert [event.step for event in events.Tensors("some/0")] == [0, 1]
-    width, height, png = events.Tensors("some/0")[0].tensor_proto.string_val
-    assert imread(io.BytesIO(png)).shape == (int(height), int(width), 3) == (120, 240, 3)

@@ -2,10 +2,13 @@
 
 import pathlib
 import re
+import resource
+import time
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cplus1_keras import configs, losses, scores
 from cplus1_keras.configs import detection
@@ -111,12 +114,72 @@ def test_rows_of_table_10_have_the_settings_of_the_framework(name, monkeypatch):
     assert names == [*separate, "iou", "centerness"]
 
     def build(num_classes, backbone, head, **settings):
-        asked.update(settings, backbone=getattr(backbone, "func", backbone).__name__, classes=num_classes)
+        asked.update(settings, backbone=backbone(), classes=num_classes)
 
     monkeypatch.setattr(detection.models, "fcos", build)
+    monkeypatch.setattr(detection.backbones, "resnext", lambda: "resnext")
+    monkeypatch.setattr(detection.backbones, "dilated_resnet", lambda *given, weights: (*given, weights))
     experiment.model(80)
     wanted = {"classes": 80, "center_radius": None, "centerness": "classification"}
-    assert asked == {**wanted, "backbone": "resnext" if "x101" in name else "dilated_resnet"}
+    assert asked == {**wanted, "backbone": "resnext" if "x101" in name else (50, 32, None)}
+
+
+@pytest.mark.parametrize(("size", "longer"), [((480, 640), 1), ((640, 427), 0), ((200, 900), 1)])
+def test_training_images_of_table_10_keep_their_shape(size, longer):
+    """Short sides from 640 to 800 unless the longer one would pass 1333, in one canvas either way up, no colours."""
+    augment = configs.resolve("coco_table10_r50", ["weights=None"]).task.augment
+    grey = {"image": np.full((*size, 3), 200.0, "float32"), "box_labels": np.array([3])}
+    sides = []
+    for seed in range(6):
+        example = grey | {"boxes": np.array([[10, 20, 110, 120]], "float32")}
+        found = augment({name: tf.constant(value) for name, value in example.items()}, [0, seed])
+        assert found["image"].shape == (1344, 1344, 3)
+        inside = np.all(np.abs(found["image"].numpy() - 200) < 1e-3, axis=-1)
+        shape = inside.any(axis=1).sum(), inside.any(axis=0).sum()
+        assert shape[longer] / shape[1 - longer] == pytest.approx(max(size) / min(size), rel=2e-3)
+        left, top, right, bottom = found["boxes"].numpy()[0]
+        assert (right - left, bottom - top) == pytest.approx([100 * shape[0] / size[0]] * 2, rel=2e-3)
+        sides.append(min(shape))
+        assert max(shape) <= 1333
+    assert 640 <= min(sides) < max(sides) <= 800 if max(size) < 900 else {*sides} == {296}
+
+
+def test_the_first_layers_of_a_pretrained_backbone_stay_as_they_are():
+    row = BOX_ROWS["coco_table10_r50_cplus1"]
+    count = lambda weights: sum(int(np.prod(weight.shape)) for weight in weights)  # noqa: E731
+    whole, model = (detection.published_fcos(80, row, frozen=frozen) for frozen in (None, True))
+    assert count(whole.trainable_weights) == 32_131_739
+    assert count(model.trainable_weights) == 32_131_739 - 275_520
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detection.backbones, "dilated_resnet", lambda *_, weights: asked.append(weights) or whole)
+        patch.setattr(detection.models, "fcos", lambda _, backbone, *__, **___: backbone())
+        detection.published_fcos(80, row, "resnet50_imagenet")
+    assert asked == ["resnet50_imagenet"]
+    assert not any(layer.trainable for layer in whole.layers if layer.name.startswith(("stem", "stage1_")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BOX_ROWS)
+def test_a_step_of_table_10_at_its_size(name):
+    """One image on the canvas: the frozen weights of a ResNet-50 stay, those of its second stage and the head move."""
+    experiment = configs.resolve(name, ["weights=None"])
+    frozen = "r50" in name
+    model = detection.published_fcos(80, BOX_ROWS[name], frozen=frozen)
+    model.compile(experiment.optimizer(0.01), experiment.loss)
+    before = {weight.path: weight.numpy() for weight in model.weights}
+    images = np.random.default_rng(0).uniform(0, 255, (1, detection.CANVAS, detection.CANVAS, 3)).astype("float32")
+    y = {"boxes": np.array([[[100, 100, 400, 300], [700, 60, 790, 200]]], "float32"), "box_labels": np.array([[1, 79]])}
+    start = time.perf_counter()
+    assert np.isfinite(model.train_on_batch(images, y))
+    seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{name}: {seconds:.0f} s with tracing, peak of the process {peak:.1f} GiB")
+    for weight in model.weights:
+        still = np.array_equal(weight.numpy(), before[weight.path])
+        if weight.path.startswith(("stem", "stage1_")) or weight.path.split("/")[0].endswith("_norm"):
+            assert still == frozen or "tower" in weight.path, weight.path
+        elif weight.path.endswith("/kernel"):
+            assert not still, weight.path
 
 
 def test_one_step_of_the_small_net_moves_its_weights():

@@ -76,7 +76,8 @@ def test_a_run_is_judged_by_its_own_threshold_and_left_alone(run, capsys, monkey
     assert {name: (run / name).read_bytes() for name in before} == before
     assert {path.name for path in run.iterdir()} == {*before, "judge"}
     files = {path.name for path in folder.iterdir()}
-    assert files == {"metrics.json", "predictions.csv", "oscr.png", "scores.png", "accepted_unknowns.png"}
+    wanted = "metrics.json predictions.csv oscr.png scores.png accepted_unknowns.png evidence.json report.html"
+    assert files == {*wanted.split()}
     told, split = figures(folder), configs.resolve("digits", SETTINGS).data(3).test
     assert (told["name"], told["fpr"], told["seconds"]) == ("digits", 0.3, 12.3)
     assert told["calibration"] == cplus1_keras.load(run).calibration.to_dict()
@@ -93,8 +94,14 @@ def test_another_rate_calibrates_anew_on_the_calibration_split(run):
     folder = judge(run, ["fpr=0.4"])
     experiment = configs.resolve("digits", [*SETTINGS, "fpr=0.4"])
     split = experiment.data(3).calibration
-    wanted = calibration.threshold_at_fpr(scores(run, split)[split.labels == -1], 0.4, score="log_odds")
-    assert figures(folder)["calibration"] == pytest.approx(wanted.to_dict())
+    own = scores(run, split)
+    wanted = calibration.threshold_at_fpr(own[split.labels == -1], 0.4, score="log_odds").to_dict()
+    found = figures(folder)["calibration"]
+    sample, kept = found.pop("sample"), calibration.keep_scores(split.labels, own)
+    assert wanted.pop("sample") is None
+    assert found == pytest.approx(wanted)
+    assert sample["negative"] == pytest.approx(kept["negative"])
+    assert sample["known"] == pytest.approx(kept["known"])
     own = cplus1_keras.load(run).calibration
     assert own.target == 0.5
     assert judge(run, ["batch_size=7"]) == run / "judge-2"  # no rate: the run's own threshold

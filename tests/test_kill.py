@@ -15,7 +15,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("runs are TensorFlow's part", allow_module_level=True)
 
-CONFIGS = ("digits", "camvid", "labels")
+CONFIGS = ("digits", "camvid", "labels", "boxes")
 IN_A_CHECKPOINT = {
     "before it": r"mkdir .*checkpoints/\.unfinished",
     "arrays": r"open .*arrays.npz",
@@ -59,6 +59,7 @@ class House:
 
     def arguments(self, config):
         zips = {"camvid": "camvid_seg/camvid_256x192.zip", "labels": "coco_mini/coco_mini.zip"}
+        zips["boxes"] = "bccd_det/bccd_voc.zip"
         root = f"root={self.request.getfixturevalue('shared')}/data/{zips[config]}" if config in zips else "seed=0"
         return ["--deterministic", "--config", f"crash_configs.{config}", "--set", root]
 

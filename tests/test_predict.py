@@ -36,6 +36,18 @@ def saved(folder, model, decision, spec=None):
     return folder / "run"
 
 
+def answers(run, paths, output):
+    """What `predict` writes for a run, once its SavedModel was seen to give the same table and pictures."""
+    serving.load(run).export(run / "saved_model" / "1")
+    written = [predict(path, paths, output / path.name) for path in (run, run / "saved_model" / "1")]
+    (folder, damaged), (other, also) = written
+    assert table(other) == table(folder)
+    assert also == damaged
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert [(other / path).read_bytes() for path in files] == [(folder / path).read_bytes() for path in files]
+    return folder, damaged
+
+
 def classifier():
     keras.utils.set_random_seed(0)
     images = keras.Input((12, 16, 3))
@@ -54,12 +66,12 @@ def read(path, size=None):
 
 def test_images_are_resized_and_answered_and_a_bad_one_is_named(images, tmp_path):
     run = saved(tmp_path, classifier(), layers.Reject(3, threshold=-0.4))
-    folder, damaged = predict(run, [images], tmp_path / "out")
+    folder, damaged = answers(run, [images], tmp_path / "out")
     rows = {row["path"]: row for row in table(folder)}
     assert [*rows] == sorted(str(path) for path in images.rglob("*") if path.suffix.lower() in (".png", ".bmp", ".jpg"))
-    assert damaged == 1
+    assert damaged == [images / "bad.jpg"]
     bad = rows.pop(str(images / "bad.jpg"))
-    assert bad["problem"].startswith("cannot be read")
+    assert bad["problem"].startswith("cannot be read: ")
     assert not bad["class_name"]
     predictor = cplus1_keras.load(run)
     for path, row in rows.items():
@@ -77,7 +89,7 @@ def test_pixels_get_a_picture_each_at_their_own_size(images, tmp_path):
     model = models.segmentation_model(given, keras.layers.Conv2D(4, 3, 2, "same")(given / 64 - 2), heads.LinearHead(3))
     spec = serving.PixelSpec(colours=((1, 1, 1), (9, 0, 0), (0, 9, 0), (0, 0, 9)))
     run = saved(tmp_path, model, layers.Reject(3, threshold=0.5), spec)
-    folder, _ = predict(run, [images / "more", images / "a.png"], tmp_path / "out")
+    folder, _ = answers(run, [images / "more", images / "a.png"], tmp_path / "out")
     first, second = table(folder)
     answer = cplus1_keras.load(run).predict(read(images / "more" / "d.png"))["class_id"][0]
     assert float(first["rejected"]) == pytest.approx(np.mean(answer == -1))
@@ -91,7 +103,7 @@ def test_pixels_get_a_picture_each_at_their_own_size(images, tmp_path):
 
 def test_label_sets_are_told_by_name(images, tmp_path):
     run = saved(tmp_path, classifier(), layers.Presence(3, [0.0, 0.0, 99.0]), serving.LabelSetSpec())
-    folder, _ = predict(run, [images / "a.png", images / "c.bmp"], tmp_path / "out")
+    folder, _ = answers(run, [images / "a.png", images / "c.bmp"], tmp_path / "out")
     for row in table(folder):
         present = cplus1_keras.load(run).predict(read(row["path"], (16, 12)))["present"][0]
         assert row["classes"] == "; ".join(np.array(NAMES)[present])
@@ -109,7 +121,7 @@ def test_objects_have_a_row_each(images, tmp_path):
     grid = np.array([(4 + 8 * x, 4 + 8 * y, 8) for y in range(3) for x in range(3)], "float32")
     outputs["points"] = outputs["box_offsets"][..., :3] * 0.0 + grid[None]
     run = saved(tmp_path, keras.Model(given, outputs), layers.Reject(3, threshold=-0.5), serving.BoxSpec())
-    folder, _ = predict(run, [images / "a.png"], tmp_path / "out")
+    folder, _ = answers(run, [images / "a.png"], tmp_path / "out")
     answer = {name: value[0] for name, value in cplus1_keras.load(run).predict(read(images / "a.png")).items()}
     rows = table(folder)
     assert len(rows) == answer["num_detections"] > 1
@@ -125,7 +137,11 @@ def test_the_command_says_what_it_wrote_or_what_is_missing(images, tmp_path, cap
     run = saved(tmp_path, classifier(), layers.Reject(3, threshold=0.0))
     for name in ("answers", "answers-2"):  # nothing is overwritten
         main([str(run), str(images)])
-        assert f"Wrote {name}. 1 files could not be read" in capsys.readouterr().out
+        said = capsys.readouterr()
+        assert (
+            said.out == f"Wrote {name}.\n1 files have no answer; the column `problem` says why: {images / 'bad.jpg'}\n"
+        )
+        assert said.err.splitlines()[-1].startswith("5/5 images ")
         assert len(table(tmp_path / name)) == 5
     (tmp_path / "empty").mkdir()
     wrong = ([tmp_path / "none", images], [run, "nowhere"], [run, tmp_path / "empty"])

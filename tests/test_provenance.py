@@ -13,8 +13,8 @@ import pytest
 
 from cplus1_keras import configs
 from cplus1_keras import provenance as provenance_of
-from cplus1_keras.provenance import as_sentence, provenance, write_json
-from cplus1_keras.report import describe, epilogue, to_repeat
+from cplus1_keras.epilogue import epilogue
+from cplus1_keras.provenance import as_sentence, describe, provenance, to_repeat, write_json
 
 
 def test_provenance_is_json_and_names_versions():

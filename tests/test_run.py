@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cplus1_keras import distribution, run, serving
-from cplus1_keras.callbacks import StopOnNaN, TermGradients
+from cplus1_keras.callbacks import StopOnNaN
 from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.progress import Progress
 from cplus1_keras.tasks import Task
@@ -132,7 +132,8 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
         monkeypatch.setattr(serving, name, getattr(steps, name))
     monkeypatch.setattr(run, "Checkpoint", steps.checkpoint)
     monkeypatch.setattr(run, "describe", lambda given: {"name": given.name})
-    monkeypatch.setattr(run, "epilogue", lambda *given: lines.append(given) or "LAST WORDS")
+    monkeypatch.setattr(run, "epilogue", lambda *given, **more: lines.append((*given, more)) or "LAST WORDS")
+    monkeypatch.setattr(run, "report", lambda paths: paths[0].joinpath("metrics.json").is_file() and "a report")
     monkeypatch.setattr(run.time, "monotonic", lambda: 112.34)
     steps.next_version.return_value = tmp_path / "saved_model" / "7"
 
@@ -142,15 +143,17 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
     task.find_threshold.assert_called_once_with(every, SPLITS, experiment)
     task.with_calibration.assert_called_once_with(every, found)
     steps.save.assert_called_once_with(tmp_path, calibrated)
-    task.judge.assert_called_once_with(every, "test", experiment, found)
+    task.evidence.assert_called_once_with(every, "test", found)
+    task.judge.assert_called_once_with(every, "test", experiment, found, task.evidence.return_value.update)
     ((folder, *given), _) = task.write.call_args
+    task.evidence.return_value.write.assert_called_once_with(folder, "test")
     assert given == [calibrated, "test", experiment, {"open_set": {}}, "judged"]
     assert (folder.parent, folder.exists()) == (tmp_path, False)
     assert (tmp_path / "oscr.png").is_file()  # what was written there is in the run's own directory
     figures = {"name": "spied", "open_set": {}, "calibration": {"threshold": 0.5}, "seconds": 12.3}
     figures["noisy_labels"] = 9
     assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")) == figures
-    assert lines == [(task, figures, found, tmp_path, tmp_path / "saved_model" / "7")]
+    assert lines == [(task, figures, found, tmp_path, tmp_path / "saved_model" / "7", {"report": "a report"})]
     assert printed == [("\nLAST WORDS", True)]
     steps.load.assert_called_once_with(tmp_path)
     task.samples.assert_called_once_with(every, "test", experiment)
@@ -202,12 +205,12 @@ def test_a_model_is_compiled_and_batch_norm_shared_among_replicas(experiment, ta
 
 @pytest.fixture
 def training(task, monkeypatch):
-    """A model whose `fit` tells what it gets, batches of 6 and a task's own callback."""
+    """A model whose `fit` tells what it gets, batches of 6 and a monitor."""
     model = mock.Mock()
     model.distribute_strategy.num_replicas_in_sync = 2
     batch = np.arange(6.0), {"labels": np.arange(6)}, np.ones(6)
     task.training.return_value = [batch]
-    task.callbacks.return_value = ["the task's own"]
+    monkeypatch.setattr(run, "make_monitor", mock.Mock(return_value="the monitor"))
     monkeypatch.setattr(Checkpoint, "restore", lambda checkpoint, model: 2)
     return model
 
@@ -217,19 +220,18 @@ def test_fit_gets_all_that_watches_in_order(experiment, task, training, tmp_path
     monkeypatch.setattr(keras.config, "is_interactive_logging_enabled", lambda: interactive)
     assert run.fit(training, experiment, SPLITS, tmp_path) is training.fit.return_value
     task.training.assert_called_once_with(training, "train", experiment, 2 * 5)
-    task.validation.assert_called_once_with(training, "validation", experiment)
-    task.callbacks.assert_called_once_with(training, experiment, SPLITS, tmp_path / "logs")
     ((batches,), given) = training.fit.call_args
     assert batches is task.training.return_value
-    assert given["validation_data"] is task.validation.return_value
+    assert "validation_data" not in given  # the monitor makes that pass
     settings = {"epochs": 4, "initial_epoch": 2, "steps_per_epoch": 5, "verbose": 0, "shuffle": False}
     assert {name: given[name] for name in settings} == settings
-    stop, gradients, own, board, checkpoint, *progress = given["callbacks"]
-    assert (type(stop), type(checkpoint), type(gradients)) == (StopOnNaN, Checkpoint, TermGradients)
+    stop, own, board, checkpoint, *progress = given["callbacks"]
+    assert (type(stop), type(checkpoint)) == (StopOnNaN, Checkpoint)
     assert stop.checkpoint == checkpoint.folder == tmp_path / "checkpoints"
-    images, y, weights = gradients.batch  # the share of one of two replicas
+    ((*place, (images, y, weights)), _) = run.make_monitor.call_args  # the share of one of two replicas
+    assert place == [training, experiment, SPLITS, tmp_path / "logs"]
     assert (images.tolist(), y["labels"].tolist(), weights.tolist()) == ([0, 1, 2], [0, 1, 2], [1, 1, 1])
-    assert own == "the task's own"
+    assert own == "the monitor"
     assert (type(board), board.log_dir, board.write_graph) == (keras.callbacks.TensorBoard, f"{tmp_path}/logs", False)
     assert [(type(line), line.batch_size, line.figures) for line in progress] == (
         [(Progress, 6, task.headline)] if interactive else []

@@ -36,6 +36,11 @@ class ClassCalibration:
         """Float32 (C,): class c is present where its score >= thresholds[c]."""
         return np.array([found.threshold for found in self.classes], "float32")
 
+    def at(self, shift):
+        """What the same samples say of all thresholds moved by a shift, a `ClassCalibration`."""
+        moved = zip(self.classes, self.thresholds + np.float32(shift), strict=True)
+        return dataclasses.replace(self, classes=tuple(found.at(threshold) for found, threshold in moved))
+
     def table(self, class_names=None):
         """Each class with its threshold and evidence, as Markdown; classes are numbered where they have no names."""
         names = class_names or self.class_names or [str(c) for c in range(len(self.classes))]
@@ -53,7 +58,8 @@ class ClassCalibration:
 
     def to_dict(self):
         """Plain Python values by field name, ready for JSON."""
-        return {**dataclasses.asdict(self), "classes": [found.to_dict() for found in self.classes]}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**fields, "classes": [found.to_dict() for found in self.classes]}
 
     @classmethod
     def from_dict(cls, values):
@@ -96,3 +102,14 @@ def calibrate_classes(records, fpr, confidence=0.95, score=None, class_names=Non
             raise ValueError(f"Class {name}: {error}") from error
     names = None if class_names is None else tuple(class_names)
     return ClassCalibration(float(fpr), confidence, tuple(found), score, names)
+
+
+def read_calibration(values):
+    """The `Calibration` or `ClassCalibration` that `to_dict` gave; None of None.
+
+    >>> read_calibration(threshold_at_fpr(np.arange(100.0), 0.1).to_dict()).accepted
+    4
+    """
+    if values is None:
+        return None
+    return (ClassCalibration if "classes" in values else Calibration).from_dict(values)

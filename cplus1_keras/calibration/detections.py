@@ -39,4 +39,5 @@ def calibrate_detections(records, fpr, confidence=0.95, score=None, allowed=0):
         groups.append(record.group)
     found = threshold_at_fpr(np.array(worst, "float32"), fpr, confidence, score, np.array(groups))
     many = "a false detection" if not allowed else f"more than {allowed} false detection{'s' * (allowed > 1)}"
-    return dataclasses.replace(found, event=f"images with {many}")
+    event = f"images with {many}"
+    return dataclasses.replace(found, event=event, at=lambda threshold: found.at(threshold, event=event))

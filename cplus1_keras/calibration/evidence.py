@@ -1,6 +1,7 @@
 """The record of a calibrated threshold."""
 
 import dataclasses
+from collections.abc import Callable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,9 @@ class Calibration:
         unit: What a decision is: `"image"`, `"pixel"` ...
         decisions: Number of decisions in all groups; by default one in each.
         event: What is accepted, where that is not told by the rule, like "images with a false detection"; or None.
+        sample: Scores of the split, with which later ones are compared, as `keep_scores` returns them; or None.
+        at: Function from another threshold to what the same samples say of it, a `Calibration`; None where this one was
+            read from a file, which keeps no samples.
         new_classes: What is known about classes never seen, where several negative classes calibrate; or None.
 
     >>> print(calibration.threshold_at_fpr(np.linspace(0, 1, 101), 0.05, score="log_odds"))
@@ -84,6 +88,8 @@ class Calibration:
     unit: str = "image"
     decisions: int | None = None
     event: str | None = None
+    sample: dict | None = dataclasses.field(default=None, repr=False, hash=False)
+    at: Callable | None = dataclasses.field(default=None, repr=False, compare=False)
     new_classes: NewClasses | None = None
 
     def __post_init__(self):
@@ -107,7 +113,7 @@ class Calibration:
 
     def to_dict(self):
         """Plain Python values by field name, ready for JSON."""
-        return dataclasses.asdict(self)
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.compare}
 
     @classmethod
     def from_dict(cls, values):
@@ -130,8 +136,9 @@ def group_name(unit):
 
 def check_fields(cls, values):
     """The values, where they are all the fields of a dataclass."""
-    names = {field.name for field in dataclasses.fields(cls)}
-    needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
+    fields = [field for field in dataclasses.fields(cls) if field.compare]
+    names = {field.name for field in fields}
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
     odd = sorted((needed - set(values)) | (set(values) - names))
     if odd:
         raise ValueError(f"A {cls.__name__} has the fields {', '.join(sorted(names))}. Missing or unknown: {odd}")

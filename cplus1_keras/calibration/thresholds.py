@@ -1,11 +1,13 @@
 """The lowest threshold that keeps a false positive rate, the highest that keeps a coverage; each at a confidence."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 
 from cplus1_keras.calibration import bounds
 from cplus1_keras.calibration.evidence import Calibration, group_name
+from cplus1_keras.calibration.samples import keep_scores
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.metrics.bins import BINS, TINY, flush, lower_edge, to_bins
 
@@ -83,7 +85,7 @@ def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
     Accept score >= 20.03: 3.44 % of an image's negatives accepted, the mean of 60 images (33 of 960 pixels);
     at 95 % confidence at most 9.7 %; asked: 10 %.
     """
-    negatives, knowns, seen = [], [], set()
+    negatives, knowns, seen, singles = [], [], set(), []
     for name, members in itertools.groupby(records, key=lambda record: record.group):
         if name in seen:
             raise ValueError(f"Records of one group must follow each other; those of {name!r} do not.")
@@ -94,6 +96,8 @@ def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
             unit = unit or {0: "image", 2: "pixel"}.get(labels.ndim, "decision")
             if labels.shape != scores.shape:
                 raise ValueError(f"{name!r} has labels of shape {labels.shape} and scores of shape {scores.shape}.")
+            if not labels.ndim:
+                singles.append((int(labels), float(scores)))
             negative += _reduce(name, scores[is_negative(labels)])
             if not (negatives or negative):
                 known += _reduce(name, scores[is_known(labels)])
@@ -102,7 +106,10 @@ def calibrate(records, fpr, coverage, confidence=0.95, score=None, unit=None):
         if negatives:
             knowns.clear()
     rule, groups, target = ("fpr", negatives, fpr) if negatives else ("coverage", knowns, coverage)
-    return _calibrate(groups, rule, target, confidence, score, unit or "image")
+    found = _calibrate(groups, rule, target, confidence, score, unit or "image")
+    if len(singles) != len(seen):  # scores of one group depend on each other
+        return found
+    return dataclasses.replace(found, sample=keep_scores(*zip(*singles, strict=True)))
 
 
 class Histogram:
@@ -167,42 +174,65 @@ def _calibrate(groups, rule, target, confidence, score, unit="image"):
         hint = "" if single else f"What belongs to one {whole} is not independent and counts once. "
         start = f"{what} {target:g} at {100 * confidence:g} % confidence needs at least {needed:,} {units}"
         raise ValueError(f"{start}; there are {len(groups):,}. {hint}Calibrate on more, or ask for less.")
-    search = _of_singles if single else _of_groups
-    threshold, accepted, share, bound, decisions = search(groups, rule, rate, confidence)
-    bound, found = float(bound if rule == "fpr" else 1 - bound), (len(groups), accepted, share)
-    return Calibration(float(threshold), rule, float(target), confidence, *found, bound, score, unit, decisions)
+    choose, count = (_choose_for_singles, _count_singles) if single else (_choose_for_groups, _count_groups)
+    groups = np.sort(flush(groups)) if single else [g if isinstance(g, Histogram) else Histogram([g]) for g in groups]
+
+    def at(threshold, **more):
+        threshold, accepted, shares, decisions = count(groups, threshold)
+        bound = _bound(accepted, shares, decisions, rule, confidence)
+        found = len(groups), accepted, float(np.mean(shares)), bound
+        return Calibration(float(threshold), rule, float(target), confidence, *found, score, unit, decisions, **more)
+
+    return at(choose(groups, rule, rate, confidence), at=at)
 
 
-def _of_singles(scores, rule, rate, confidence):
-    """Threshold, number and share accepted, bound on the rate of errors, number of decisions: by Clopper-Pearson."""
-    ascending = np.sort(flush(scores))
+def _bound(accepted, shares, decisions, rule, confidence):
+    """Bound on the rate, an upper one for `"fpr"`; `shares` is one float where decisions are single."""
+    if np.ndim(shares):
+        bound = bounds.mean_upper_bound(shares if rule == "fpr" else 1 - shares, confidence)
+    else:
+        errors = accepted if rule == "fpr" else decisions - accepted
+        bound = bounds.clopper_pearson_upper(errors, decisions, confidence)
+    return float(bound if rule == "fpr" else 1 - bound)
+
+
+def _choose_for_singles(ascending, rule, rate, confidence):
+    """The threshold by Clopper-Pearson."""
     n = ascending.size
     allowed = bounds.first(lambda k: bounds.clopper_pearson_upper(k, n, confidence) > rate, 0, n) - 1
-    threshold = ascending[allowed] if rule == "coverage" else _next_above(ascending[n - 1 - allowed])
-    if rule == "fpr" and ascending[n - 1 - allowed] == np.inf:
+    if rule == "coverage":
+        return ascending[allowed]
+    if ascending[n - 1 - allowed] == np.inf:
         raise ValueError(f"More than {allowed} of the {n} scores are infinite: no threshold refuses them.")
-    accepted = int(n - np.searchsorted(ascending, threshold))
-    errors = accepted if rule == "fpr" else n - accepted
-    return threshold, accepted, accepted / n, bounds.clopper_pearson_upper(errors, n, confidence), n
+    return _next_above(ascending[n - 1 - allowed])
 
 
-def _of_groups(groups, rule, rate, confidence):
-    """As `_of_singles`, by the bound of group means."""
-    groups = [group if isinstance(group, Histogram) else Histogram([group]) for group in groups]
-    sizes = np.array([group.size for group in groups])
+def _count_singles(ascending, threshold):
+    """Threshold, number and share accepted, number of decisions."""
+    accepted = int(ascending.size - np.searchsorted(ascending, np.float32(threshold)))
+    return threshold, accepted, accepted / ascending.size, ascending.size
 
-    def share(index):
-        return np.array([group.accepted(index) for group in groups]) / sizes
 
-    if rule == "fpr":
-        edge = bounds.first(lambda index: bounds.refutes(share(index), rate, confidence), -1, BINS)
-        if edge >= int(to_bins(np.inf)):
-            raise ValueError("Too many scores are infinite: no threshold refuses them. Take `log_odds`.")
-    else:
-        edge = bounds.first(lambda index: not bounds.refutes(1 - share(index), rate, confidence), -1, BINS) - 1
-    accepted, found = sum(group.accepted(edge) for group in groups), share(edge)
-    bound = bounds.mean_upper_bound(found if rule == "fpr" else 1 - found, confidence)
-    return lower_edge(edge), accepted, float(np.mean(found)), bound, int(sizes.sum())
+def _choose_for_groups(groups, rule, rate, confidence):
+    """The threshold by the bound of group means: the lower edge of a bin."""
+    if rule == "coverage":
+        above = bounds.first(lambda edge: not bounds.refutes(1 - _shares(groups, edge), rate, confidence), -1, BINS)
+        return lower_edge(above - 1)
+    edge = bounds.first(lambda index: bounds.refutes(_shares(groups, index), rate, confidence), -1, BINS)
+    if edge >= int(to_bins(np.inf)):
+        raise ValueError("Too many scores are infinite: no threshold refuses them. Take `log_odds`.")
+    return lower_edge(edge)
+
+
+def _count_groups(groups, threshold):
+    """Threshold rounded down to the edge of a bin, number accepted, share of each group, number of decisions."""
+    edge = int(to_bins(threshold))
+    accepted, decisions = sum(group.accepted(edge) for group in groups), sum(group.size for group in groups)
+    return lower_edge(edge), accepted, _shares(groups, edge), decisions
+
+
+def _shares(groups, edge):
+    return np.array([group.accepted(edge) / group.size for group in groups])
 
 
 def _next_above(score):

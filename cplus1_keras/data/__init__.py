@@ -6,10 +6,10 @@ from cplus1_keras.data.cutting import split
 from cplus1_keras.data.joining import combine, concatenate
 from cplus1_keras.data.masks import class_weights, pixel_counts
 from cplus1_keras.data.pipeline import evaluation, steps_per_epoch, training
-from cplus1_keras.data.preprocessing import decode, preprocess
 from cplus1_keras.data.protocol import Protocol
 from cplus1_keras.data.source import Source
 from cplus1_keras.data.splits import Split, Splits
+from cplus1_keras.images import decode, preprocess
 
 __all__ = [
     "Protocol",

@@ -67,6 +67,15 @@ class Boxes:
         """(n,) ints, the image of each object."""
         return np.repeat(np.arange(len(self)), self.counts)
 
+    def is_complete(self, index, number):
+        """Of each of so many values, whether every object of it in image `index` has a box: bools (number,)."""
+        start, complete = self.starts[index], np.full(number, self.neg_categories is None)
+        if self.neg_categories is not None:
+            complete[[*self.neg_categories[index], *self.values[start : start + self.counts[index]]]] = True
+        if self.not_exhaustive is not None:
+            complete[[*self.not_exhaustive[index]]] = False
+        return complete
+
     def relabel(self, table):
         """The same objects with value `table[value]` for each value, `table` being an (n,) int array."""
         lists = {key: getattr(self, key) for key in ("neg_categories", "not_exhaustive")}

@@ -6,9 +6,10 @@ import tensorflow as tf
 from cplus1_keras.data.geometry import resize_annotations
 from cplus1_keras.data.masks import label_weights, require
 from cplus1_keras.data.order import Order
-from cplus1_keras.data.preprocessing import preprocess, size_pair
 from cplus1_keras.data.reading import constants, ragged, together
+from cplus1_keras.images import preprocess
 from cplus1_keras.labels import IGNORE
+from cplus1_keras.layers.resizing import size_pair
 
 MEMORY = 2 * 2**30
 """Examples of a split are held in memory if they need at most so many bytes (2 GiB)."""

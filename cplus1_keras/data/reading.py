@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from cplus1_keras.data.masks import require
-from cplus1_keras.data.preprocessing import decode
+from cplus1_keras.images import decode
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 """Endings of image files that TensorFlow reads."""
@@ -39,15 +39,18 @@ def existing(path, what="file"):
     return path
 
 
-def image_reader(files, channels=3):
-    """Function of an index, a scalar int64 tensor, giving the image of a file, (H, W, channels) uint8."""
+def image_reader(files, channels=3, upright=True):
+    """Function of an index, a scalar int64 tensor, giving the image of a file, (H, W, channels) uint8.
+
+    Without `upright` it stays as it is stored, whatever its EXIF orientation: masks and boxes belong to that.
+    """
     if channels not in (1, 3):
         raise ValueError(f"`channels` must be 1 or 3. Received: channels={channels!r}")
     contents = _contents(files, IMAGE_ENDINGS, _image_as_png)
 
     def read(index):
         path, raw = contents(index)
-        image = _attempt(lambda raw: decode(raw, channels), raw, tf.zeros([0, 0, channels], tf.uint8))
+        image = attempt(lambda raw: decode(raw, channels, upright), raw, tf.zeros([0, 0, channels], tf.uint8))
         return require(tf.size(image) > 0, lambda: tf.strings.join([path, " is damaged, or no image."]), image)
 
     return read
@@ -76,21 +79,12 @@ def mask_reader(files=(), contents=None, places=None):
         raw = require(tf.reduce_all(header[:4] == list(b"\x89PNG")), damaged, raw)
         raw = require(grey, lambda: tf.strings.join([path, _COLOURS.format("an image in colour")]), raw)
         raw = _as_grey(raw, header)
-        mask = _attempt(lambda raw: tf.io.decode_png(raw, 1, tf.uint16), raw, tf.zeros([0, 0, 1], tf.uint16))
+        mask = attempt(lambda raw: tf.io.decode_png(raw, 1, tf.uint16), raw, tf.zeros([0, 0, 1], tf.uint16))
         # Grey values of fewer than 16 bits are spread over 0..65535.
         factor = tf.gather([_SPREAD.get(bits, 1) for bits in range(17)], tf.minimum(tf.cast(header[24], tf.int32), 16))
         return require(tf.size(mask) > 0, damaged, tf.cast(mask[..., 0], tf.int32) // factor)
 
     return read
-
-
-def encoded_size(raw):
-    """(2,) int32, height and width of an image file's contents; of a jpg without decoding it."""
-    return tf.cond(
-        tf.io.is_jpeg(raw),
-        lambda: tf.io.extract_jpeg_shape(raw)[:2],
-        lambda: tf.shape(tf.io.decode_image(raw, expand_animations=False))[:2],
-    )
 
 
 def image_sizes(files):
@@ -181,6 +175,8 @@ def _contents(files, endings, convert):
 
 def _image_as_png(path):
     with _opened(path) as image:
+        if image.mode.startswith("I"):  # 16 bits, of which the decoder keeps the upper 8
+            return png(np.asarray(image).astype("uint16"))
         return png(np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB")))
 
 
@@ -204,7 +200,8 @@ def _opened(path, load=True):
     return image
 
 
-def _attempt(function, argument, otherwise):
+def attempt(function, argument, otherwise):
+    """A function's tensor, or where it raises, another one; in a graph too."""
     # A graph cannot catch the decoder's error, which does not say which file it read; a data set can. It costs
     # 0.1 ms an image.
     attempt = tf.data.Dataset.from_tensors(argument).map(function)

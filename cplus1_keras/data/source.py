@@ -6,8 +6,9 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from cplus1_keras.data.preprocessing import preprocess, size_pair
 from cplus1_keras.data.reading import constants
+from cplus1_keras.images import preprocess
+from cplus1_keras.layers.resizing import size_pair
 
 KINDS = ("class", "mask", "classes", "boxes")
 

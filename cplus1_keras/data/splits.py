@@ -55,13 +55,22 @@ class Split:
         return self._table_of_names(self.source.labels, "test")[self.source.labels]
 
     @functools.cached_property
+    def class_labels(self):
+        """Of a source of boxes, the label here of each of its classes, int32; None of other sources."""
+        boxes = self.source.boxes
+        return None if boxes is None else self._table_of_names(boxes.values, self.name)
+
+    @functools.cached_property
     def box_labels(self):
         """(n,) int32, the label of each row of `source.boxes`, crowds being ignored; None of other sources."""
         boxes = self.source.boxes
-        if boxes is None:
-            return None
-        labels = self._table_of_names(boxes.values, self.name)
-        return np.where(boxes.crowd, IGNORE, labels[boxes.values]).astype("int32")
+        return None if boxes is None else np.where(boxes.crowd, IGNORE, self.class_labels[boxes.values])
+
+    def unjudged(self, index):
+        """The known classes, ascending, of which image `index` may show objects without a box (LVIS)."""
+        labels = self.class_labels
+        found = labels[~self.source.boxes.is_complete(index, len(labels))]
+        return np.unique(found[found >= 0])
 
     @property
     def max_boxes(self):

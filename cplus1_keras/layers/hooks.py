@@ -80,29 +80,40 @@ def no_half(dtype):
     return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy
 
 
-def name_for(tensors, output, kinds=("labels",)):
-    """The key of what `labels_for` gives; `output` may be a prefix, like `roi1_`."""
-    parts = output.split("_")[:-1]
+def find_prefix(tensors, output):
+    """The prefix of an output: the longest that some `logits` have too; "" where none has.
+
+    >>> find_prefix({"roi1_logits": 0}, "roi1_box_offsets"), find_prefix({"logits": 0}, "box_offsets")
+    ('roi1_', '')
+    """
+    starts = [output[: end + 1] for end, letter in enumerate(output) if letter == "_"]
+    return next((start for start in reversed(starts) if start + "logits" in (*tensors, output)), "")
+
+
+def name_for(tensors, prefix, kinds=("labels",)):
+    """The key of the labels that belong to a prefix: of `roi1_` `roi1_labels` if that is there, else `labels`."""
+    parts = prefix.split("_")[:-1]
     for end in range(len(parts), -1, -1):
         for kind in kinds:
             name = "_".join([*parts[:end], kind])
             if name in tensors:
                 return name
     raise ValueError(
-        f"There is no {' or '.join(f'`{kind}`' for kind in kinds)} for `{output}` from the data set or a layer's "
-        f"`targets`: there are {sorted(tensors)}. Give `fit` a tensor, which is `labels`, or a dict with that name."
+        f"There is no {' or '.join(f'`{prefix}{kind}`' for kind in kinds)} from the data set or a layer's `targets`: "
+        f"there are {sorted(tensors)}. Give `fit` a tensor, which is `labels`, or a dict with that name."
     )
 
 
 def labels_for(tensors, output, kinds=("labels",)):
     """The labels of an output: for `roi1_logits` they are `roi1_labels` if that is there, else `labels`.
 
+    An output has the prefix of the `logits` beside it: for `roi1_features` it is the same where there is `roi1_logits`.
     `kinds` are `labels` or `multi_hot`, the best first; there is a ValueError if none is there.
 
     >>> labels_for({"labels": 0, "roi1_labels": 1}, "roi1_logits")
     1
     """
-    return tensors[name_for(tensors, output, kinds)]
+    return tensors[name_for(tensors, find_prefix(tensors, output), kinds)]
 
 
 def find_hooks(layers):
@@ -146,7 +157,9 @@ def complete(layers, tensors, training):
         prefix = layer.prefix
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         if training and type(layer).update is not OpenSetLayer.update:
-            layer.update(None if layer.reads is None else labels_for(tensors, prefix + layer.reads), own)
+            reads = layer.reads
+            name = None if reads is None else name_for(tensors, prefix + find_prefix(own, reads))
+            layer.update(tensors.get(name), own)
         provided = {prefix + name: value for name, value in layer.provide(own).items()}
         twice = sorted(set(provided) & set(givers))
         if twice:

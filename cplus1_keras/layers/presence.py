@@ -15,7 +15,8 @@ class Presence(keras.layers.Layer):
 
     Called on a dict with `logits` (..., C) it gives `present` bool, `score` float32, the logit, and `probabilities`
     float32, each (..., C). It always computes in float32. A logit that is NaN or +inf (an overflow) is a NaN score and
-    never present. The thresholds are a weight that training leaves alone: assign to `layer.thresholds` to change them.
+    never present. The thresholds are a weight that training leaves alone: assign to `layer.thresholds` to change them,
+    or call the layer with a `threshold` that broadcasts to (..., C).
 
     Args:
         num_classes: C, the number of known classes.
@@ -45,7 +46,7 @@ class Presence(keras.layers.Layer):
             trainable=False,
         )
 
-    def call(self, outputs):
+    def call(self, outputs, threshold=None):
         logits = ops.cast(read(outputs, "logits"), "float32")
         if logits.shape[-1] != self.num_classes:
             raise ValueError(
@@ -53,7 +54,7 @@ class Presence(keras.layers.Layer):
                 f"Received: logits of shape {tuple(logits.shape)}"
             )
         score = ops.where(logits < float("inf"), logits, float("nan"))
-        present = score >= ops.convert_to_tensor(self.thresholds)
+        present = score >= ops.convert_to_tensor(self.thresholds if threshold is None else threshold)
         return {"present": present, "score": score, "probabilities": ops.sigmoid(score)}
 
     def get_config(self):

@@ -16,7 +16,7 @@ class Reject(keras.layers.Layer):
     Called on a head's outputs it gives `class_id` int32 (...), `score` float32 (...), `known` bool (...) and
     `probabilities` float32 (..., C). It always computes in float32. A NaN score is refused. A background logit takes
     its share of the probabilities and never is an answer. The threshold is a weight that training leaves alone: assign
-    to `layer.threshold` to change it.
+    to `layer.threshold` to change it, or call the layer with a `threshold` that broadcasts to the scores.
 
     Args:
         num_classes: C, the number of known classes. Where there are C + 1 logits, the last is the background's;
@@ -48,9 +48,9 @@ class Reject(keras.layers.Layer):
         initial = keras.initializers.Constant(value)
         self.threshold = self.add_weight(name="threshold", shape=(), initializer=initial, trainable=False)
 
-    def call(self, outputs):
+    def call(self, outputs, threshold=None):
         score = ops.cast(self.score(outputs, self.num_classes), "float32")
-        known = score >= ops.convert_to_tensor(self.threshold)
+        known = score >= ops.convert_to_tensor(self.threshold if threshold is None else threshold)
         probabilities = ops.cast(scores.probabilities(outputs, self.num_classes), "float32")
         logits = scores.read_logits(outputs, self.num_classes)[..., : self.num_classes]
         class_id = ops.where(known, ops.cast(ops.argmax(logits, axis=-1), "int32"), REJECTED)

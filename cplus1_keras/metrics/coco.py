@@ -13,13 +13,14 @@ FIGURES += ("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large")
 def coco_figures(images, class_names, max_detections=100):
     """COCO's average precision and recall of the known classes, overall, by size and by class.
 
-    An object that is ignored is a crowd of every class: a detection with half of its area in one counts for nothing if
-    it finds no object. Negative and unknown objects are none: who detects them errs. "Small" is an area below 32 x 32,
+    A detection that finds no object counts for nothing where an ignored one holds it: a crowd of its class, or of all.
+    Negative and unknown objects are none: who detects them errs. "Small" is an area below 32 x 32,
     "large" one from 96 x 96; of detections that is the area of the box.
 
     Args:
         images: Tuples of arrays, one for each image: boxes (n, 4), class indices (n,) and confidences (n,) of the
-            detections; boxes (m, 4), labels (m,) and areas (m,) of the objects. Boxes are x1, y1, x2, y2.
+            detections; boxes (m, 4), labels (m,) and areas (m,) of the objects, and, or else all ignore all classes,
+            the `classes` (m,) of `match`. Boxes are x1, y1, x2, y2.
         class_names: Names of the C known classes.
         max_detections: How many detections of a class in an image count.
 
@@ -78,13 +79,13 @@ def _tables(images, num_classes):
         for box, k, confidence in detected:
             # Without a mask here, the library would draw one for each box.
             found.append({"image_id": number, "category_id": k, "bbox": box, "score": confidence, "segmentation": None})
-        objects, labels, areas = truth
-        for box, label, area in zip(_corner_and_size(objects), labels.tolist(), areas.tolist(), strict=True):
-            if not (is_known(label) or label == IGNORE) or not box[2] * box[3]:
-                continue
-            for k in [label] if is_known(label) else range(num_classes):
-                own = {"id": len(annotations) + 1, "image_id": number, "category_id": k, "iscrowd": int(label < 0)}
-                annotations.append({**own, "bbox": box, "area": area})
+        objects, labels, areas, *classes = (part.tolist() for part in truth)
+        rows = zip(_corner_and_size(objects), labels, areas, *(classes or [labels]), strict=True)
+        for box, label, area, k in rows:
+            if is_known(label) or label == IGNORE:
+                for own in range(num_classes) if k == IGNORE else [k] if k >= 0 else ():
+                    place = {"id": len(annotations) + 1, "image_id": number, "category_id": own}
+                    annotations.append({**place, "iscrowd": int(label < 0), "bbox": box, "area": area})
     categories = [{"id": k, "name": str(k)} for k in range(num_classes)]
     truth = {"images": [{"id": number} for number in range(len(images))], "categories": categories}
     return {**truth, "annotations": annotations}, found

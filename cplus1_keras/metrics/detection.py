@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cplus1_keras.labels import UNKNOWN
+from cplus1_keras.labels import IGNORE, UNKNOWN
 from cplus1_keras.metrics.accumulators import to_json
 from cplus1_keras.metrics.coco import FIGURES, coco_figures
 from cplus1_keras.metrics.intervals import bootstrap
@@ -46,17 +46,28 @@ class DetectionScores:
         self.names, self.threshold, self.max_detections = list(class_names), threshold, max_detections
         self.samples, self.seed, self.images = samples, seed, []
 
-    def update(self, boxes, predictions, confidences, scores, objects, labels, areas=None):
+    def update(self, boxes, predictions, confidences, scores, objects, labels, areas=None, classes=None, unjudged=()):
         """Count an image: its detections, as for `match`, with the scores (n,) that decide, and its objects.
 
-        `areas` (m,) of the objects say which are small, medium or large; None takes those of the boxes.
+        Args:
+            boxes, predictions, confidences, objects, labels, classes: As for `match`.
+            scores: (n,).
+            areas: (m,), which objects are small, medium or large; None takes those of the boxes.
+            unjudged: Known classes of which not every object has a box (LVIS: neither looked for in the image, or not
+                exhaustively); a detection of one that finds no object of it counts for nothing.
         """
-        objects, labels = np.asarray(objects, "float32"), np.asarray(labels, "int32")
-        areas = np.prod(objects[:, 2:] - objects[:, :2], axis=1) if areas is None else np.asarray(areas)
-        kept = np.prod(objects[:, 2:] - objects[:, :2], axis=1) > 0
-        objects, labels, areas = objects[kept], labels[kept], areas[kept]
-        right, ignored = match(boxes, predictions, confidences, objects, labels)
-        which, hits = hit(boxes, objects, labels)
+        objects, labels = np.asarray(objects, "float32").reshape(-1, 4), np.asarray(labels, "int32")
+        sides = np.prod(objects[:, 2:] - objects[:, :2], axis=1)
+        columns = objects, labels, sides if areas is None else areas, labels if classes is None else classes
+        objects, labels, areas, classes = (np.asarray(column)[sides > 0] for column in columns)
+        which, hits = hit(boxes, objects, labels, predictions=predictions, unjudged=unjudged)
+        strange = np.intersect1d(predictions, unjudged).astype("int32")
+        if strange.size:  # as if a crowd of each such class covered the image
+            around = np.concatenate([np.min(boxes, axis=0)[:2], np.max(boxes, axis=0)[2:]])
+            objects = np.concatenate([objects, np.tile(around, (len(strange), 1))])
+            labels, areas = np.append(labels, np.full(len(strange), IGNORE)), np.append(areas, strange * 0)
+            classes = np.append(classes, strange)
+        right, ignored = match(boxes, predictions, confidences, objects, labels, classes=classes)
         hits = np.where(right, predictions, hits)
         unknown = np.flatnonzero(labels == UNKNOWN)
         own = (which == unknown[:, None]) & (hits == UNKNOWN)
@@ -65,7 +76,7 @@ class DetectionScores:
         surest = np.zeros(len(right), bool)
         surest[np.where(own, scores, np.inf).argmin(axis=1)[own.any(axis=1)] if right.size else []] = True
         detections = boxes, predictions, confidences, scores, right, ignored & ~right, hits, surest
-        self.images.append(Image(*map(np.asarray, (*detections, objects, labels, areas, lowest, highest))))
+        self.images.append(Image(*map(np.asarray, (*detections, objects, labels, areas, classes, lowest, highest))))
 
     def result(self):
         """The figures, ready for JSON; what no image tells is None.
@@ -78,7 +89,9 @@ class DetectionScores:
             them find no object of their class, `a_ose`, and `unknown_recall`, the share of unknown objects that a
             rejected detection finds. Both have `intervals`, at 95 % confidence.
         """
-        columns = [(i.boxes, i.predictions, i.confidences, i.objects, i.object_labels, i.areas) for i in self.images]
+        columns = [
+            (i.boxes, i.predictions, i.confidences, i.objects, i.object_labels, i.areas, i.classes) for i in self.images
+        ]
         rows = self._rows()
         result = {
             "images": len(self.images),

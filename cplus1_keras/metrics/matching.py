@@ -26,16 +26,19 @@ def overlaps(boxes, objects, labels):
     return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
 
 
-def hit(boxes, objects, labels, iou=0.5):
+def hit(boxes, objects, labels, iou=0.5, predictions=None, unjudged=()):
     """The object that each detection hits, and its label.
 
     That is the one with the largest IoU, if it reaches `iou`; else an ignored one that holds as large a part of the
-    detection; else none, and the label is `NEGATIVE`.
+    detection; else none, and the label is `NEGATIVE`. What does not hit an object of its own class, and that is one of
+    `unjudged`, has the label `IGNORE`.
 
     Args:
         boxes, objects: Boxes (n, 4) of detections and (m, 4) of objects; padding has no area.
         labels: Labels (m,) of the objects.
         iou: In (0, 1).
+        predictions: Class indices (n,) of the detections; only `unjudged` wants them.
+        unjudged: Classes of which not every object has a box, as in LVIS.
 
     Returns:
         Index (n,) of the object, -1 for none, and its label (n,) int32.
@@ -46,16 +49,19 @@ def hit(boxes, objects, labels, iou=0.5):
     """
     labels = np.asarray(labels, "int32")
     shares = overlaps(boxes, objects, labels)
-    if not labels.size:
-        return np.full(len(shares), -1), np.full(len(shares), NEGATIVE, "int32")
-    ignored = labels == IGNORE
-    real, crowd = np.where(ignored, 0, shares), np.where(ignored, shares, 0)
-    best = np.where(real.max(axis=1) >= iou, real.argmax(axis=1), -1)
-    best = np.where((best < 0) & (crowd.max(axis=1) >= iou), crowd.argmax(axis=1), best)
-    return best, np.where(best < 0, NEGATIVE, labels[best]).astype("int32")
+    best, found = np.full(len(shares), -1), np.full(len(shares), NEGATIVE, "int32")
+    if labels.size:
+        ignored = labels == IGNORE
+        real, crowd = np.where(ignored, 0, shares), np.where(ignored, shares, 0)
+        best = np.where(real.max(axis=1) >= iou, real.argmax(axis=1), best)
+        best = np.where((best < 0) & (crowd.max(axis=1) >= iou), crowd.argmax(axis=1), best)
+        found = np.where(best < 0, NEGATIVE, labels[best]).astype("int32")
+    if len(unjudged):
+        found = np.where(np.isin(predictions, unjudged) & (found != predictions), IGNORE, found).astype("int32")
+    return best, found
 
 
-def match(boxes, predictions, confidences, objects, labels, iou=0.5):
+def match(boxes, predictions, confidences, objects, labels, iou=0.5, classes=None):
     """Which detections of an image find an object of their class, and which count for nothing, as COCO decides.
 
     By falling confidence each takes the free object of its class with the largest IoU, if that reaches `iou`. One that
@@ -64,6 +70,8 @@ def match(boxes, predictions, confidences, objects, labels, iou=0.5):
     Args:
         boxes, predictions, confidences: Boxes (n, 4), class indices (n,) and confidences (n,) of detections.
         objects, labels, iou: As for `hit`.
+        classes: (m,): an ignored object counts for detections of this class alone, a crowd of it; for all if `IGNORE`.
+            None: for all.
 
     Returns:
         Two arrays of booleans (n,).
@@ -78,7 +86,9 @@ def match(boxes, predictions, confidences, objects, labels, iou=0.5):
         own = np.where(free & (labels == predictions[i]), shares[i], 0)
         if own.max(initial=0) >= iou:
             right[i], free[own.argmax()] = True, False
-    inside = np.where(labels == IGNORE, shares, 0).max(axis=1, initial=0) >= iou
+    classes = labels if classes is None else np.asarray(classes)
+    own = (classes == IGNORE) | (classes == np.asarray(predictions)[:, None])
+    inside = np.where((labels == IGNORE) & own, shares, 0).max(axis=1, initial=0) >= iou
     return right, inside & ~right
 
 
@@ -96,6 +106,7 @@ class Image(NamedTuple):
     objects: np.ndarray
     object_labels: np.ndarray
     areas: np.ndarray
+    classes: np.ndarray
     lowest: np.ndarray
     highest: np.ndarray
 

@@ -10,6 +10,9 @@ from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.plots.segmentation import coloured
 from cplus1_keras.plots.style import COLOURS, INK, PALE, as_text, canvas, grid, to_pixels
 
+ROW, COLUMN = 1.35, 1.1
+"""Between the tiles of a contact sheet, whose sides are 1."""
+
 NAMES = {NEGATIVE: "background", UNKNOWN: "unknown", IGNORE: "ignored"}
 
 
@@ -58,16 +61,17 @@ def detections(image, objects, labels, answer, class_names, least=0.3, title=Non
 
 
 def mistakes(kinds, columns=8, title=None):
-    """Contact sheet of what was detected wrongly, a row for each kind of mistake.
+    """Contact sheet of what was answered wrongly, a row for each kind of mistake.
 
     Args:
-        kinds: `{kind: [(image, box, text), ...]}`: pixels (H, W, 1 or 3), 0..255, with a box x1, y1, x2, y2 in them.
+        kinds: `{kind: [(image, box, text), ...]}`: pixels (H, W, 1 or 3), 0..255, with a box x1, y1, x2, y2 in them, or
+            None for the whole image.
         columns: Of each kind so many at most.
         title: Text above the sheet.
 
     >>> figure = mistakes({"background": [(np.zeros((20, 30, 3)), (5, 5, 15, 12), "cat 0.9")]})
-    >>> figure.axes[0].get_title()
-    'cat 0.9'
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['background', 'cat 0.9']
     """
     columns = min(columns, max(map(len, kinds.values()), default=0))
     if not columns:
@@ -75,19 +79,31 @@ def mistakes(kinds, columns=8, title=None):
         axes.axis("off")
         axes.text(0.5, 0.5, title or "There is no mistake.", ha="center", va="center", fontsize=12, color=INK)
         return as_text(figure)
-    figure, rows = grid(max(1.3 * columns, 5.0), 1.7 * len(kinds) + 0.5, len(kinds), columns)
-    for row, (kind, shown) in zip(rows, kinds.items(), strict=True):
-        row[0].text(-0.1, 0.5, kind, rotation=90, ha="right", va="center", fontsize=8, transform=row[0].transAxes)
-        for axes, item in itertools.zip_longest(row, shown[:columns]):
-            axes.set_axis_off()
-            if item is not None:
-                image, box, text = item
-                pixels, box = _around(np.asarray(image), np.asarray(box, "float64"))
-                axes.imshow(to_pixels(pixels))
-                _draw(axes, box, UNKNOWN, "", 1)
-                axes.set_title(text, fontsize=7, color=INK)
+    # One axes for all: with many of them the layout takes most of the time.
+    figure, [[axes]] = grid(max(1.3 * columns, 5.0), 1.7 * len(kinds) + 0.5)
+    for row, (kind, shown) in enumerate(kinds.items()):
+        top = ROW * row
+        axes.text(-0.15, top + 0.5, kind, rotation=90, ha="center", va="center", fontsize=8, color=INK)
+        for column, (image, box, text) in enumerate(shown[:columns]):
+            _draw_tile(axes, np.asarray(image), box, column * COLUMN, top)
+            middle = column * COLUMN + 0.5
+            axes.text(middle, top - 0.03, text, ha="center", va="bottom", fontsize=7, color=INK)
+    axes.set_axis_off()
+    axes.set(xlim=(-0.3, columns * COLUMN), ylim=(len(kinds) * ROW - ROW + 1.05, -0.3), aspect="equal")
     figure.suptitle(title, fontsize=10, color=INK)
     return as_text(figure)
+
+
+def _draw_tile(axes, image, box, left, top):
+    """An image, or what is around a box in it, in the middle of a square of side 1."""
+    if box is not None:
+        image, box = _around(image, np.asarray(box, "float64"))
+    height, width = image.shape[:2]
+    unit = 1 / max(height, width)
+    left, top = left + (1 - width * unit) / 2, top + (1 - height * unit) / 2
+    axes.imshow(to_pixels(image), extent=(left, left + width * unit, top + height * unit, top))
+    if box is not None:
+        _draw(axes, (box + 0.5) * unit + (left, top, left, top), UNKNOWN, "", 1)
 
 
 def precision_recall(curves, title=None):

@@ -19,6 +19,7 @@ from cplus1_keras.serving.runs import (
     save,
     save_calibration,
 )
+from cplus1_keras.serving.served import SavedModel
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "LabelSetSpec",
     "PixelSpec",
     "Predictor",
+    "SavedModel",
     "check",
     "check_names",
     "export",

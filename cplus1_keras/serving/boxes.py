@@ -63,9 +63,7 @@ class BoxSpec(Spec):
     axes: ClassVar[str] = "N, L"
     batch_size: ClassVar[int] = 8
     columns: ClassVar[tuple] = ("x1", "y1", "x2", "y2", "class_name", "score", "confidence")
-    signatures: ClassVar[dict] = {
-        "serving_default": ("boxes", "class_id", "class_name", "confidence", "num_detections", "score", "valid")
-    }
+    answers: ClassVar[tuple] = ("boxes", "class_id", "class_name", "confidence", "num_detections", "score", "valid")
     compared: ClassVar[tuple] = ("score", "confidence", "boxes")
 
     def __post_init__(self):
@@ -107,8 +105,8 @@ class BoxSpec(Spec):
             "finite": tf.reduce_all(tf.math.is_finite(every), axis=(1, 2)),
         }
 
-    def decide(self, predictor, outputs, valid):
-        answer = predictor.reject(outputs)
+    def decide(self, predictor, outputs, valid, threshold=None):
+        answer = predictor.reject(outputs, threshold=guards.spread(threshold, outputs["logits"]))
         valid &= outputs["finite"]
         kept = outputs["kept"] & valid[:, None]
         class_id = tf.where(kept & answer["known"], outputs["classes"], REJECTED)
@@ -149,9 +147,6 @@ class BoxSpec(Spec):
         # Scores may read the features; the rest is for training.
         kept = [name for name in (*self.reads, "features") if name in model.output]
         return keras.Model(model.input, {name: model.output[name] for name in kept})
-
-    def functions(self, predictor):
-        return {"serving_default": predictor.answer_graph}
 
 
 def strongest(confidence, levels, most):

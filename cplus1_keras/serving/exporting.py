@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from cplus1_keras.directory import unfinished
 from cplus1_keras.serving.boxes import BoxSpec
+from cplus1_keras.serving.origin import write_origin
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
 
@@ -92,10 +93,11 @@ def check(path):
         raise ValueError(f"{file} is damaged: {error}") from error
     problems = []
     for graph in proto.meta_graphs:
-        for name, outputs in _signatures(path).items():
+        for name, (inputs, outputs) in _signatures(path).items():
             found = graph.signature_def.get(name)
-            if found is None or set(found.inputs) != {"images"} or set(found.outputs) != set(outputs):
-                problems.append(f"the signature {name!r} must map `images` to {sorted(outputs)}")
+            if found is None or set(found.inputs) != set(inputs) or set(found.outputs) != set(outputs):
+                needs = f"must map {' and '.join(f'`{item}`' for item in inputs)} to {sorted(outputs)}"
+                problems.append(f"the signature {name!r} {needs}")
         for op in sorted(_operations(graph)):
             problems += [f"{op} {why}" for starts, why in _FORBIDDEN.items() if op.startswith(starts)]
     if problems or not proto.meta_graphs:
@@ -121,12 +123,16 @@ def _operations(graph):
 
 
 def _signatures(path):
+    """Names of inputs and outputs by signature, as a SavedModel says that it has them."""
     file = pathlib.Path(path) / CLASSES_FILE
     if not file.is_file():
-        return ImageSpec.signatures
+        return {"serving_default": (["images"], ImageSpec.answers)}
     try:
-        return SPECS[json.loads(file.read_text(encoding="utf-8"))["output"]].signatures
-    except (KeyError, TypeError, ValueError) as error:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        # Exports of earlier versions say what kind of answer they give and no more.
+        default = {"serving_default": (["images"], SPECS[told["output"]].answers)}
+        return default | {name: (own["inputs"], own["outputs"]) for name, own in told.get("signatures", {}).items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is damaged: {type(error).__name__}: {error}") from error
 
 
@@ -147,27 +153,24 @@ def _samples(predictor, samples):
 def _write(predictor, folder, sample):
     predictor.predict(sample)  # what layers create in their first call must exist before they are tracked
     spec = predictor.spec
-    inputs = tf.TensorSpec((None, *predictor.image_shape), spec.dtype, name="images")
-
-    def endpoint(function, outputs):
-        def serve(images):
-            answers = function(tf.cast(spec.limit(images), tf.float32))
-            return {name: answers[name] for name in outputs}
-
-        return serve
-
+    signatures = spec.signatures(predictor)
     archive = keras.export.ExportArchive()
     archive.track(predictor.network)
     archive.track(predictor.reject)
-    for name, function in spec.functions(predictor).items():
-        archive.add_endpoint(name, endpoint(function, spec.signatures[name]), [inputs])
+    for name, signature in signatures.items():
+        archive.add_endpoint(name, signature.__call__, list(signature.inputs))
     archive.add_variable_collection("threshold", predictor.reject.weights)
     archive.write_out(str(folder), verbose=False)
     classes = {"class_names": predictor.class_names, **spec.describe(predictor.num_classes)}
+    classes["signatures"] = {
+        name: {"inputs": [value.name for value in signature.inputs], "outputs": list(signature.outputs)}
+        for name, signature in signatures.items()
+    }
     (folder / CLASSES_FILE).parent.mkdir(exist_ok=True)
     evidence = predictor.calibration and predictor.calibration.to_dict()
     for name, values in {CLASSES_FILE: classes, EVIDENCE_FILE: evidence}.items():
         (folder / name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    write_origin(folder)
 
 
 def _compare(predictor, folder, samples):

@@ -32,6 +32,11 @@ def finite(score, valid):
     return tf.where(valid, tf.clip_by_value(score, score.dtype.min, score.dtype.max), score.dtype.min)
 
 
+def spread(threshold, logits):
+    """A threshold for each image (N,) with an axis of 1 for each position of logits (N, ..., C); None if it is None."""
+    return threshold if threshold is None else tf.reshape(threshold, [-1] + [1] * (logits.shape.rank - 2))
+
+
 def warn_of_range(images, stacklevel=2):
     """Warns of pixels that do not look like 0..255: scaled to 0..1, of 16 bits, standardised."""
     if images.dtype == np.uint8 or not images.size:

@@ -13,6 +13,7 @@ from cplus1_keras.labels import REJECTED
 from cplus1_keras.layers.resizing import size_pair
 from cplus1_keras.palettes import palette
 from cplus1_keras.serving import guards
+from cplus1_keras.serving.signatures import Signature
 from cplus1_keras.serving.spec import Spec
 
 
@@ -59,7 +60,7 @@ class PixelSpec(Spec):
     axes: ClassVar[str] = "N, H, W"
     batch_size: ClassVar[int] = 8
     columns: ClassVar[tuple] = ("rejected", "classes")
-    signatures: ClassVar[dict] = {"serving_default": ("class_id", "score", "valid"), "palette": ("image",)}
+    answers: ClassVar[tuple] = ("class_id", "score", "valid")
 
     def __post_init__(self):
         if not 0 <= self.overlap < 1:
@@ -115,9 +116,9 @@ class PixelSpec(Spec):
             views.append(tf.gather(tf.reverse(mirrored, [2]), swap, axis=-1))
         return views if scale == 1 else [tf.image.resize(logits, size) for logits in views]
 
-    def decide(self, predictor, outputs, valid):
+    def decide(self, predictor, outputs, valid, threshold=None):
         logits = outputs["logits"]
-        answer = predictor.reject(outputs)
+        answer = predictor.reject(outputs, threshold=guards.spread(threshold, logits))
         valid = valid[:, None, None] & ~tf.math.is_nan(answer["score"])
         return {
             "class_id": tf.where(valid, answer["class_id"], REJECTED),
@@ -140,13 +141,20 @@ class PixelSpec(Spec):
         run = functools.partial(self._tiled, predictor.run_graph)
         return self.outputs(lambda part: {"logits": run(part)}, images, predictor.num_classes)
 
-    def functions(self, predictor):
+    def signatures(self, predictor):
+        found = super().signatures(predictor)
+        answer, images = found["serving_default"], found["serving_default"].inputs
         colours = tf.constant(np.array(self._colours(predictor.num_classes), "uint8"))
 
         def picture(images):
-            return {"image": tf.gather(colours, predictor.answer_graph(images)["class_id"] - REJECTED)}
+            return {"image": tf.gather(colours, answer(images)["class_id"] - REJECTED)}
 
-        return {"serving_default": predictor.answer_graph, "palette": picture}
+        return {**found, "palette": Signature(picture, images, ("image",))}
+
+    def pad(self, answer, size):
+        more = [[0, 0], *([0, have] for have in tf.unstack(size - tf.shape(answer["class_id"])[1:]))]
+        fill = {"class_id": REJECTED, "score": tf.float32.min, "valid": False}
+        return {name: tf.pad(value, more, constant_values=fill[name]) for name, value in answer.items()}
 
     def tell(self, predictor, answer):
         shown = np.unique(answer["class_id"])

@@ -3,7 +3,6 @@
 import functools
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.labels import check_names
@@ -11,6 +10,7 @@ from cplus1_keras.serving import guards
 from cplus1_keras.serving.boxes import BoxSpec
 from cplus1_keras.serving.exporting import export
 from cplus1_keras.serving.pixels import PixelSpec
+from cplus1_keras.serving.requests import answer_in_batches, check_images
 from cplus1_keras.serving.spec import ImageSpec
 
 
@@ -55,10 +55,12 @@ class Predictor:
         self.background = model.output["logits"].shape[-1] > self.num_classes
         self.network = self.spec.narrow(model)
         given = {"input_signature": [tf.TensorSpec((None, *self.image_shape), tf.float32)], "autograph": False}
-        self.answer_graph = tf.function(self._answer, **given)
+        # Each is traced once, whoever calls it, and stands once in a SavedModel.
+        self.run_graph = tf.function(functools.partial(guards.infer, self.network), **given)
+        self.read_graph = tf.function(self._read, **given)
+        self.answer_graph = tf.function(self.answer, **given)
         self.features_graph = tf.function(self._features, **given)
         self.outputs_graph = tf.function(self._outputs, **given)
-        self.run_graph = tf.function(functools.partial(guards.infer, self.network), **given)
 
     def predict(self, images, batch_size=None):
         """The answers for images.
@@ -94,10 +96,14 @@ class Predictor:
         """Writes the SavedModel of these answers; see `serving.export`."""
         export(self, path, samples)
 
-    def _answer(self, images):
+    def answer(self, images, threshold=None):
+        """The answers for a float32 tensor of images, by this threshold, one for each image, where it is given."""
+        outputs, valid = self.read_graph(images)
+        return self.spec.decide(self, outputs, valid, threshold)
+
+    def _read(self, images):
         images, valid = guards.only_valid(images)
-        outputs = self.spec.outputs(functools.partial(guards.infer, self.network), images, self.num_classes)
-        return self.spec.decide(self, outputs, valid)
+        return self.spec.outputs(self.run_graph, images, self.num_classes), valid
 
     def _outputs(self, images):
         images, valid = guards.only_valid(images)
@@ -105,42 +111,17 @@ class Predictor:
 
     def _features(self, images):
         images, valid = guards.only_valid(images)
-        features = guards.infer(self.model, images)["features"]
+        run = self.run_graph if "features" in self.network.output else functools.partial(guards.infer, self.model)
+        features = run(images)["features"]
         axes = range(1, features.shape.rank)
         valid &= tf.reduce_all(tf.math.is_finite(features), axis=axes)
         rows = tf.reshape(valid, [-1] + [1] * len(axes))
         return {"features": tf.where(rows, features, 0.0), "valid": valid}
 
     def _in_batches(self, function, images, batch_size):
-        images, size = self._check(images), self.spec.batch_size if batch_size is None else batch_size
-        if not size >= 1:
-            raise ValueError(f"`batch_size` must be an int >= 1, or None. Received: batch_size={batch_size!r}")
-        starts = range(0, max(len(images), 1), size)
-        parts = [function(tf.constant(images[i : i + size].astype("float32", copy=False))) for i in starts]
-        answers = {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
-        # TensorFlow's strings come as bytes.
-        return {n: np.char.decode(x.astype("S"), "utf-8") if x.dtype == object else x for n, x in answers.items()}
-
-    def _check(self, images):
-        try:
-            images = np.asarray(images)
-        except ValueError as error:  # NumPy's, for lists of several lengths
-            raise ValueError(f"`images` must be of one size, in one array (N, H, W, C). {error}") from error
-        if images.dtype.kind not in "uif":
-            raise TypeError(f"`images` must be integers or floats, pixels 0..255. Received: dtype={images.dtype}")
-        if not self._fits(images.shape[1:]) or images.ndim != 4:
-            sizes = zip(self.image_shape, ("H", "W", "channels"), strict=True)
-            wanted, hint = ", ".join(("N", *(name if size is None else str(size) for size, name in sizes))), ""
-            if self._fits(images.shape):
-                hint = " Add a batch axis: images[None]."
-            elif images.ndim == 4 and self._fits((*images.shape[2:], images.shape[1])):
-                hint = " Channels come last: np.moveaxis(images, 1, -1)."
-            raise ValueError(f"`images` must have the shape ({wanted}). Received: {images.shape}.{hint}")
-        guards.warn_of_range(images, stacklevel=4)
-        return images
-
-    def _fits(self, shape):
-        return len(shape) == 3 and all(w in (None, have) for have, w in zip(shape, self.image_shape, strict=True))
+        images = check_images(images, self.image_shape)
+        size = self.spec.batch_size if batch_size is None else batch_size
+        return answer_in_batches(lambda rows: function(tf.cast(rows, tf.float32)), images, size)
 
 
 def _default_spec(outputs):

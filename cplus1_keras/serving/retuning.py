@@ -9,19 +9,21 @@ import tensorflow as tf
 
 from cplus1_keras.directory import unfinished
 from cplus1_keras.serving.exporting import EVIDENCE_FILE, check
+from cplus1_keras.serving.origin import write_origin
 
 
-def retune(saved_model, path, threshold, calibration=None):
+def retune(saved_model, path, threshold, calibration=None, left_out=()):
     """Writes a SavedModel that decides by another threshold, and checks that nothing else changed.
 
     It needs neither Keras nor the run that the SavedModel came from. The evidence goes to
-    `assets.extra/calibration.json`, null without one.
+    `assets.extra/calibration.json`, null without one; where the version comes from to `assets.extra/origin.json`.
 
     Args:
         saved_model: Folder of a SavedModel that `export` wrote. SavedModels are programs: load only what you trust.
         path: Folder to write, which must not exist yet.
         threshold: A number, or one for each class where the SavedModel has so many.
         calibration: The `Calibration` or `ClassCalibration` of this threshold, or None.
+        left_out: Names of files that were damaged and played no part in it, for the record.
 
     Raises:
         FileExistsError: Something is at `path`.
@@ -51,6 +53,7 @@ def retune(saved_model, path, threshold, calibration=None):
         record = calibration and calibration.to_dict()
         (folder / EVIDENCE_FILE).parent.mkdir(exist_ok=True)
         (folder / EVIDENCE_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_origin(folder, saved_model, left_out=list(left_out))
         check(folder)
         _compare(folder, samples, before, value)
         folder.rename(path)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from cplus1_keras import heads, layers, models, posthoc  # noqa: F401  they register the classes that a model is made of
-from cplus1_keras.calibration import Calibration, ClassCalibration
+from cplus1_keras.calibration import read_calibration
 from cplus1_keras.directory import unfinished
 from cplus1_keras.serving.exporting import SPECS
 from cplus1_keras.serving.predictor import Predictor
@@ -92,9 +92,7 @@ def load(run):
     try:
         record = json.loads((run / CALIBRATION_FILE).read_text(encoding="utf-8"))
         spec = _read_spec(record["spec"])
-        evidence = record["calibration"]
-        if evidence is not None:
-            evidence = (ClassCalibration if "classes" in evidence else Calibration).from_dict(evidence)
+        evidence = read_calibration(record["calibration"])
         parts = spec.layer.from_config(record["decision"]), record["class_names"], spec, evidence
         given = record["model"], tuple(record["image_shape"]), record["background"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -6,24 +6,26 @@ from typing import ClassVar
 import tensorflow as tf
 
 from cplus1_keras.heads import Head
+from cplus1_keras.images import MAX_PIXELS
 from cplus1_keras.labels import REJECTED, REJECTED_NAME
 from cplus1_keras.layers import Presence, Reject
 from cplus1_keras.serving import guards
+from cplus1_keras.serving.signatures import Signature, answer_each, read_images, strings
 
 
 class Spec:
     """What the specs share. One of your own is a frozen dataclass that sets these and overrides `decide`:
 
-    `output`, its name in files; `columns`, the names of what `tell` gives; `layer`, what decides; `signatures`,
-    outputs of a SavedModel by signature; `reads`, the outputs that a model must have; `axes` of the logits before the
-    last; `background`, whether there may be a logit for it; `dtype` of the images in a SavedModel; `batch_size`;
-    `max_size`, (height, width), where a model takes any size; `compared`, the answers in which a SavedModel must
-    agree with `predict` beside its decisions.
+    `output`, its name in files; `columns`, the names of what `tell` gives; `layer`, what decides; `answers`, the names
+    of what a SavedModel gives; `reads`, the outputs that a model must have; `axes` of the logits before the last;
+    `background`, whether there may be a logit for it; `dtype` of the images in a SavedModel; `batch_size`; `max_size`,
+    (height, width), where a model takes any size; `max_pixels` of an encoded image; `compared`, the answers in which
+    a SavedModel must agree with `predict` beside its decisions.
     """
 
     output: ClassVar[str]
     layer: ClassVar[type] = Reject
-    signatures: ClassVar[dict]
+    answers: ClassVar[tuple]
     reads: ClassVar[tuple] = ("features", "logits")
     axes: ClassVar[str] = "N"
     background: ClassVar[bool] = True
@@ -31,6 +33,7 @@ class Spec:
     columns: ClassVar[tuple] = ()
     dtype = "float32"
     max_size = None
+    max_pixels = MAX_PIXELS
     compared: ClassVar[tuple] = ("score", "probabilities")
 
     def check(self, model, num_classes):
@@ -64,9 +67,13 @@ class Spec:
         """The outputs that decide, by a function from images to a model's outputs."""
         return run(images)
 
-    def decide(self, predictor, outputs, valid):
-        """Answers, a dict of tensors, from a model's outputs and which images are valid, bool (N,)."""
-        raise NotImplementedError(f"{type(self).__name__} must implement `decide(predictor, outputs, valid)`.")
+    def decide(self, predictor, outputs, valid, threshold=None):
+        """Answers, a dict of tensors, from a model's outputs and which images are valid, bool (N,).
+
+        A `threshold` that is given, float32 (N,) or (N, C) as the layer that decides has one, takes the place of the
+        layer's own.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `decide(predictor, outputs, valid, ...)`.")
 
     def align(self, served, expected):
         """What is to be equal: a SavedModel's answers, and outputs with what the layer that decides makes of them."""
@@ -76,9 +83,41 @@ class Spec:
         """The answers for a float32 tensor of images, in Python."""
         return predictor.answer_graph(images)
 
-    def functions(self, predictor):
-        """TensorFlow functions of float32 images by signature; each gives at least the outputs of `signatures`."""
-        return {"serving_default": predictor.answer_graph, "features": predictor.features_graph}
+    def signatures(self, predictor):
+        """The `Signature`s of a SavedModel by name."""
+        shape = predictor.image_shape
+        images = tf.TensorSpec((None, *shape), self.dtype, "images")
+        threshold = tf.TensorSpec((None, *predictor.reject.weights[0].shape), tf.float32, "threshold")
+        to_float = lambda images: tf.cast(self.limit(images), tf.float32)  # noqa: E731
+        answer = lambda images: predictor.answer_graph(to_float(images))  # noqa: E731
+        answer_at = lambda images, threshold: predictor.answer(to_float(images), threshold)  # noqa: E731
+        features = lambda images: predictor.features_graph(to_float(images))  # noqa: E731
+        found = {
+            "serving_default": Signature(answer, (images,), self.answers),
+            "predict_at": Signature(answer_at, (images, threshold), self.answers),
+        }
+        if "features" in predictor.network.output:
+            found["features"] = Signature(features, (images,), ("features", "valid"))
+        if shape[2] in (1, 3):
+            found |= self.byte_signatures(predictor)
+        return found
+
+    def byte_signatures(self, predictor):
+        """Those that take encoded images, which become what training made of them."""
+        image_bytes, shape = strings("image_bytes"), predictor.image_shape
+        if None not in shape:
+            read = read_images(shape, self.max_pixels)
+            answer = lambda image_bytes: predictor.answer_graph(read(image_bytes))  # noqa: E731
+            return {"predict_bytes": Signature(answer, (image_bytes,), self.answers)}
+        if shape[:2] != (None, None):
+            return {}
+        one = Signature(predictor.answer_graph, (), self.answers)
+        answer = lambda image_bytes: answer_each(one, image_bytes, shape[2], self.max_size, self.pad)  # noqa: E731
+        return {"predict_bytes": Signature(answer, (image_bytes,), (*self.answers, "sizes"))}
+
+    def pad(self, answer, size):
+        """An answer for one image, whose pixels are padded to a size, int32 (2,), where there is one for each pixel."""
+        return answer
 
     def limit(self, images):
         """The images of a request, unless they are too large."""
@@ -117,19 +156,18 @@ class ImageSpec(Spec):
 
     Args:
         positions: Number of axes of logits (N, ..., C) between those of images and of classes.
+        max_pixels: Of an encoded image; one with more is not `valid`, and is not decoded.
 
-    >>> ImageSpec().signatures["features"]
-    ('features', 'valid')
+    >>> ImageSpec().answers
+    ('class_id', 'class_name', 'known', 'probabilities', 'score', 'valid')
     """
 
     positions: int = 0
+    max_pixels: int = MAX_PIXELS
 
     output: ClassVar[str] = "image"
     columns: ClassVar[tuple] = ("class_name", "score", "valid")
-    signatures: ClassVar[dict] = {
-        "serving_default": ("class_id", "class_name", "known", "probabilities", "score", "valid"),
-        "features": ("features", "valid"),
-    }
+    answers: ClassVar[tuple] = ("class_id", "class_name", "known", "probabilities", "score", "valid")
 
     @property
     def axes(self):
@@ -139,8 +177,8 @@ class ImageSpec(Spec):
         told = zip(*(answer[name].ravel().tolist() for name in self.columns), strict=True)
         return [dict(zip(self.columns, row, strict=True)) for row in told]
 
-    def decide(self, predictor, outputs, valid):
-        answer = predictor.reject(outputs)
+    def decide(self, predictor, outputs, valid, threshold=None):
+        answer = predictor.reject(outputs, threshold=guards.spread(threshold, outputs["logits"]))
         probabilities, score = answer["probabilities"], answer["score"]
         valid = tf.reshape(valid, [-1] + [1] * self.positions)
         valid &= tf.reduce_all(tf.math.is_finite(probabilities), axis=-1) & ~tf.math.is_nan(score)
@@ -165,21 +203,23 @@ class LabelSetSpec(Spec):
     need not sum to 1; `none` bool (N,), where no class is present; `valid` bool (N,), False where the image has a NaN
     or a pixel far outside 0..255 or the model overflows: then no class is present.
 
-    >>> LabelSetSpec().signatures["serving_default"]
+    Args:
+        max_pixels: Of an encoded image; one with more is not `valid`, and is not decoded.
+
+    >>> LabelSetSpec().answers
     ('none', 'present', 'probabilities', 'score', 'valid')
     """
+
+    max_pixels: int = MAX_PIXELS
 
     output: ClassVar[str] = "label_set"
     columns: ClassVar[tuple] = ("classes", "none", "valid")
     layer: ClassVar[type] = Presence
     background: ClassVar[bool] = False
-    signatures: ClassVar[dict] = {
-        "serving_default": ("none", "present", "probabilities", "score", "valid"),
-        "features": ("features", "valid"),
-    }
+    answers: ClassVar[tuple] = ("none", "present", "probabilities", "score", "valid")
 
-    def decide(self, predictor, outputs, valid):
-        answer = predictor.reject(outputs)
+    def decide(self, predictor, outputs, valid, threshold=None):
+        answer = predictor.reject(outputs, threshold=threshold)
         valid &= ~tf.reduce_any(tf.math.is_nan(answer["score"]), axis=-1)
         row = valid[:, None]
         present = answer["present"] & row

@@ -8,11 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from cplus1_keras import calibration, data, metrics, models, plots, serving
-from cplus1_keras.callbacks import Pictures, Validation
 from cplus1_keras.metrics.matching import MISTAKES, mistakes
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.segmentation import spaced
 from cplus1_keras.tasks.task import Task
+from cplus1_keras.tasks.watching import Told, spaced
 
 NAMES = {-1: "background", -2: "unknown", -100: "ignored"}
 
@@ -70,6 +69,9 @@ class Detection(Task):
                 "it more (`calibration_fraction` of `split`), or ask for a larger `fpr`."
             )
 
+    def watched(self, experiment, splits):
+        return "val_ap50"
+
     def training(self, model, split, experiment, first_step=0):
         return data.training(
             split,
@@ -83,22 +85,9 @@ class Detection(Task):
     def validation(self, model, split, experiment):
         return None
 
-    def callbacks(self, model, experiment, splits, logs):
-        every = self.predictor(model, experiment.score, splits)
-        shown = splits.validation if len(splits.validation) else splits.train
-        shown = shown.subset(spaced(len(shown), 2))
-        pictures = Pictures(lambda: self.draw(every, shown, experiment), logs / "pictures")
-        if not len(splits.validation):
-            return [pictures]
-
-        def judge():
-            objects = Objects(every, samples=0)
-            for record in self.records(every, splits.validation, experiment):
-                objects.update(record)
-            figures = objects.result()["coco"]
-            return {name: figures[name] for name in ("ap", "ap50")}
-
-        return [Validation(judge), pictures]
+    def watched_figures(self, predictor):
+        names = ("ap", "ap50")
+        return Told(Objects(predictor, samples=0), lambda found: {name: found["coco"][name] for name in names})
 
     def predictor(self, model, score, splits):
         return super().predictor(models.scale_boxes(model, self.base, self.keep_ratio), score, splits)
@@ -119,26 +108,33 @@ class Detection(Task):
         for number, (group, (y, answer)) in enumerate(zip(split.groups, answers, strict=True)):
             own = split.source.boxes[[number]]
             objects, labels = (y[name][: len(own.corners)] for name in ("boxes", "box_labels"))
-            found = {name: value[: answer["num_detections"]] for name, value in answer.items() if np.ndim(value)}
-            _, hits = metrics.hit(found["boxes"], objects, labels)
-            truth = {"objects": objects, "object_labels": labels, "areas": own.areas}
-            yield Record(hits, found["known_argmax"], found["score"], group, {**found, **truth})
+            rows = {name: value for name, value in answer.items() if np.ndim(value) and name != "image"}
+            found = {name: value[: answer["num_detections"]] for name, value in rows.items()}
+            found |= {"image": answer["image"]} if "image" in answer else {}
+            guesses, unjudged = found["known_argmax"], split.unjudged(number)
+            which, hits = metrics.hit(found["boxes"], objects, labels, predictions=guesses, unjudged=unjudged)
+            truth = {"objects": objects, "object_labels": labels, "areas": own.areas, "unjudged": unjudged}
+            truth |= {"object_classes": split.class_labels[own.values], "which": which}
+            yield Record(hits, guesses, found["score"], group, {**found, **truth})
 
-    def calibrate(self, predictor, split, experiment):
+    def choose_threshold(self, predictor, records, experiment):
         return calibration.calibrate_detections(
-            self.records(predictor, split, experiment),
+            records,
             experiment.fpr,
             experiment.confidence,
             score=experiment.score.__name__,
             allowed=self.false_allowed,
         )
 
+    def values(self, split):
+        return (split.source.boxes[[number]].values for number in range(len(split)))
+
     def figures(self, predictor, split):
         return {"detection": Objects(predictor)}
 
-    def judge(self, predictor, split, experiment, found=None):
+    def judge(self, predictor, split, experiment, found=None, watch=None):
         # What unknown objects do at the threshold is told by the figures of objects.
-        return super().judge(self.with_calibration(predictor, found), split, experiment, found)
+        return super().judge(self.with_calibration(predictor, found), split, experiment, found, watch)
 
     def write(self, directory, predictor, split, experiment, figures, judged):
         """`oscr.png`, `precision_recall.png`, `mistakes.png`, `pictures/`, `classes.md` and `predictions.csv`."""
@@ -212,7 +208,7 @@ class Objects:
         self.scores = metrics.DetectionScores(predictor.class_names, threshold, most, samples)
 
     def update(self, record):
-        found = (record.more[name] for name in ("objects", "object_labels", "areas"))
+        found = (record.more[name] for name in ("objects", "object_labels", "areas", "object_classes", "unjudged"))
         confidences = record.more["confidence"]
         self.scores.update(record.more["boxes"], record.predictions, confidences, record.scores, *found)
 

@@ -12,8 +12,8 @@ from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.layers import Presence
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.segmentation import spaced
 from cplus1_keras.tasks.task import Task, image_format
+from cplus1_keras.tasks.watching import spaced
 
 NONE = "none of these"
 
@@ -91,9 +91,8 @@ class MultiLabel(Task):
             labels = np.select([truth == 1, truth == 0], [classes, absent], IGNORE)
             yield Record(labels, classes, answer["score"], group, {"multi_hot": truth, **answer})
 
-    def calibrate(self, predictor, split, experiment):
+    def choose_threshold(self, predictor, records, experiment):
         """A threshold for each class, whose promises hold together: a `calibration.ClassCalibration`."""
-        records = self.records(predictor, split, experiment)
         asked = experiment.fpr, experiment.confidence, "log_odds"
         return calibration.calibrate_classes(records, *asked, class_names=predictor.class_names)
 
@@ -104,14 +103,17 @@ class MultiLabel(Task):
             strange = np.flatnonzero(shown & roles & ~known)
             yield np.repeat(strange[:, None], split.protocol.num_classes, axis=1)
 
+    def watched_figures(self, predictor):
+        return MeanAP()
+
     def figures(self, predictor, split):
         return {"multi_label": Sets(predictor, self.top_k)}
 
-    def judge(self, predictor, split, experiment, found=None):
+    def judge(self, predictor, split, experiment, found=None, watch=None):
         # Records tell what is found by the thresholds, and the scores are judged by them: one for each class.
         calibrated = self.with_calibration(predictor, found)
         thresholds = None if found is None else types.SimpleNamespace(threshold=found.thresholds)
-        return super().judge(calibrated, split, experiment, thresholds)
+        return super().judge(calibrated, split, experiment, thresholds, watch)
 
     def write(self, directory, predictor, split, experiment, figures, judged):
         """`oscr.png`, `predictions.csv`, and `maps.png` where the model gives activation maps."""
@@ -145,6 +147,20 @@ class MultiLabel(Task):
         own = figures["multi_label"]
         rows = {"p >= 1/2": own} | ({"calibrated": own["calibrated"]} if "calibrated" in own else {})
         return [metrics.multilabel.table(rows)]
+
+
+class MeanAP:
+    """mAP of records."""
+
+    def __init__(self):
+        self.scores = metrics.MultiLabelScores(top_k=0)
+
+    def update(self, record):
+        truth = np.where(record.labels == IGNORE, IGNORE, record.labels >= 0)
+        self.scores.update(truth[None], record.scores[None])
+
+    def result(self):
+        return {"map": self.scores.result()["map"]}
 
 
 class Sets:

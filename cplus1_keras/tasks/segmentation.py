@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras import data, metrics, models, plots, serving
-from cplus1_keras.callbacks import Pictures, Validation
 from cplus1_keras.labels import UNKNOWN
 from cplus1_keras.layers.resizing import size_pair
 from cplus1_keras.tasks.records import Record
 from cplus1_keras.tasks.task import Task
+from cplus1_keras.tasks.watching import Told, spaced
 
 SMALLEST_CROP = 32
 
@@ -102,20 +102,8 @@ class Segmentation(Task):
     def validation(self, model, split, experiment):
         return None
 
-    def callbacks(self, model, experiment, splits, logs):
-        every = self.predictor(model, experiment.score, splits)
-        shown = splits.validation if len(splits.validation) else splits.train
-        shown = shown.subset(spaced(len(shown), 4))
-        pictures = Pictures(lambda: self.draw(every, shown, experiment), logs / "pictures")
-        if not len(splits.validation):
-            return [pictures]
-
-        def judge():
-            figures, _ = Task.judge(self, every, splits.validation, experiment)
-            negative = figures["open_set"].get("negative", {})
-            return {"mean_iou": figures["segmentation"]["miou"], "auroc_negative": negative.get("auroc")}
-
-        return [Validation(judge), pictures]
+    def watched_figures(self, predictor):
+        return Told(MeanIoU(predictor), lambda found: {"mean_iou": found["miou"]})
 
     def predictor(self, model, score, splits):
         return super().predictor(models.scale(model, self.base, self.keep_ratio), score, splits)
@@ -141,8 +129,8 @@ class Segmentation(Task):
             figures["open_set_without_edges"] = WithoutEdges(self.edge_width)
         return figures
 
-    def judge(self, predictor, split, experiment, found=None):
-        figures, scores = super().judge(predictor, split, experiment, found)
+    def judge(self, predictor, split, experiment, found=None, watch=None):
+        figures, scores = super().judge(predictor, split, experiment, found, watch)
         mirror = split.mirror if self.flip_test else None
         spec = dataclasses.replace(predictor.spec, mirror=mirror, scales=self.test_scales)
         if spec != predictor.spec:
@@ -233,12 +221,3 @@ def telling(split, number):
     unknown = [np.count_nonzero(example["labels"] == UNKNOWN) for example in examples]
     most = some[np.argsort(unknown, kind="stable")[len(some) - number // 2 :]]
     return np.union1d(most, spaced(len(split), number - len(most)))
-
-
-def spaced(length, number):
-    """Indices, ascending and at most this many, that are evenly spaced.
-
-    >>> spaced(6, 3)
-    array([0, 2, 5])
-    """
-    return np.unique(np.linspace(0, length - 1, min(number, length)).astype(int))

@@ -5,8 +5,8 @@ import collections
 import numpy as np
 
 from cplus1_keras.calibration import clopper_pearson_upper, mean_upper_bound
-from cplus1_keras.labels import NEGATIVE, UNKNOWN
 from cplus1_keras.metrics.tables import align, percent
+from cplus1_keras.tasks.records import split_by_class
 
 SHOWN = 12
 """How many classes the last screen lists."""
@@ -34,17 +34,12 @@ class Strangers:
     def update(self, record, values):
         """Count the decisions of one image; `values`, in the shape of its labels, tell the class of each in the source.
 
-        Where an image is a stranger by several classes, `values` has one more axis, the first.
+        Otherwise as for `split_by_class`.
         """
-        labels = np.asarray(record.labels)
         accepted = np.asarray(record.scores) >= self.threshold
-        for layer in np.asarray(values).reshape(-1, *labels.shape):
-            for role, label in (("negative", NEGATIVE), ("unknown", UNKNOWN)):
-                inside = labels == label
-                for value in np.unique(layer[inside]).tolist():
-                    here = inside & (layer == value)
-                    key = role, self.names[value], record.group
-                    self.counts[key] += np.count_nonzero(accepted & here), np.count_nonzero(here)
+        for role, name, here in split_by_class(record, values, self.names, None):
+            if name is not None:
+                self.counts[role, name, record.group] += np.count_nonzero(accepted & here), np.count_nonzero(here)
 
     def result(self, confidence=0.95):
         """What is accepted of each class, the most accepted first.
@@ -94,6 +89,7 @@ def tell(by_class, calibration):
         text += (
             f"\nWARNING: clearly more than the {100 * calibration.target:g} % asked for are accepted of "
             f"{', '.join(broken[:SHOWN])}{more}. The threshold's promise is for images like those of the calibration "
-            "split. Calibrate on classes that the training never saw: `calibration_classes` of `data.split`."
+            "split. Calibrate on classes that the training never saw; of images with one class each, by "
+            "`calibration_classes` of `data.split`."
         )
     return text

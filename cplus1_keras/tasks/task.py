@@ -11,6 +11,7 @@ import numpy as np
 from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
+from cplus1_keras.tasks.evidence import Evidence
 from cplus1_keras.tasks.records import Record
 from cplus1_keras.tasks.strangers import Strangers
 
@@ -165,9 +166,9 @@ class Task:
             return None
         return data.evaluation(split.subset(np.arange(count)), experiment.batch_size, **image_format(model))
 
-    def callbacks(self, model, experiment, splits, logs):
-        """More callbacks for `fit`; `logs` is TensorBoard's folder."""
-        return []
+    def watched_figures(self, predictor):
+        """An accumulator, with `update(record)` and `result()`, of floats by name that each epoch tells; or None."""
+        return None
 
     def predictor(self, model, score, splits):
         """A `serving.Predictor` that accepts everything."""
@@ -217,8 +218,12 @@ class Task:
 
     def calibrate(self, predictor, split, experiment):
         """The threshold with its evidence, a `calibration.Calibration`."""
+        return self.choose_threshold(predictor, self.records(predictor, split, experiment), experiment)
+
+    def choose_threshold(self, predictor, records, experiment):
+        """What `calibrate` finds on these records."""
         return calibration.calibrate(
-            self.records(predictor, split, experiment),
+            records,
             experiment.fpr,
             experiment.coverage,
             experiment.confidence,
@@ -237,8 +242,10 @@ class Task:
         """Accumulators by name, with `update(record)` and `result()`: figures that this task has beside all others."""
         return {}
 
-    def judge(self, predictor, split, experiment, found=None):
+    def judge(self, predictor, split, experiment, found=None, watch=None):
         """All figures of a split in one pass over its images.
+
+        `watch(record, values)` is called for each, where it is given.
 
         Returns:
             Pair of the figures, plain values ready for JSON: `images`, `open_set` by group, where there is a
@@ -252,8 +259,11 @@ class Task:
             common.update(record.labels, record.predictions, record.scores)
             for accumulator in own.values():
                 accumulator.update(record)
+            own_values = None if values is None else next(values)
             if strangers is not None:
-                strangers.update(record, next(values))
+                strangers.update(record, own_values)
+            if watch is not None:
+                watch(record, own_values)
             number += 1
         figures = {"images": number, "open_set": common.summary()}
         if found is not None:
@@ -261,6 +271,10 @@ class Task:
         if strangers is not None:
             figures["by_class"] = strangers.result()
         return figures | {name: accumulator.result() for name, accumulator in own.items()}, common
+
+    def evidence(self, predictor, split, found):
+        """What a report needs beside the figures: its `update` watches `judge`, and it writes itself to the run."""
+        return Evidence(found, predictor.class_names, split.source.names, self.unit)
 
     def write(self, directory, predictor, split, experiment, figures, judged):
         """Write pictures and tables of a judged split into a run's directory; returns the files' names."""

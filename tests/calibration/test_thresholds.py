@@ -12,6 +12,7 @@ from cplus1_keras.calibration import (
     calibrate,
     clopper_pearson_upper,
     images_needed,
+    keep_scores,
     threshold_at_coverage,
     threshold_at_fpr,
 )
@@ -141,7 +142,8 @@ def images(seed=0, n=400, kinds=(0, 1, NEGATIVE, UNKNOWN, IGNORE)):
 def test_calibrate_takes_the_negatives():
     labels, scores, records = images()
     wanted = threshold_at_fpr(scores[labels == NEGATIVE], 0.2, 0.9, "energy")
-    assert calibrate(iter(records), 0.2, 0.7, 0.9, "energy") == wanted
+    kept = dataclasses.replace(wanted, sample=keep_scores(labels, scores))
+    assert calibrate(iter(records), 0.2, 0.7, 0.9, "energy") == kept
     assert (wanted.rule, wanted.unit, wanted.decisions) == ("fpr", "image", wanted.samples)
     # Their unknown group names are as good as none; a name for all of them would be one sample.
     assert (
@@ -154,6 +156,7 @@ def test_calibrate_takes_the_negatives():
 def test_calibrate_without_negatives_takes_the_knowns():
     labels, scores, records = images(kinds=(0, 1, UNKNOWN, IGNORE))
     wanted = threshold_at_coverage(scores[labels >= 0], 0.7, 0.9, "energy")
+    wanted = dataclasses.replace(wanted, sample=keep_scores(labels, scores))
     assert calibrate(records, 0.2, 0.7, 0.9, "energy") == wanted
     assert wanted.rule == "coverage"
     with pytest.raises(ValueError, match=r"Coverage 0.7 .* knowns; there are 0"):

@@ -1,5 +1,7 @@
 """Boxes in splits and batches: roles of classes in each part, groups, padding, sizes, order, and what is refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -39,6 +41,20 @@ def test_an_unknown_object_is_another_thing_in_each_split(training, seen):
         assert own.shows_known.tolist() == [max(pair, default=-1) >= 0 for pair in shown]
         assert (own.has_negatives, own.labels, own.multi_hot, own.max_boxes) == (True, None, None, 2)
     assert data.pixel_counts(own).tolist() == [expected.count(0), expected.count(1), expected.count(NEGATIVE)]
+
+
+def test_known_classes_that_were_not_looked_for_in_full():
+    """ "pet" is two classes of the source: in the first image only cats were looked for."""
+    values = {name: value for value, name in enumerate(NAMES)}
+    source = scenes(3)  # cat and owl, owl and tree, none
+    absent = tuple(tuple(values[name] for name in own) for own in (["cup"], ["cat", "dog", "cup"], ["fog", "cat"]))
+    assert Split("test", source, PROTOCOL).unjudged(0).tolist() == []
+    source.boxes = dataclasses.replace(source.boxes, neg_categories=absent)
+    part = Split("test", source, PROTOCOL)
+    assert [part.unjudged(index).tolist() for index in range(3)] == [[0], [], [0, 1]]
+    assert part.subset([1, 2]).unjudged(1).tolist() == [0, 1]
+    source.boxes = dataclasses.replace(source.boxes, not_exhaustive=((values["cup"],), (), ()))
+    assert Split("test", source, PROTOCOL).unjudged(0).tolist() == [0, 1]
 
 
 def test_crowds_count_for_nothing(coco_files):

@@ -367,3 +367,17 @@ def test_some_images_of_all_and_all_of_some():
     table = np.arange(40)[::-1]
     moved = whole.relabel(table)
     assert (moved.values.tolist(), moved.neg_categories[2]) == (table[whole.values].tolist(), (37, 36))
+
+
+def test_which_classes_were_looked_for_in_full():
+    corners = [[(0, 0, 2, 2), (1, 1, 3, 3)], [], [(0, 0, 1, 1)]]
+    lists = {"neg_categories": ((1,), (0, 3), ()), "not_exhaustive": ((2,), (), (4,))}
+    sizes = [(9, 9)] * 3
+    found = collect(corners, [[0, 2], [], [4]], sizes, "{} {}".format, **lists)
+    whole = [found.is_complete(index, 5).tolist() for index in range(3)]
+    assert whole == [[True, True, False, False, False], [True, False, False, True, False], [False] * 5]
+    assert found[[1, 2]].is_complete(0, 5).tolist() == whole[1]
+    some = collect(corners, [[0, 2], [], [4]], sizes, "{} {}".format, not_exhaustive=lists["not_exhaustive"])
+    assert some.is_complete(0, 5).tolist() == [True, True, False, True, True]
+    plain = collect(corners, [[0, 2], [], [4]], sizes, "{} {}".format)
+    assert plain.is_complete(1, 5).all()

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from cplus1_keras import OpenSetModel, heads, layers, losses, metrics
 from cplus1_keras.labels import IGNORE, NEGATIVE
-from cplus1_keras.layers.hooks import find_hooks, name_for
+from cplus1_keras.layers.hooks import find_hooks, find_prefix, name_for
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(24, 6)).astype("float32"), RANDOM.integers(-1, 3, 24)
@@ -15,18 +15,25 @@ X, Y = RANDOM.normal(size=(24, 6)).astype("float32"), RANDOM.integers(-1, 3, 24)
 
 def test_names_of_labels():
     given = {"labels": 0, "roi1_labels": 1, "roi1_multi_hot": 2, "multi_hot": 3}
-    assert (
-        name_for(given, "roi1_logits")
-        == name_for(given, "roi1_box_logits")
-        == name_for(given, "roi1_")
-        == "roi1_labels"
-    )
-    assert name_for(given, "logits") == name_for(given, "roi2_logits") == name_for(given, "") == "labels"
-    assert name_for(given, "logits", ("multi_hot", "labels")) == "multi_hot"
-    assert name_for(given, "roi1_logits", ("multi_hot", "labels")) == "roi1_multi_hot"
-    assert layers.labels_for(given, "roi1_logits") == 1
-    with pytest.raises(ValueError, match=r"no `labels` for `logits`.*\['boxes'\]"):
-        name_for({"boxes": 0}, "logits")
+    assert name_for(given, "roi1_") == name_for(given, "roi1_box_") == "roi1_labels"
+    assert name_for(given, "") == name_for(given, "roi2_") == "labels"
+    assert name_for(given, "roi1_", ("multi_hot", "labels")) == "roi1_multi_hot"
+    assert layers.labels_for(given, "roi1_logits") == layers.labels_for(given, "roi1_box_logits") == 1
+    assert layers.labels_for(given, "logits") == layers.labels_for(given, "roi2_logits") == 0
+    assert layers.labels_for(given, "logits", ("multi_hot", "labels")) == 3
+    with pytest.raises(ValueError, match=r"no `roi1_labels` or `roi1_multi_hot` from .*\['boxes'\]"):
+        layers.labels_for({"boxes": 0}, "roi1_logits", ("labels", "multi_hot"))
+
+
+def test_the_prefix_of_an_output_is_that_of_logits():
+    """`box_labels` are no labels of points, whose offsets are `box_offsets`."""
+    given = {"labels": 0, "box_labels": 1, "logits": 2, "box_offsets": 3}
+    assert layers.labels_for(given, "box_offsets") == 0
+    assert layers.labels_for({**given, "box_logits": 4}, "box_offsets") == 1
+    two = {"roi1_logits": 0, "roi1_labels": 1, "roi1_box_labels": 2, "labels": 3}
+    assert [find_prefix(two, name) for name in ("roi1_box_offsets", "roi2_features", "points")] == ["roi1_", "", ""]
+    assert layers.labels_for(two, "roi1_box_offsets") == 1
+    assert layers.labels_for(two, "roi2_box_offsets") == 3
 
 
 def test_what_a_data_set_gives():

@@ -10,7 +10,7 @@ import pytest
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.metrics import DetectionScores, coco_figures, detection
 from cplus1_keras.metrics.coco import FIGURES, class_table
-from cplus1_keras.metrics.matching import hit, match, mistakes
+from cplus1_keras.metrics.matching import hit, match, mistakes, overlaps
 
 NAMES = ["red", "white", "blue"]
 KINDS, SHARES = [0, 1, 2, NEGATIVE, UNKNOWN, IGNORE], [0.3, 0.25, 0.15, 0.1, 0.1, 0.1]
@@ -43,12 +43,13 @@ def scenes(number, seed=0):
 
 
 def by_pycocotools(images, most):
-    """The twelve figures and AP50 by class; an ignored object is a crowd of each class."""
+    """The twelve figures and AP50 by class; an ignored object is a crowd of each class, or of its own."""
     coco, evaluator = (pytest.importorskip(f"pycocotools.{name}") for name in ("coco", "cocoeval"))
     annotations, found = [], []
-    for number, (boxes, predictions, confidences, objects, labels, areas) in enumerate(images):
-        for (x1, y1, x2, y2), label, area in zip(objects.tolist(), labels.tolist(), areas.tolist(), strict=True):
-            for k in range(3) if label == IGNORE else [label]:
+    for number, (boxes, predictions, confidences, objects, labels, areas, *classes) in enumerate(images):
+        rows = zip(objects.tolist(), labels.tolist(), areas.tolist(), *(classes or [labels]), strict=True)
+        for (x1, y1, x2, y2), label, area, own in rows:
+            for k in range(3) if own == IGNORE else [own]:
                 if k >= 0 and x2 > x1:
                     box = {"id": len(annotations) + 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": area}
                     annotations.append({**box, "image_id": number, "category_id": k, "iscrowd": int(label == IGNORE)})
@@ -85,6 +86,92 @@ def test_cocos_figures_are_those_of_pycocotools():
     few = coco_figures(images, NAMES, max_detections=2)
     assert few["ap"] == pytest.approx(by_pycocotools(images, 2).eval["precision"][:, :, :, 0, 2].mean(), abs=1e-9)
     assert few["ap"] < got["ap"]
+
+
+def test_a_crowd_is_of_its_class():
+    rng = np.random.default_rng(4)
+    plain, own = scenes(60), []
+    for image in plain:
+        labels = np.where(rng.random(len(image[4])) < 0.3, IGNORE, image[4])
+        classes = np.where(labels == IGNORE, rng.choice([0, 1, 2, IGNORE, NEGATIVE], len(labels)), labels)
+        own.append((*image[:4], labels, image[5], classes))
+    oracle = by_pycocotools(own, 100)
+    scores = DetectionScores(NAMES, samples=0)
+    for boxes, predictions, confidences, *truth in own:
+        scores.update(boxes, predictions, confidences, confidences, *truth)
+    result = scores.result()
+    assert [result["coco"][name] for name in FIGURES] == pytest.approx(oracle.stats.tolist(), abs=1e-9)
+    assert result["open"]["ap50"] == pytest.approx(result["coco"]["ap50"], abs=1e-12)
+    for_all = coco_figures([image[:6] for image in own], NAMES)
+    assert result["coco"]["ap"] != for_all["ap"] == pytest.approx(by_pycocotools([i[:6] for i in own], 100).stats[0])
+
+
+def test_a_crowd_by_hand():
+    crowd, box = [[0, 0, 100, 100]], np.array([[10.0, 10, 20, 20]] * 2)
+    for classes, wanted in (([1], [False, True]), ([IGNORE], [True, True]), ([NEGATIVE], [False, False])):
+        found = match(box, np.array([0, 1]), np.array([0.9, 0.8]), crowd, [IGNORE], classes=classes)
+        assert [part.tolist() for part in found] == [[False, False], wanted]
+
+
+def federated(number=60):
+    """Images with what was looked for in each: absent classes, and classes of which some objects have no box."""
+    rng, found = np.random.default_rng(8), []
+    for image in scenes(number, seed=6):
+        there = set(image[4][image[4] >= 0].tolist())
+        absent = {k for k in range(3) if rng.random() < 0.4} - there
+        partly = {k for k in range(3) if rng.random() < 0.3} - absent
+        found.append((image, there, absent, partly))
+    return found
+
+
+def test_classes_that_were_not_looked_for_count_for_nothing_as_in_lvis():
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    scores, annotations, found, records = DetectionScores(NAMES, samples=0), [], [], []
+    for number, (image, there, absent, partly) in enumerate(federated()):
+        boxes, predictions, confidences, objects, labels, areas = image
+        kept = labels >= 0
+        unjudged = sorted({*range(3)} - (there | absent) | partly)
+        scores.update(
+            boxes, predictions, confidences, confidences, objects[kept], labels[kept], areas[kept], None, unjudged
+        )
+        records.append({"id": number, "neg_category_ids": [*absent], "not_exhaustive_category_ids": [*partly]})
+        for (x1, y1, x2, y2), k, area in zip(objects[kept].tolist(), labels[kept], areas[kept], strict=True):
+            own = {"id": len(annotations) + 1, "image_id": number, "category_id": int(k), "area": float(area)}
+            annotations.append({**own, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": 0})
+        for (x1, y1, x2, y2), k, confidence in zip(boxes.tolist(), predictions, confidences.tolist(), strict=True):
+            own = {"image_id": number, "category_id": int(k), "bbox": [x1, y1, x2 - x1, y2 - y1]}
+            found.append({**own, "score": confidence, "segmentation": None})
+    categories = [{"id": k, "name": str(k), "frequency": "f"} for k in range(3)]
+    truth = COCO({"images": records, "annotations": annotations, "categories": categories})
+    oracle = COCOeval_faster(truth, truth.loadRes(found), "bbox", lvis_style=True)
+    oracle.params.maxDets = [1, 10, 100]
+    oracle.run()
+    result = scores.result()
+    assert [result["coco"][name] for name in FIGURES[:6]] == pytest.approx(oracle.stats[:6].tolist(), abs=1e-9)
+    assert result["open"]["ap50"] == pytest.approx(result["coco"]["ap50"], abs=1e-12)
+    assert result["coco"]["ap"] > coco_figures([image for image, *_ in federated()], NAMES)["ap"] + 0.02
+
+
+def test_classes_that_were_not_looked_for_by_hand():
+    """A cat is found; a second cat, a dog and a cow are not there: of dogs it is known, of cats and cows not."""
+    cat = [0, 0, 10, 10]
+    boxes = np.array([cat, [50, 50, 60, 60], [50, 50, 60, 60], [0, 0, 10, 9], [0, 0, 10, 9]], "float32")
+    predictions, confidences = np.array([0, 0, 1, 2, 1]), np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    assert hit(boxes, [cat], [0], predictions=predictions, unjudged=[0, 2])[1].tolist() == [
+        0,
+        IGNORE,
+        NEGATIVE,
+        IGNORE,
+        0,
+    ]
+    scores = DetectionScores(["cat", "dog", "cow"], 0.1, samples=0)
+    scores.update(boxes, predictions, confidences, confidences, [cat], [0], unjudged=[0, 2])
+    result = scores.result()
+    assert (result["coco"]["ap"], result["at_threshold"]["false_per_image"]) == (1, 2)
+    assert result["coco"]["classes"]["cow"] == {"objects": 0, "ap": None, "ap50": None, "ap75": None}
+    assert scores.images[0].labels.tolist() == [0, IGNORE, NEGATIVE, IGNORE, 0]
+    assert mistakes(scores.images[0]).tolist() == ["", "", "background", "", "wrong class"]
 
 
 def test_what_no_object_tells_is_none():
@@ -158,6 +245,22 @@ def test_figures_with_unknown_objects_by_hand():
     assert got["unknown_ap50"] == pytest.approx((51 * 1 + 50 * 0.5) / 101)
     assert "at_threshold" not in result
     json.dumps(result)
+
+
+def test_ties_padding_and_boxes_below_a_pixel():
+    """Of equal confidences the first comes first; a row without an area is no object, whatever its label."""
+    small, number = [0.0, 0, 0.5, 0.5], 40
+    assert overlaps([small], [small], [0]).tolist() == [[1]]
+    scores, rng = DetectionScores(["cat"], samples=0), np.random.default_rng(0)
+    right = rng.random(number) < 0.5
+    for own in right:
+        box = np.array([[0, 0, 9, 9]] if own else [[50, 50, 60, 60]], "float32")
+        scores.update(box, [0], np.array([0.5]), np.array([1.0]), [[0, 0, 9, 9], [0, 0, 0, 0]], [0, 0])
+    recall, precision = scores.curves()["cat"]
+    np.testing.assert_allclose(recall, np.cumsum(right) / number)
+    true = np.cumsum(right) / np.arange(1, number + 1)
+    np.testing.assert_allclose(precision, [true[k:].max() for k in range(number)])
+    assert scores.result()["coco"]["classes"]["cat"]["objects"] == number
 
 
 def test_wilderness_impact_by_hand():

@@ -45,15 +45,19 @@ def test_truth_and_prediction_side_by_side():
 def test_mistakes_are_cut_out_in_rows_by_kind():
     box = np.array([20.0, 10, 40, 22])
     kinds = {"wrong class": [(IMAGE, box, "cat $2")], "background": [(IMAGE, (0, 0, 5, 5), "dog 1")] * 3}
-    figure = mistakes(kinds, columns=2)
-    rows = np.array(figure.axes).reshape(2, 2)
-    assert [row[0].texts[0].get_text() for row in rows] == ["wrong class", "background"]
-    assert [axes.get_title() for axes in rows.ravel()] == ["cat $2", "", "dog 1", "dog 1"]
-    # 0.4 of the longer side and 4 pixels around, as far as there is image.
-    np.testing.assert_array_equal(rows[0, 0].images[0].get_array(), IMAGE[:34, 8:52])
-    assert drawn(rows[0, 0])[0][0][0] == (11.5, 9.5, 31.5, 21.5)
-    np.testing.assert_array_equal(rows[1, 1].images[0].get_array(), IMAGE[:11, :11])
-    assert not rows[0, 1].images
+    axes = mistakes(kinds, columns=2).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["wrong class", "cat $2", "background", "dog 1", "dog 1"]
+    # 0.4 of the longer side and 4 pixels around, as far as there is image: 34 x 44 pixels, in a square of side 1.
+    first, *_, last = axes.images
+    np.testing.assert_array_equal(first.get_array(), IMAGE[:34, 8:52])
+    np.testing.assert_allclose(first.get_extent(), (0, 1, 39 / 44, 5 / 44))
+    np.testing.assert_allclose(drawn(axes)[0][0][0], (12 / 44, 15 / 44, 32 / 44, 27 / 44))
+    np.testing.assert_array_equal(last.get_array(), IMAGE[:11, :11])
+    assert len(axes.images) == 3
+    whole = mistakes({"none": [(IMAGE[:20], None, "")]}).axes[0]
+    np.testing.assert_array_equal(whole.images[0].get_array(), IMAGE[:20])
+    np.testing.assert_allclose(whole.images[0].get_extent(), (0, 1, 2 / 3, 1 / 3))
+    assert not whole.patches
     assert mistakes({}, title="none").axes[0].texts[0].get_text() == "none"
     assert mistakes({}).axes[0].texts[0].get_text() == "There is no mistake."
 

@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from matplotlib.collections import PathCollection
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle, StepPatch
 
@@ -38,6 +38,7 @@ FOUND = {
 }
 LARGE = np.arange(30 * 40, dtype="float32").reshape(30, 40, 1) / 5
 SHOWN = [(LARGE, (x, x / 2, x + 9, x / 2 + 4), f"$ {x}") for x in (0.5, 15.5, 29.0, 5.0)]
+RAYS = np.array([[1.0, 0.5], [-2.0, 1.0], [0.5, -1.0]])
 RATES = np.array([0.25, 0.5, 0.5]), np.array([1.0, 0.75, 0.5])
 
 
@@ -78,6 +79,24 @@ FIGURES = {
     "mistakes_of_none": lambda: plots.mistakes({"unknown": []}),
     "precision_recall": lambda: plots.precision_recall({NAMES[1]: RATES, "tree": RATES}, title="Mine"),
     "precision_recall_of_many": lambda: plots.precision_recall({f"class {number}": RATES for number in range(21)}),
+    "mistakes_of_whole_images": lambda: plots.mistakes({"wrong class": [(LARGE[:20, :10], None, "$ 1")]}),
+    "placed_features": lambda: plots.features(
+        np.outer(COARSE[:20], [1, -2]) + KINDS[:20, None] / 50, KINDS[:40:2], NAMES, RAYS, "anchors", title="Mine"
+    ),
+    "features_on_the_circle": lambda: plots.features(RAYS, [2, -1, -2], NAMES, RAYS, circle=True),
+    "oscr_bands": lambda: plots.oscr_bands({"$a": [CURVE, ([1.0, 0.1], [0.8, 0.5])], "b": [CURVE]}, title="Mine"),
+    "against": lambda: plots.against([0.1, 1], {"$a": [[0.5, 0.75], [0.75, 0.25]]}, "λ", "top-1", 0.625, "Mine"),
+    "angle_distributions": lambda: plots.angle_distributions(
+        KINDS, np.abs(COARSE) / 2, 8.0, 4, lambda x: np.cos(x) - 0.25, bins=8, title="Mine"
+    ),
+    "angle_distributions_alone": lambda: plots.angle_distributions(KINDS[:8], np.abs(COARSE[:8]) / 2, bins=4),
+    "weight_norms": lambda: plots.weight_norms({"$a": [1, 2, 3], "b": [2, 2, 2]}, [10, 1000, 100], title="Mine"),
+    "reliability": lambda: plots.reliability([0.05, 0.95, 0.9, 1.0], [True, True, False, True], bins=4, title="$ 1"),
+    "confusion": lambda: plots.confusion(KINDS, np.arange(40) % 3, COARSE, 0.5, NAMES, title="Mine"),
+    "confusion_of_many": lambda: plots.confusion([0, 14], [0, 2], [1.0, 0.0], 0.5, [f"c{k}" for k in range(15)]),
+    "acceptance": lambda: plots.acceptance(
+        {"$5": ("known", 3, 4), "owl": ("negative", 1, 8), "eel": ("unknown", 0, 1000)}, target=0.25, title="Mine"
+    ),
     "maps_of_none": lambda: plots.activation_maps(IMAGES[:1], CAMS, [[False] * 3], np.zeros((1, 3)), NAMES),
 }
 
@@ -137,6 +156,12 @@ def cloud(artist):
     return told("points", label=artist.get_label(), **shown)
 
 
+def band(artist):
+    (path,) = artist.get_paths()
+    shown = {"corners": path.vertices, "colour": to_hex(artist.get_facecolor()[0]), "alpha": artist.get_alpha()}
+    return told("band", **shown)
+
+
 def image(artist):
     shown = {"pixels": np.asarray(artist.get_array(), float), "colours": artist.get_cmap().name}
     shown |= {"range": artist.get_clim(), "alpha": artist.get_alpha(), "extent": artist.get_extent()}
@@ -186,6 +211,7 @@ def describe(figure):
     for axes in figure.axes:
         lines += [*frame(axes), *map(line, axes.lines)]
         lines += [cloud(own) for own in axes.collections if isinstance(own, PathCollection)]
+        lines += [band(own) for own in axes.collections if isinstance(own, PolyCollection)]
         lines += [patch(own) for own in axes.patches if isinstance(own, StepPatch)]
         lines += [box(own) for own in axes.patches if isinstance(own, Rectangle)]
         lines += [*map(image, axes.images), *map(words, axes.texts)]
@@ -207,6 +233,14 @@ def test_a_dollar_in_a_name_begins_no_formula(tmp_path):
             plots.detections(IMAGES[0], BOXES, BOX_LABELS, FOUND, [odd] * 3, title=odd),
             plots.mistakes({odd: [(LARGE, (1, 1, 9, 9), odd)]}, title=odd),
             plots.precision_recall({odd: RATES}, title=odd),
+            plots.features(RAYS, [0, 0, 0], [odd], RAYS, odd, title=odd),
+            plots.oscr_bands({odd: [CURVE]}, title=odd),
+            plots.against([1.0], {odd: [[1.0]]}, odd, odd, title=odd),
+            plots.angle_distributions([0], [1.0], title=odd),
+            plots.weight_norms({odd: [1.0]}, [1], title=odd),
+            plots.reliability([1.0], [True], title=odd),
+            plots.confusion([0], [0], [1.0], 0.0, [odd], title=odd),
+            plots.acceptance({odd: ("known", 1, 1)}, title=odd),
         )
     ):
         figure.savefig(tmp_path / f"{number}.png")

@@ -21,11 +21,12 @@ GRID = [((y + 0.5) * s, (x + 0.5) * s, s) for s in STRIDES for y in range(48 // 
 POINTS = np.array([(x, y, s) for y, x, s in GRID], "float32")
 
 
-def build(logits=4, seed=0):
+def build(logits=4, seed=0, size=SIZE):
     """Raw outputs that depend on the image at random, at two levels of points."""
     keras.utils.set_random_seed(seed)
-    images = keras.Input((*SIZE, 3))
-    flat = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(images / 64 - 2))
+    images = keras.Input((*size, 3))
+    pool = keras.layers.GlobalAveragePooling2D() if None in size else keras.layers.AveragePooling2D(8)
+    flat = keras.layers.Flatten()(pool(images / 64 - 2))
     names = {"logits": (logits, 9.0), "box_offsets": (4, 60.0), "centerness": (1, 1.0), "features": (5, 1.0)}
     outputs = {}
     for name, (number, spread) in names.items():
@@ -36,6 +37,9 @@ def build(logits=4, seed=0):
     outputs["centerness"] = outputs["centerness"][..., 0]
     outputs["points"] = outputs["box_offsets"][..., :3] * 0.0 + POINTS[None]
     return keras.Model(images, outputs)
+
+
+SIZES = [(40, 48), (64, 33), (71, 20)]
 
 
 def pixels(count=4, seed=1):
@@ -163,7 +167,12 @@ def test_the_saved_model_answers_as_the_predictor(predictor, path):
         value = np.char.decode(value.numpy().astype("S")) if value.dtype == tf.string else value.numpy()
         np.testing.assert_array_equal(value, answer[name])
     said = json.loads((path / serving.CLASSES_FILE).read_text(encoding="utf-8"))
-    assert said == {"class_names": NAMES, "output": "boxes", "max_size": [2048, 2048]}
+    assert {**said, "signatures": {}} == {
+        "class_names": NAMES,
+        "output": "boxes",
+        "max_size": [2048, 2048],
+        "signatures": {},
+    }
 
 
 def test_images_above_the_largest_size_are_refused(tmp_path):
@@ -222,3 +231,24 @@ def test_settings_outside_their_range_are_explained():
         BoxSpec(per_level=0, iou=0)
     with pytest.raises(ValueError, match="uint16"):
         BoxSpec(dtype="uint16")
+
+
+def test_encoded_images_of_several_sizes_give_boxes_in_their_own_pixels(tmp_path):
+    predictor = Predictor(build(size=(None, None)), Reject(3, 0.3), NAMES, BoxSpec(max_size=(70, 50)))
+    predictor.export(tmp_path / "1")
+    serve = tf.saved_model.load(str(tmp_path / "1")).signatures["predict_bytes"]
+    images = [np.random.default_rng(k).integers(0, 255, (*size, 3), "uint8") for k, size in enumerate(SIZES)]
+    images = [image // (k + 1) for k, image in enumerate(images)]  # so that their means differ
+    contents = [tf.io.encode_png(image).numpy() for image in images]
+    for rows in ([0, 1, 2], [1], [0, 0]):
+        found = serve(image_bytes=tf.constant([*(contents[k] for k in rows), b"no image"]))
+        assert found["sizes"].numpy().tolist() == [*([*SIZES[k]] * (k < 2) or [0, 0] for k in rows), [0, 0]]
+        for row, k in enumerate(rows):
+            if k == 2:  # too large
+                assert (found["num_detections"][row], found["valid"][row]) == (0, False)
+                continue
+            expected = predictor.predict(images[k][None])
+            assert expected["num_detections"] > 0
+            for name in ("boxes", "score", "class_id", "num_detections"):
+                np.testing.assert_allclose(found[name][row], expected[name][0], rtol=1e-5, atol=1e-4)
+        assert (found["num_detections"][-1], found["valid"][-1]) == (0, False)

@@ -59,7 +59,7 @@ def test_a_bad_graph_is_caught_and_nothing_is_left(small, layer, message, tmp_pa
 def test_stock_export_is_caught(small, tmp_path):
     """What `model.export` writes holds the training mode that Keras's augmentation leaks."""
     small.build().export(tmp_path / "stock", verbose=False)
-    with pytest.raises(ValueError, match=r"signature 'features' must map.*Assign\w+ changes a variable"):
+    with pytest.raises(ValueError, match=r"signature 'serving_default' must map.*Assign\w+ changes a variable"):
         serving.check(tmp_path / "stock")
 
 
@@ -142,7 +142,8 @@ def test_check_accepts_the_export_and_explains_what_is_none(small, tmp_path):
     Predictor(small.build(), Reject(3, 0.0), small.NAMES).export(tmp_path / "1")
     serving.check(tmp_path / "1")
     classes = tmp_path / "1" / serving.CLASSES_FILE
-    assert json.loads(classes.read_text(encoding="utf-8")) == {"class_names": small.NAMES, "output": "image"}
+    said = json.loads(classes.read_text(encoding="utf-8"))
+    assert {**said, "signatures": {}} == {"class_names": small.NAMES, "output": "image", "signatures": {}}
     classes.write_text(json.dumps({"output": "pixel"}))
     with pytest.raises(ValueError, match=r"'serving_default' must map `images` to \['class_id', 'score', 'valid'\]"):
         serving.check(tmp_path / "1")
@@ -268,7 +269,7 @@ def test_what_a_graph_executes_is_found_wherever_it_hides(tmp_path):
 
     holder = Holder()
     tf.saved_model.save(holder, str(tmp_path / "1"), signatures={"serving_default": holder.serve})
-    with pytest.raises(ValueError, match="'features' must map") as told:
+    with pytest.raises(ValueError, match="'serving_default' must map") as told:
         serving.check(tmp_path / "1")
     assert "AssignAddVariableOp changes a variable" in str(told.value)
     assert "random" not in str(told.value)

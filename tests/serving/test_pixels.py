@@ -298,8 +298,8 @@ def test_the_threshold_can_be_changed(exported):
 def test_a_model_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     real = PixelSpec.decide
 
-    def shifted(self, predictor, outputs, valid):
-        answer = real(self, predictor, outputs, valid)
+    def shifted(self, predictor, outputs, valid, threshold=None):
+        answer = real(self, predictor, outputs, valid, threshold)
         return {**answer, "score": answer["score"] + 0.01}
 
     monkeypatch.setattr(PixelSpec, "decide", shifted)

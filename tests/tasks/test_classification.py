@@ -16,6 +16,7 @@ import cplus1_keras
 from cplus1_keras import calibration, configs, data, heads, losses, models, scores
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.labels import UNKNOWN
+from cplus1_keras.monitoring import OpenSetMonitor
 from cplus1_keras.run import build, fit
 from cplus1_keras.tasks import Classification
 from cplus1_keras.tasks import classification as module
@@ -93,7 +94,8 @@ def table(run):
 
 def test_the_directory_is_complete(run):
     names = {path.name for path in run.iterdir()}
-    wanted = "model.keras config.json metrics.json calibration.json predictions.csv oscr.png scores.png"
+    wanted = "model.keras config.json metrics.json calibration.json predictions.csv oscr.png scores.png "
+    wanted += "evidence.json report.html"
     assert names == {*wanted.split(), "accepted_unknowns.png", "logs", "saved_model"}
     assert list((run / "logs").rglob("events*"))
 
@@ -192,11 +194,12 @@ def test_what_fit_gets(experiment, tmp_path, monkeypatch):
         np.testing.assert_array_equal(images, others)
         np.testing.assert_array_equal(labels, more)
         assert (labels.numpy() == -1).sum() == 6
-    validation = np.concatenate([labels for _, labels in given["validation_data"]])
+    (watch,) = (own for own in given["callbacks"] if isinstance(own, OpenSetMonitor))
+    validation = np.concatenate([labels for _, labels in watch.sources["validation"]])
     np.testing.assert_array_equal(validation, parts.validation.labels)
     names = [type(callback).__name__ for callback in given["callbacks"]]
     assert names.index("StopOnNaN") < names.index("Checkpoint")
-    assert names.index("TermGradients") < names.index("TensorBoard")
+    assert names.index("OpenSetMonitor") < names.index("TensorBoard")
     optimizer = model.optimizer
     assert isinstance(optimizer, keras.optimizers.SGD)
     assert float(optimizer._learning_rate(5 * steps)) == pytest.approx(1e-3)
@@ -219,7 +222,7 @@ def test_a_stopped_run_goes_on_exactly(experiment, run, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(Classification, "callbacks", lambda *arguments: [Stop()])
+        context.setattr("cplus1_keras.run.make_monitor", lambda *arguments: Stop())
         with pytest.raises(KeyboardInterrupt):
             experiment.run(tmp_path)
     directory = tmp_path / "wired"

@@ -17,7 +17,7 @@ from cplus1_keras.configs.families import background_head
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.metrics import coco_figures
-from cplus1_keras.tasks import Detection
+from cplus1_keras.tasks import Detection, detection
 
 COLOURS = {"red": (200, 0, 0), "green": (0, 170, 0), "grey": (90, 90, 90), "white": (230, 0, 230), "blur": (150, 0, 0)}
 TASK = Detection(
@@ -78,6 +78,7 @@ def experiment(**changes):
         "fpr": 0.3,
         "seed": 3,
         "interval": 50,
+        "patience": 2,
     }
     return Experiment(**{**settings, **changes})
 
@@ -132,7 +133,7 @@ def within(box, other):
 def test_the_directory_is_complete(run):
     _, directory = run
     wanted = "model.keras config.json metrics.json calibration.json predictions.csv classes.md oscr.png mistakes.png"
-    wanted += " precision_recall.png pictures logs saved_model"
+    wanted += " precision_recall.png pictures logs saved_model evidence.json report.html"
     assert {path.name for path in directory.iterdir()} == set(wanted.split())
     assert len([*(directory / "pictures").iterdir()]) == 3
 
@@ -202,6 +203,25 @@ def test_the_threshold_is_judged_on_the_test_split(run, told):
     np.testing.assert_array_equal(answers, np.where(accepted, k, -1))
 
 
+def test_what_is_accepted_of_each_class_that_is_not_known(run, told):
+    _, directory = run
+    split, threshold = splits(3).test, cplus1_keras.load(directory).calibration.threshold
+    shares = {"white": [], "grey": []}
+    for i, (answer, hits, objects, _) in enumerate(judged(directory, "test")):
+        names = np.array(split.source.class_names)[split.source.boxes[[i]].values]
+        for name, label in (("white", UNKNOWN), ("grey", NEGATIVE)):
+            accepted = []
+            for box, score in zip(answer["boxes"][hits == label], answer["score"][hits == label], strict=True):
+                overlap, hit = max((iou(box, own), k) for k, own in enumerate(objects))
+                accepted += [score >= threshold] * bool(overlap >= 0.5 and names[hit] == name)
+            shares[name] += [np.mean(accepted)] if accepted else []
+    got = told["by_class"]
+    assert {*got} == {name for name, own in shares.items() if own} >= {"white"}
+    for name, row in got.items():
+        assert (row["images"], row["role"]) == (len(shares[name]), "unknown" if name == "white" else "negative")
+        assert row["accepted"] == pytest.approx(np.mean(shares[name]), abs=2e-2)
+
+
 def test_the_table_and_the_saved_model_say_the_same(run):
     _, directory = run
     rows, split = judged(directory, "test"), splits(3).test
@@ -261,3 +281,35 @@ def test_settings_reach_the_answers():
     points = [part.model(large.astype("float32"))["points"].numpy()[0] for part in (every, plain)]
     assert [len(own) for own in points] == [80, 320]  # cells of 64 x 80, and of 128 x 160
     np.testing.assert_allclose(points[0][:2], [[8, 8, 8], [24, 8, 8]])  # in pixels of the image
+
+
+def test_records_know_crowds_and_what_was_looked_for(run):
+    """The first detection of red, on a crowd of green; then in an image in which nobody looked for red."""
+    _, directory = run
+    every, split = cplus1_keras.load(directory), splits(3).test
+    every = TASK.with_calibration(every)
+    number = next(
+        i for i, (answer, hits, *_) in enumerate(judged(directory, "test")) if 0 in answer["known_argmax"][hits < 0]
+    )
+    plain = split.subset([number])
+    crowd = dataclasses.replace(plain.source.boxes, crowd=np.ones(plain.source.boxes.counts[0], bool))
+    looked = dataclasses.replace(plain.source.boxes, neg_categories=((1, 2, 3, 4),), not_exhaustive=((0,),))
+    found = []
+    for boxes in (plain.source.boxes, crowd, looked):
+        own = split.subset([number])
+        own.source.boxes = boxes
+        (record,) = TASK.records(every, own, experiment())
+        found.append(record)
+    first, second, third = found
+    assert {*second.labels.tolist()} <= {NEGATIVE, IGNORE}
+    assert {*second.more["object_labels"].tolist()} == {IGNORE}
+    assert second.more["object_classes"].tolist() == plain.class_labels[plain.source.boxes.values].tolist()
+    red = first.predictions == 0
+    assert third.more["unjudged"].tolist() == [0]
+    np.testing.assert_array_equal(third.labels, np.where(red & (first.labels != 0), IGNORE, first.labels))
+    assert np.any(third.labels != first.labels)
+    objects = detection.Objects(every, samples=0)
+    objects.update(second)
+    assert objects.scores.images[0].classes.tolist() == second.more["object_classes"].tolist()
+    objects.update(third)
+    assert objects.scores.images[1].ignored[red & (third.labels != 0)].all()

@@ -38,6 +38,17 @@ def test_single_images_get_the_clopper_pearson_bound_for_all_classes_at_once():
     assert [*result] == sorted(result, key=lambda name: -result[name]["accepted"])
 
 
+def test_detections_are_of_the_classes_that_they_hit():
+    """Two detections of an owl and one of nothing in each image; one of the owl's is accepted in every second."""
+    strangers = Strangers(NAMES, 0.0)
+    for number in range(10):
+        labels, scores = np.array([UNKNOWN, NEGATIVE, UNKNOWN, 0]), np.float32([-1 + 2 * (number % 2), 9, -1, 9])
+        more = {"which": np.array([1, -1, 1, 0])}
+        strangers.update(Record(labels, np.zeros(4), scores, str(number), more), np.array([0, 4]))
+    ((name, row),) = strangers.result().items()
+    assert (name, row["role"], row["images"], row["accepted"]) == ("owl", "unknown", 10, 0.25)
+
+
 def test_pixels_count_images_by_their_shares():
     rng, strangers, shares = np.random.default_rng(1), Strangers(NAMES, 0.0), []
     for number in range(30):

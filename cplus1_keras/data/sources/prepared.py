@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from cplus1_keras.data.boxes import collect
 from cplus1_keras.data.names import mask_names
-from cplus1_keras.data.reading import encoded_size
 from cplus1_keras.data.source import Source
+from cplus1_keras.images import read_size
 
 _MEMORY = 2**30
 _KEYS = {
@@ -96,7 +96,7 @@ def _objects(builder, split, keys, title, on_bad):
 
     records = builder.as_dataset(split=split, shuffle_files=False, decoders={keys[0]: decode.SkipDecoding()})
     records = records.map(
-        lambda record: {"size": encoded_size(record[keys[0]])} | record[keys[1]], num_parallel_calls=tf.data.AUTOTUNE
+        lambda record: {"size": read_size(record[keys[0]])} | record[keys[1]], num_parallel_calls=tf.data.AUTOTUNE
     )
     found = list(records.as_numpy_iterator())
     corners = [own["bbox"][:, [1, 0, 3, 2]].astype("float64") * own["size"][[1, 0, 1, 0]] for own in found]

@@ -1,26 +1,8 @@
-"""From whatever an image file or an array holds to the numbers a network sees: the same in training and in serving."""
+"""From pixels of any kind to the numbers that a network sees: the same in training and in serving."""
 
 import tensorflow as tf
 
 from cplus1_keras.layers.resizing import size_pair
-
-
-def decode(contents, channels=3):
-    """Decode a JPEG, PNG, BMP or GIF (its first frame), a string tensor, as PIL does; (H, W, channels) uint8.
-
-    JPEG uses the accurate inverse transform; TensorFlow's default differs from PIL by up to 3 levels. The rotation tag
-    of EXIF is not applied. `channels` is 1, 3 or 4, or 0 to keep what the file has.
-
-    >>> decode(tf.io.encode_png(tf.fill([2, 3, 3], tf.constant(7, tf.uint8)))).shape
-    TensorShape([2, 3, 3])
-    """
-    image = tf.cond(
-        tf.io.is_jpeg(contents),
-        lambda: tf.io.decode_jpeg(contents, channels=channels, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(contents, channels=channels, expand_animations=False),
-    )
-    image.set_shape([None, None, channels or None])
-    return image
 
 
 def preprocess(image, size=None, channels=None):

@@ -8,8 +8,8 @@ import types
 
 import pytest
 
-from cplus1_keras import losses, report, tasks
-from cplus1_keras.provenance import provenance
+from cplus1_keras import epilogue, losses, tasks
+from cplus1_keras.provenance import describe, provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Some:
 
 
 def described(value):
-    return report.describe(Some("run", tasks.Classification(negative_fraction=0.25), losses.CrossEntropyLoss(), value))
+    return describe(Some("run", tasks.Classification(negative_fraction=0.25), losses.CrossEntropyLoss(), value))
 
 
 def test_settings_are_plain_values_with_their_origin():
@@ -31,7 +31,7 @@ def test_settings_are_plain_values_with_their_origin():
     assert json.loads(json.dumps(told)) == told
     assert told == {
         "name": "run",
-        "task": {"class": "Classification", "augment": None, "negative_fraction": 0.25},
+        "task": {"class": "Classification", **dataclasses.asdict(tasks.Classification(negative_fraction=0.25))},
         "loss": {"class": "CrossEntropyLoss", **losses.CrossEntropyLoss().get_config()},
         "value": {
             "function": "cplus1_keras.tasks.task.Task",
@@ -40,7 +40,7 @@ def test_settings_are_plain_values_with_their_origin():
         },
     }
     assert described([2, "a"])["value"] == [2, "a"]
-    assert described(described)["value"].endswith("test_report.described")
+    assert described(described)["value"].endswith("test_epilogue.described")
     assert described(types.SimpleNamespace(a=1))["value"] == "namespace(a=1)"
 
 
@@ -48,11 +48,11 @@ def test_settings_are_plain_values_with_their_origin():
 def test_the_last_words(own):
     figures = {"open_set": {}, "at_threshold": {"ccr": 0.5, "coverage": 0.75}, "seconds": 61.6, "note": own and "Mind."}
     task = types.SimpleNamespace(tables=lambda given: [f"own table of {len(given)}"], unit="pixel")
-    text = report.epilogue(task, figures, "Accept score >= 1", pathlib.Path("runs/a"), pathlib.Path("runs/a/1"), own)
+    text = epilogue.epilogue(task, figures, "Accept score >= 1", pathlib.Path("runs/a"), pathlib.Path("runs/a/1"), own)
     parts = text.split("\n\n")
     assert parts[0] == "own table of 4"
     assert parts[2] == "Note: Mind." if own else "Note" not in text
-    assert parts[1].splitlines() == ["Accept score >= 1", report.at_threshold(figures["at_threshold"], "pixel")]
+    assert parts[1].splitlines() == ["Accept score >= 1", epilogue.at_threshold(figures["at_threshold"], "pixel")]
     assert "known pixels are answered right, 75.0 % are accepted." in parts[1]
     assert "Took 62 s" in text
     assert "tensorboard --logdir runs/a/logs" in text

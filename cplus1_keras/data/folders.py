@@ -1,0 +1,67 @@
+"""Files of images without labels: found in folders, read in parallel, the damaged ones told apart."""
+
+import pathlib
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from cplus1_keras.data.checking import sentence
+from cplus1_keras.data.reading import IMAGE_ENDINGS, attempt
+from cplus1_keras.images import MAX_PIXELS, decode, preprocess
+
+
+def find_images(paths):
+    """The files that paths name: themselves, and the images in folders, sorted; FileNotFoundError where there is none.
+
+    >>> find_images(["nowhere"])
+    Traceback (most recent call last):
+    FileNotFoundError: There is no file or folder nowhere.
+    """
+    found = []
+    for path in map(pathlib.Path, paths):
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(own for own in path.rglob("*") if own.suffix.lower() in IMAGE_ENDINGS)
+        elif not path.exists():
+            raise FileNotFoundError(f"There is no file or folder {path}.")
+        if not inside:
+            raise FileNotFoundError(f"The folder {path} has no image ({', '.join(IMAGE_ENDINGS)}).")
+        found += inside
+    return found
+
+
+def read_images(files, image_shape):
+    """Yields the images of files in their order, brought to a model's size as in training; read on all cores.
+
+    Args:
+        files: Paths.
+        image_shape: (H, W, channels), None where any will do.
+
+    Yields:
+        Pairs of an array (H, W, channels) float32, of no pixels where a file cannot be read, and why, "" where it can.
+
+    >>> [(image.size, why) for image, why in read_images(["none.png"], (8, 8, 3))]
+    [(0, 'none.png; No such file or directory')]
+    """
+    height, width, channels = image_shape
+    channels = channels or 3
+    size = None if None in (height, width) else (height, width)
+
+    def read(path):
+        return preprocess(decode(tf.io.read_file(path), channels, max_pixels=MAX_PIXELS), size, channels)
+
+    def read_or_nothing(path):
+        return attempt(read, path, tf.zeros([0, 0, channels]))
+
+    files = [str(path) for path in files]
+    images = tf.data.Dataset.from_tensor_slices(tf.constant(files)).map(read_or_nothing, tf.data.AUTOTUNE)
+    for path, image in zip(files, images.prefetch(8).as_numpy_iterator(), strict=True):
+        why = ""
+        if not image.size:  # read again for the reason, which a graph does not tell
+            try:
+                image = read(path).numpy()
+            except tf.errors.OpError as error:
+                # Without the name of the operation, which says nothing of the file.
+                why = re.sub(r"^{{.*?}} | \[Op:.*", "", sentence(error).partition("\n")[0]) or type(error).__name__
+        yield np.asarray(image), why

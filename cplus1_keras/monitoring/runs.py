@@ -1,0 +1,56 @@
+"""The monitor of a run: what a task has to show, by its own records where images have no common size."""
+
+import functools
+
+from cplus1_keras.monitoring.monitor import OpenSetMonitor
+from cplus1_keras.tasks.watching import Watching, spaced
+
+FEW = 16
+"""Training images to look at where there is no validation split."""
+
+
+def make_monitor(model, experiment, splits, logs, sample):
+    """The `OpenSetMonitor` of an experiment; without a validation split it looks at some training images.
+
+    Args:
+        model: What `run.build` gives.
+        experiment: An `Experiment`.
+        splits: Its `data.Splits`.
+        logs: Folder of the logs.
+        sample: A training batch.
+    """
+    task = experiment.task
+    every = task.predictor(model, experiment.score, splits)
+
+    def source(split):
+        if not len(split):
+            return None
+        batches = task.validation(model, split, experiment)
+        return functools.partial(task.records, Watching(every), split, experiment) if batches is None else batches
+
+    few = {} if len(splits.validation) else {"training": source(splits.train.subset(spaced(len(splits.train), FEW)))}
+    return OpenSetMonitor(
+        source(splits.validation),
+        logs,
+        splits.class_names,
+        experiment.score,
+        others=few,
+        figures=functools.partial(task.watched_figures, every),
+        calibrate=functools.partial(task.choose_threshold, every, experiment=experiment),
+        sample=sample,
+        batch_size=experiment.batch_size,
+        hparams=settings(experiment),
+    )
+
+
+def settings(experiment):
+    """What tells a run from others, plain values by name, for TensorBoard's page of hyperparameters.
+
+    >>> settings(configs.resolve("digits"))["loss"]
+    'entropic_open_set + 0.01 magnitude'
+    """
+    names = ("name", "learning_rate", "epochs", "steps", "batch_size", "fpr", "coverage", "confidence", "seed")
+    plain = {name: getattr(experiment, name) for name in names}
+    terms = [f"{weight:g} {term.name}".removeprefix("1 ") for weight, term in experiment.loss.terms()]
+    plain |= {"loss": " + ".join(terms), "score": experiment.score.__name__, "task": type(experiment.task).__name__}
+    return {name: value for name, value in plain.items() if value is not None}

@@ -1,0 +1,72 @@
+"""The ways in which a SavedModel can be asked."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from cplus1_keras.images import decode_batch, decode_ragged
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A function of tensors by name, and what of its answers is given.
+
+    Args:
+        function: Takes a tensor for each input and gives a dict of tensors.
+        inputs: `tf.TensorSpec`s with the names of the function's arguments; each has the leading batch axis.
+        outputs: Names of the answers.
+    """
+
+    function: Callable
+    inputs: tuple
+    outputs: tuple
+
+    def __call__(self, *tensors):
+        answers = self.function(*tensors)
+        return {name: answers[name] for name in self.outputs}
+
+
+def strings(name):
+    """An input of that name, a string for each row."""
+    return tf.TensorSpec((None,), tf.string, name)
+
+
+def read_images(shape, max_pixels):
+    """Function of encoded images (N,) giving float32 images of one shape (H, W, channels), NaN where one is bad."""
+    *size, channels = shape
+    return lambda contents: decode_batch(contents, size, channels, max_pixels)
+
+
+def answer_each(answer, contents, channels, max_size, pad):
+    """Answers for encoded images of any size, each as if it were alone, and their `sizes` int32 (N, 2).
+
+    Args:
+        answer: Function from float32 images (N, H, W, channels) to a dict of tensors (N, ...).
+        contents, channels, max_size: As for `images.decode_ragged`.
+        pad: Function of such a dict for one image and of a size, (2,), that the pixels of all images are to have.
+
+    Returns:
+        Dict of tensors (N, ...).
+    """
+    number = tf.size(contents)
+    contents = tf.pad(contents, [[0, tf.cast(number == 0, tf.int32)]])  # "" stands in for none
+    images, sizes = decode_ragged(contents, channels, max_size)
+    largest = tf.shape(images)[1:3]
+
+    def alone(row):
+        image, (height, width) = row[0], tf.unstack(tf.maximum(row[1], 1))
+        image = tf.cast(image[:height, :width], tf.float32)
+        image = tf.where(row[1][0] > 0, image, float("nan"))
+        return {name: value[0] for name, value in pad(answer(image[None]), largest).items()}
+
+    def together():
+        return answer(tf.cast(images, tf.float32))
+
+    shapes = tf.function(together).get_concrete_function().structured_outputs
+    kinds = {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in shapes.items()}
+    one_size = tf.reduce_all((sizes == sizes[0]) & (sizes > 0))
+    one_by_one = functools.partial(tf.map_fn, alone, (images, sizes), fn_output_signature=kinds)
+    answers = tf.cond(one_size, together, one_by_one)
+    return {name: value[:number] for name, value in {**answers, "sizes": sizes}.items()}
