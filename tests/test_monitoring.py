@@ -7,6 +7,7 @@ import pathlib
 import random
 import subprocess
 import sys
+import time
 import urllib.parse
 import urllib.request
 import warnings
@@ -416,6 +417,32 @@ def test_replicas_tell_what_one_device_tells(tmp_path):
     for name, values in one.items():
         assert two[name] == pytest.approx(values, rel=1e-3, abs=1e-3), name
     assert {*tags(tmp_path / "one")} == {*tags(tmp_path / "two")}
+
+
+def test_waiting_for_input_is_told(tmp_path):
+    """Batches that take 20 ms wait for a step of less, those that are there do not."""
+
+    def late(*batch):
+        with tf.control_dependencies([tf.py_function(lambda: time.sleep(0.02), [], [])]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    x, y = data(0)
+    ready = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    shares = []
+    for given in (ready.cache().prefetch(20), ready.map(late)):
+        watch = OpenSetMonitor(None, tmp_path, NAMES)
+        told = watch.watch_input(given)
+        for (images, labels), (others, more) in zip(given, told, strict=True):
+            np.testing.assert_array_equal(images, others)
+            np.testing.assert_array_equal(labels, more)
+        before = watch.pace.clock.seconds()
+        compiled(network()).fit(told, epochs=2, callbacks=[watch], verbose=0, shuffle=False)
+        shares.append((watch.pace.waiting(), watch.pace.clock.seconds() - before))
+    (short, _), (long, seconds) = shares
+    assert 0 <= short < long <= 1
+    assert seconds >= 24 * 0.02
+    assert watch.watch_input([1]) == [1]
+    assert OpenSetMonitor(None, tmp_path).pace.waiting() is None
 
 
 def test_batches_end_with_kerass_figures():

@@ -122,6 +122,6 @@ def _shrink(image, box=None):
         half = min(max(0.65 * max(box[2] - box[0], box[3] - box[1]), SIDE / 4), min(picture.size) / 2)
         x, y = ((box[i] + box[i + 2]) / 2 for i in range(2))
         x, y = (min(max(at, half), size - half) for at, size in zip((x, y), picture.size, strict=True))
-        picture = picture.crop(tuple(map(round, (x - half, y - half, x + half, y + half))))
+        return picture.resize((SIDE, SIDE), box=(x - half, y - half, x + half, y + half))
     picture.thumbnail((SIDE, SIDE))
     return picture

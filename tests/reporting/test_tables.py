@@ -193,3 +193,12 @@ def test_curves_are_read_from_the_logs(tmp_path):
     logs.on_train_end()
     read = read_curves(Run("a", tmp_path, {}, {}, None))
     assert read["loss"] == {"train": [3.0, None, 1.5], "validation": [4.0, None, 2.5]}
+
+
+def test_a_later_judging_is_named_by_its_run(toy, tmp_path):
+    toy.make_run(tmp_path / "digits", number=120)
+    judged = tmp_path / "digits" / "judge"
+    judged.mkdir()
+    (judged / "metrics.json").write_bytes((tmp_path / "digits" / "metrics.json").read_bytes())
+    read = read_run(judged)
+    assert (read.name, read.evidence, read.config["repeat"]) == ("digits/judge", None, read.figures["repeat"])
