@@ -220,7 +220,8 @@ def test_the_best_run_is_told_with_its_difference_from_the_first():
         "other": "b",
         "difference": [0.1, -0.01, 0.2],
     }
-    text = "Of 2 runs b is best by OpenAUC on unknowns, 0.900; b differs from a by +0.100 [−0.010, +0.200] on the same images"
+    text = "Of 2 runs b is best by OpenAUC on unknowns, 0.900; b differs from a by +0.100 [−0.010, +0.200]"
+    text += " on the same images"
     best = [RUNS[0]._replace(name="b"), RUNS[1]]
     assert judge_many(figures, best) == f"{text}, which may be chance."
     figures["difference"] = [0.1, 0.01, 0.2]
