@@ -56,30 +56,67 @@ def run(experiment, splits):
 
 
 def compare(config, methods, seeds, settings, output):
-    """Run what `output` does not hold yet, and return all results: {method: {seed: figures}}."""
-    output = pathlib.Path(output)
-    record = {"config": config, "settings": list(settings), "results": {}}
+    """Results of what `output` holds, and of what it lacks: {method: {seed: figures}}."""
+    splits = {}
+
+    def one(method, seed):
+        experiment = configs.resolve(config, [*settings, f"method={method}"])
+        experiment = dataclasses.replace(experiment, seed=seed)
+        if seed not in splits:  # the same for each method
+            splits.clear()
+            splits[seed] = experiment.data(seed)
+        return run(experiment, splits[seed])
+
+    def tell(figures):
+        return "  ".join(f"{name} {cell(figures['unknown'][name])}" for name in FIGURES)
+
+    return resume(output, {"config": config, "settings": list(settings)}, methods, seeds, one, tell)
+
+
+def resume(output, settings, rows, seeds, run, tell):
+    """Results {row: {seed: figures}}: those that `output` holds, and those that it lacks, written one by one.
+
+    Args:
+        output: A json file.
+        settings: Dict of what the file must have been written with; it is kept beside the results.
+        rows: Names.
+        seeds: Their number.
+        run: Function (row, seed) that gives figures, `seconds` among them.
+        tell: Function of figures that gives a line.
+    """
+    output, record = pathlib.Path(output), {**settings, "results": {}}
     if output.is_file():
-        old = json.loads(output.read_text(encoding="utf-8"))
-        if (old["config"], old["settings"]) != (config, list(settings)):
-            raise SystemExit(f"{output} holds other settings, {old['settings']}. Remove it or name another --output.")
-        record = old
+        record = json.loads(output.read_text(encoding="utf-8"))
+        old = {name: value for name, value in record.items() if name != "results"}
+        if old != settings:
+            raise SystemExit(f"{output} holds other settings, {old}. Remove it or name another place for the results.")
     for seed in range(seeds):
-        splits = None
-        for method in methods:
-            done = record["results"].setdefault(method, {})
-            if str(seed) in done:
-                continue
-            experiment = configs.resolve(config, [*settings, f"method={method}"])
-            experiment = dataclasses.replace(experiment, seed=seed)
-            splits = splits or experiment.data(seed)  # the same for each method
-            done[str(seed)] = {**run(experiment, splits), "provenance": provenance()}
-            write_json(output, record)
-            unknown = done[str(seed)]["unknown"]
-            told = "  ".join(f"{name} {cell(unknown[name])}" for name in FIGURES)
-            print(f"{method} seed {seed}: {told}  ({done[str(seed)]['seconds']} s)", flush=True)
-            keras.backend.clear_session()
+        for row in rows:
+            done = record["results"].setdefault(row, {})
+            if str(seed) not in done:
+                done[str(seed)] = {**run(row, seed), "provenance": provenance()}
+                write_json(output, record)
+                print(f"{row}, seed {seed}: {tell(done[str(seed)])}  ({done[str(seed)]['seconds']} s)", flush=True)
+                keras.backend.clear_session()
     return record["results"]
+
+
+def judge_training(experiment, images=None):
+    """Figures of one training: those of the test split (or its first images), and how much each term pulled."""
+    start = time.perf_counter()
+    model, splits, history = train(experiment)
+    seconds, task = time.perf_counter() - start, experiment.task
+    test = splits.test if images is None else splits.test.subset(range(images))
+    figures, _ = task.judge(task.predictor(model, experiment.score, splits), test, experiment)
+    ratios = {name: values[-1] for name, values in history.items() if name.startswith("gradient_ratio/")}
+    return {**figures, "loss": history["loss"][-1], "seconds": round(seconds, 1), **ratios}
+
+
+def look_up(result, keys):
+    """The figure at these keys of a run's results, one within another; NaN where nothing tells it."""
+    for key in keys:
+        result = (result or {}).get(key)
+    return np.nan if result is None else result
 
 
 def table(results):

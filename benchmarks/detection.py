@@ -13,22 +13,20 @@ docs/results run by run, so that a stopped comparison goes on where it was, and 
 
 import argparse
 import dataclasses
-import json
 import logging
 import os
 import pathlib
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from comparison import spread, train
+from comparison import judge_training, look_up, resume, spread
 from scipy import stats
 
 from cplus1_keras import configs
 from cplus1_keras.metrics import align
-from cplus1_keras.provenance import as_sentence, provenance, write_json
+from cplus1_keras.provenance import as_sentence, provenance
 
 ROWS = {
     "sigmoid focal": ("method=sigmoid",),
@@ -67,48 +65,23 @@ NOTE = (
 )
 
 
-def run(experiment):
-    """Figures of one training on the test split, and how much each term pulled."""
-    start = time.perf_counter()
-    model, splits, history = train(experiment)
-    seconds, task = time.perf_counter() - start, experiment.task
-    figures, _ = task.judge(task.predictor(model, experiment.score, splits), splits.test, experiment)
-    ratios = {name: values[-1] for name, values in history.items() if name.startswith("gradient_ratio/")}
-    return {**figures, "loss": history["loss"][-1], "seconds": round(seconds, 1), **ratios}
-
-
 def compare(rows, seeds, settings, output, roots=()):
-    """Run what `output` does not hold yet, and return all results, {row: {seed: figures}}.
+    """Results of what `output` holds, and of what it lacks; `roots` are settings that say where the data lie."""
 
-    `roots` are settings that say where the data lie.
-    """
-    record = {"settings": list(settings), "results": {}}
-    if output.is_file():
-        record = json.loads(output.read_text(encoding="utf-8"))
-        if record["settings"] != list(settings):
-            raise SystemExit(
-                f"{output} holds other settings, {record['settings']}. Remove it or name another --folder."
-            )
-    for seed in range(seeds):
-        for row in rows:
-            done = record["results"].setdefault(row, {})
-            if str(seed) in done:
-                continue
-            experiment = dataclasses.replace(configs.resolve("bccd", [*settings, *roots, *ROWS[row]]), seed=seed)
-            done[str(seed)] = {**run(experiment), "provenance": provenance()}
-            write_json(output, record)
-            found = "  ".join(f"{name} {figure(done[str(seed)], name):.2f}" for name in FIGURES)
-            print(f"{row}, seed {seed}: {found}  ({done[str(seed)]['seconds']} s)", flush=True)
-            keras.backend.clear_session()
-    return record["results"]
+    def one(row, seed):
+        experiment = configs.resolve("bccd", [*settings, *roots, *ROWS[row]])
+        return judge_training(dataclasses.replace(experiment, seed=seed))
+
+    def tell(figures):
+        return "  ".join(f"{name} {figure(figures, name):.2f}" for name in FIGURES)
+
+    return resume(output, {"settings": list(settings)}, rows, seeds, one, tell)
 
 
 def figure(result, name):
     """One of `FIGURES` in a run's results; NaN where no object tells it."""
     factor, keys = FIGURES[name]
-    for key in keys:
-        result = (result or {}).get(key)
-    return np.nan if result is None else factor * result
+    return factor * look_up(result, keys)
 
 
 def tables(results):

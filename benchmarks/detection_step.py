@@ -1,7 +1,7 @@
 """What C+1 costs a detector: a training step of FCOS with sigmoid focal loss beside C+1 with each of three centres.
 
-    python benchmarks/detection_step.py                                   ResNet-50, 512 x 512, batch 2: ten minutes
-    python benchmarks/detection_step.py --size 64 --depth 18 --rounds 2   a smoke test
+    python benchmarks/detection_step.py            ResNet-50, 512 x 512, batch 2: ten minutes
+    python benchmarks/detection_step.py --smoke    ResNet-18, 64 x 64, nothing kept, to see that it works
 
 The models step in turn in one process, and the median of the steps counts. Peak memory is that of a process of its own
 for each. Targets: 1.05 times the time, 5 % more memory. Without XLA, which takes minutes to compile such a net for a
@@ -60,8 +60,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--xla", type=int, nargs="?", const=1, default=0)
     parser.add_argument("--output", default="docs/results/detection_step.json", help='"" writes nothing')
+    parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--measure", choices=list(VARIANTS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.size, arguments.depth, arguments.rounds, arguments.output = 64, 18, 2, ""
     if arguments.measure:
         measure(trainer(arguments.measure, arguments))
         return

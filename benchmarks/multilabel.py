@@ -10,21 +10,18 @@ that was stopped goes on where it was, and a table beside them.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import tempfile
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
-from comparison import spread, train
+from comparison import judge_training, look_up, resume, spread
 
 from cplus1_keras import configs
 from cplus1_keras.metrics import align
-from cplus1_keras.provenance import as_sentence, provenance, write_json
+from cplus1_keras.provenance import as_sentence, provenance
 
 FIGURES = {
     "mAP": ("multi_label", "map"),
@@ -36,43 +33,21 @@ FIGURES = {
 }
 
 
-def run(experiment):
-    """Figures of one training on the test split, and how much each term pulled."""
-    start = time.perf_counter()
-    model, splits, history = train(experiment)
-    seconds, task = time.perf_counter() - start, experiment.task
-    figures, _ = task.judge(task.predictor(model, experiment.score, splits), splits.test, experiment)
-    return {**figures, "loss": history["loss"][-1], "seconds": round(seconds, 1)}
-
-
 def compare(methods, seeds, settings, output):
-    """Run what `output` does not hold yet, and return all results: {method: {seed: figures}}."""
-    record = {"settings": settings, "results": {}}
-    if output.is_file():
-        record = json.loads(output.read_text(encoding="utf-8"))
-        if record["settings"] != settings:
-            raise SystemExit(
-                f"{output} holds other settings, {record['settings']}. Remove it or name another --output."
-            )
-    for seed in range(seeds):
-        for method in methods:
-            done = record["results"].setdefault(method, {})
-            if str(seed) in done:
-                continue
-            experiment = configs.resolve("coco_mini_labels", [*settings, f"method={method}", f"seed={seed}"])
-            done[str(seed)] = {**run(experiment), "provenance": provenance()}
-            write_json(output, record)
-            told = "  ".join(f"{name} {100 * figure(done[str(seed)], name):.1f}" for name in FIGURES)
-            print(f"{method}, seed {seed}: {told}  ({done[str(seed)]['seconds']} s)", flush=True)
-            keras.backend.clear_session()
-    return record["results"]
+    """Results of what `output` holds, and of what it lacks: {method: {seed: figures}}."""
+
+    def one(method, seed):
+        return judge_training(configs.resolve("coco_mini_labels", [*settings, f"method={method}", f"seed={seed}"]))
+
+    def tell(figures):
+        return "  ".join(f"{name} {100 * figure(figures, name):.1f}" for name in FIGURES)
+
+    return resume(output, {"settings": settings}, methods, seeds, one, tell)
 
 
 def figure(result, name):
     """One of `FIGURES` in a run's results; NaN where no image tells it."""
-    for key in FIGURES[name]:
-        result = (result or {}).get(key)
-    return np.nan if result is None else result
+    return look_up(result, FIGURES[name])
 
 
 def table(results):

@@ -12,22 +12,20 @@ docs/results run by run, so that a stopped comparison goes on where it was, and 
 
 import argparse
 import dataclasses
-import json
 import logging
 import os
 import pathlib
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from comparison import spread, train
+from comparison import judge_training, look_up, resume, spread
 from scipy import stats
 
 from cplus1_keras import configs
 from cplus1_keras.metrics import align
-from cplus1_keras.provenance import as_sentence, provenance, write_json
+from cplus1_keras.provenance import as_sentence
 
 ROWS = {
     "softmax": ("method=softmax",),
@@ -84,44 +82,22 @@ BASELINE = 0.3
 """The mIoU of softmax on COCO mini above which its methods are compared; below, one seed shows that they run."""
 
 
-def run(experiment, images=None):
-    """Figures of one training: those of the test split (or its first images), and how much each term pulled."""
-    start = time.perf_counter()
-    model, splits, history = train(experiment)
-    seconds, task = time.perf_counter() - start, experiment.task
-    test = splits.test if images is None else splits.test.subset(range(images))
-    figures, _ = task.judge(task.predictor(model, experiment.score, splits), test, experiment)
-    ratios = {name: values[-1] for name, values in history.items() if name.startswith("gradient_ratio/")}
-    return {**figures, "loss": history["loss"][-1], "seconds": round(seconds, 1), **ratios}
-
-
 def compare(config, rows, seeds, settings, output, images=None):
-    """Run what `output` does not hold yet, and return all results: {row: {seed: figures}}."""
-    record = {"config": config, "settings": list(settings), "results": {}}
-    if output.is_file():
-        old = json.loads(output.read_text(encoding="utf-8"))
-        if (old["config"], old["settings"]) != (config, record["settings"]):
-            raise SystemExit(f"{output} holds other settings, {old['settings']}. Remove it or name another --folder.")
-        record = old
-    for seed in range(seeds):
-        for row in rows:
-            done = record["results"].setdefault(row, {})
-            if str(seed) in done:
-                continue
-            experiment = dataclasses.replace(configs.resolve(config, [*settings, *ROWS[row]]), seed=seed)
-            done[str(seed)] = {**run(experiment, images), "provenance": provenance()}
-            write_json(output, record)
-            told = "  ".join(f"{name} {figure(done[str(seed)], name):.4f}" for name in FIGURES)
-            print(f"{config}, {row}, seed {seed}: {told}  ({done[str(seed)]['seconds']} s)", flush=True)
-            keras.backend.clear_session()
-    return record["results"]
+    """Results of what `output` holds, and of what it lacks: {row: {seed: figures}}."""
+
+    def one(row, seed):
+        experiment = configs.resolve(config, [*settings, *ROWS[row]])
+        return judge_training(dataclasses.replace(experiment, seed=seed), images)
+
+    def tell(figures):
+        return "  ".join(f"{name} {figure(figures, name):.4f}" for name in FIGURES)
+
+    return resume(output, {"config": config, "settings": list(settings)}, rows, seeds, one, tell)
 
 
 def figure(result, name):
     """One of `FIGURES` in a run's results; NaN where no pixel tells it."""
-    for key in FIGURES[name]:
-        result = (result or {}).get(key)
-    return np.nan if result is None else result
+    return look_up(result, FIGURES[name])
 
 
 def tables(results):

@@ -134,13 +134,10 @@ class _Grpc:
         import grpc
         from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-        self.client, self.grpc = client, grpc
-        self.channel = grpc.insecure_channel(
-            host, [("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0)]
-        )
-        self.service = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
-        self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
-        self.close = self.channel.close
+        channel = grpc.insecure_channel(host, [("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0)])
+        self.service = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        self.models = model_service_pb2_grpc.ModelServiceStub(channel)
+        self.client, self.grpc, self.close = client, grpc, channel.close
 
     def check(self):
         from tensorflow_serving.apis import get_model_status_pb2
@@ -226,7 +223,8 @@ def tell(answer, names=None):
         return [dict(zip(columns, (*box, *row), strict=True)) for box, *row in itertools.islice(rows, number)]
     if "class_name" in answer:
         return [{name: answer[name] for name in ("class_name", "score", "valid")}]
-    ids = list(itertools.chain(*answer.get("class_id", ())))  # of pixels
+    height, width = answer.get("sizes", (0, 0))  # of pixels there may be more, to fill up a batch
+    ids = list(itertools.chain(*(row[:width] for row in answer.get("class_id", ())[:height])))
     shown = [k for k, there in enumerate(answer["present"]) if there] if "present" in answer else sorted({*ids} - {-1})
     classes = "; ".join(str(k) if names is None else names[k] for k in shown)
     if "present" in answer:
@@ -237,7 +235,7 @@ def tell(answer, names=None):
 def to_rows(found, names=None, total=0):
     """What `answer_files` yields as rows of a table, with the columns `path`, those of `tell` and `problem`."""
     for number, (path, answer, problem) in enumerate(found, 1):
-        if not problem and answer["valid"] is False:
+        if not problem and (answer["valid"] is False or answer.get("sizes") == [0, 0]):
             problem = "The server reads no image in it."
         yield from ({"path": path, **row, "problem": problem} for row in ([{}] if problem else tell(answer, names)))
         if number == total or sys.stderr.isatty():

@@ -40,7 +40,12 @@ class Experiment:
         optimizer: Function from a learning rate, or a schedule, to a Keras optimizer.
         learning_rate: The first one, above 0.
         schedule: Function from the first rate and the number of all steps to a Keras schedule, like
-            `optimizers.poly`; None keeps the rate.
+            `optimizers.poly`; None keeps the rate. A command line takes the names of `optimizers.SCHEDULES`.
+        warmup: Share of all steps in [0, 1) in which the rate rises linearly to where it would be.
+        label_smoothing: ε in [0, 1) of the loss's softmax cross-entropies, see `losses.CrossEntropyLoss`.
+        ema: Momentum in (0, 1) of a moving average of the weights, Keras's: what `validation_data` tells, and the model
+            that training ends with, have the average. None takes the weights as they are.
+        precision: Name of a Keras dtype policy for the model, like `"mixed_bfloat16"`; None takes the global one.
         epochs: Passes over the training images (over the knowns, where negatives are sampled), or None.
         steps: Training batches, in place of `epochs`.
         interval: With `steps`, how many there are from one checkpoint and line of the log to the next, about: the
@@ -70,6 +75,10 @@ class Experiment:
     optimizer: Callable[..., keras.optimizers.Optimizer]
     learning_rate: float = 1e-3
     schedule: Callable | None = None
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float | None = None
+    precision: str | None = None
     epochs: int | None = None
     steps: int | None = None
     interval: int = 1000
@@ -98,6 +107,15 @@ class Experiment:
             value = getattr(self, field)
             if not isinstance(value, numbers.Real) or not 0 < value < 1:
                 raise ValueError(f"`{field}` is a rate in (0, 1). Received: {field}={value!r}")
+        for field in ("warmup", "label_smoothing"):
+            value = getattr(self, field)
+            if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+                raise ValueError(f"`{field}` is a share in [0, 1). Received: {field}={value!r}")
+        if self.ema is not None and not (isinstance(self.ema, numbers.Real) and 0 < self.ema < 1 and not self.patience):
+            raise ValueError(
+                "`ema` is a momentum in (0, 1), without `patience`, whose best weights are no averages. Received: "
+                f"ema={self.ema!r}, patience={self.patience}"
+            )
         if self.steps is not None:
             _epochs(self.steps, self.interval)
 
@@ -106,19 +124,18 @@ class Experiment:
         return run(self, workdir, **options)
 
     def with_loss(self, splits):
-        """This experiment with the loss itself, where it was given as a function of the splits.
+        """This experiment with the loss that trains, which may be given as a function of the splits.
 
         >>> experiment = configs.resolve("digits")
         >>> asked = dataclasses.replace(experiment, loss=lambda splits: losses.CrossEntropyLoss())
         >>> asked.with_loss(experiment.data(0)).loss.name
         'cross_entropy'
         """
-        if isinstance(self.loss, OpenSetLoss):  # which can be called, too
-            return self
-        loss = self.loss(splits)
+        loss = self.loss if isinstance(self.loss, OpenSetLoss) else self.loss(splits)  # which can be called, too
         if not isinstance(loss, OpenSetLoss):
             raise ValueError(f"`loss` gives a loss of cplus1_keras.losses for splits. Received: {loss!r}")
-        return dataclasses.replace(self, loss=loss)
+        loss = self.task.loss(loss.smooth(self.label_smoothing) if self.label_smoothing else loss)
+        return self if loss is self.loss else dataclasses.replace(self, loss=loss)
 
     def splits(self):
         """The `data.Splits` of its seed, as its task takes them; ValueError where `data` gives something else.

@@ -22,9 +22,9 @@ from cplus1_keras import configs, serving
 from cplus1_keras.directory import clean, new_directory, unfinished
 from cplus1_keras.epilogue import epilogue
 from cplus1_keras.provenance import describe, read_json, write_json
-from cplus1_keras.report import try_report
+from cplus1_keras.report import attempt, report
 from cplus1_keras.signals import stop_on_signals
-from cplus1_keras.tasks import Evidence, Task
+from cplus1_keras.tasks import Task
 
 
 def judge(run, settings=(), data=None, config=None, adopt=False):
@@ -52,15 +52,15 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
     task = experiment.task
     every, found = task.with_calibration(predictor), predictor.calibration
     if adopt or any(text.partition("=")[0] in task.promises for text in settings):
-        found = task.calibrate(every, splits.calibration, experiment)
-    evidence = Evidence(found, predictor.class_names, splits.test.source.names)
+        found = task.find_threshold(every, splits, experiment)
+    evidence = task.evidence(every, splits.test, found)
     figures, judged = task.judge(every, splits.test, experiment, found, evidence.update)
     calibrated = task.with_calibration(predictor, found)
     clean(run, age=3600)  # of a judging or an export that was killed
     with unfinished(run / "judge") as folder:
         folder.mkdir()
         task.write(folder, calibrated, splits.test, experiment, figures, judged)
-        evidence.write(folder, splits.test, task.unit)
+        attempt("What a report needs", evidence.write, folder, splits.test)
         figures = {**describe(experiment), **figures, "calibration": found.to_dict()}
         figures["seconds"] = round(time.monotonic() - start, 1)
         write_json(folder / "metrics.json", figures)
@@ -70,7 +70,7 @@ def judge(run, settings=(), data=None, config=None, adopt=False):
         serving.save_calibration(run, calibrated)
         saved_model = serving.next_version(run)
         calibrated.export(saved_model, samples=task.samples(every, splits.test, experiment))
-    print(epilogue(task, figures, found, run, saved_model, directory, try_report(directory)))
+    print(epilogue(task, figures, found, run, saved_model, directory, attempt("The report", report, [directory])))
     return directory
 
 

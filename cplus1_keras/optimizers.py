@@ -1,6 +1,8 @@
-"""SGD and learning rate as mmsegmentation, which the C+1 paper trains with, has them."""
+"""Learning rates over the steps of a training, and SGD as mmsegmentation, which the C+1 paper trains with, has it."""
 
 import keras
+
+from cplus1_keras.labels import check_count
 
 
 def poly(rate, steps, power=0.9, end=1e-4):
@@ -24,6 +26,90 @@ def poly(rate, steps, power=0.9, end=1e-4):
     (0.01, 0.0001)
     """
     return keras.optimizers.schedules.PolynomialDecay(rate, steps, min(end, rate), power)
+
+
+def cosine(rate, steps, end=0.0):
+    """A learning rate that falls along half a cosine wave, from its first value to the share `end` of it.
+
+    Args:
+        rate, steps: As for `poly`.
+        end: In [0, 1].
+
+    Returns:
+        Keras's `CosineDecay`.
+
+    Reference: Loshchilov and Hutter, "SGDR", ICLR 2017, without restarts.
+
+    >>> [round(float(cosine(0.4, steps=100)(step)), 3) for step in (0, 50, 100)]
+    [0.4, 0.2, 0.0]
+    """
+    return keras.optimizers.schedules.CosineDecay(rate, steps, alpha=end)
+
+
+def stepwise(rate, steps, at=(0.5, 0.75), factor=0.1):
+    """A learning rate that is multiplied by a factor after some shares of the steps.
+
+    Args:
+        rate, steps: As for `poly`.
+        at: Shares of all steps, ascending, in (0, 1); 84 and 122 of 164 epochs in HNC (2020), section 4.1.
+        factor: Above 0.
+
+    Returns:
+        Keras's `PiecewiseConstantDecay`.
+
+    Reference: K. He et al., "Deep residual learning for image recognition", CVPR 2016, section 4.2.
+
+    >>> [round(float(stepwise(1.0, steps=100)(step)), 3) for step in (50, 51, 76)]
+    [1.0, 0.1, 0.01]
+    """
+    values = [rate * factor**number for number in range(len(at) + 1)]
+    return keras.optimizers.schedules.PiecewiseConstantDecay([round(share * steps) for share in at], values)
+
+
+SCHEDULES = {"cosine": cosine, "poly": poly, "stepwise": stepwise}
+"""Schedules by the names that `--set schedule=` takes."""
+
+
+def schedule(name):
+    """The schedule of that name; ValueError where there is none.
+
+    >>> schedule("cosine") is cosine
+    True
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"No schedule is named {name!r}. There are: {', '.join(SCHEDULES)}")
+    return SCHEDULES[name]
+
+
+@keras.saving.register_keras_serializable("cplus1_keras")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule whose first steps are smaller: the rate rises linearly to where the schedule has it.
+
+        rate(t) = min(1, (t + 1) / steps) schedule(t)
+
+    Args:
+        schedule: A Keras schedule, or a number.
+        steps: Number of steps, >= 1.
+
+    Reference: Goyal et al., "Accurate, large minibatch SGD", 2017, section 2.2.
+
+    >>> [round(float(WarmUp(0.4, steps=4)(step)), 1) for step in (0, 1, 3, 9)]
+    [0.1, 0.2, 0.4, 0.4]
+    """
+
+    def __init__(self, schedule, steps):
+        if isinstance(schedule, dict):
+            schedule = keras.saving.deserialize_keras_object(schedule)
+        self.schedule, self.steps = schedule, check_count(steps, "steps")
+
+    def __call__(self, step):
+        rate = self.schedule(step) if callable(self.schedule) else self.schedule
+        share = (keras.ops.cast(step, "float32") + 1) / self.steps
+        return keras.ops.minimum(share, 1.0) * rate
+
+    def get_config(self):
+        given = keras.saving.serialize_keras_object(self.schedule) if callable(self.schedule) else self.schedule
+        return {"schedule": given, "steps": self.steps}
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")

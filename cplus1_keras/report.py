@@ -44,12 +44,18 @@ def report(runs, output=None):
     return path
 
 
-def try_report(run):
-    """The path of the report of a run, or None with a line that says why there is none: a run is worth more."""
+def attempt(what, make, *given):
+    """What `make(*given)` returns; if it fails None, and a line says why: no run is lost for what tells of it.
+
+    >>> attempt("The sum", sum, [1, 2])
+    3
+    >>> attempt("The sum", sum, 1)
+    Note: The sum could not be made. TypeError: 'int' object is not iterable
+    """
     try:
-        return report([run])
+        return make(*given)
     except Exception as error:
-        print(f"Note: the report of {run} could not be written. {type(error).__name__}: {error}", flush=True)
+        print(f"Note: {what} could not be made. {type(error).__name__}: {error}", flush=True)
         return None
 
 

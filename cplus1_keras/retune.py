@@ -2,69 +2,77 @@
 
     python -m cplus1_keras.retune SAVEDMODEL --fpr 0.01 --negatives FOLDER
     python -m cplus1_keras.retune SAVEDMODEL --coverage 0.95 --knowns FOLDER
+    python -m cplus1_keras.retune SAVEDMODEL --fpr 0.05 --per-class --negatives FOLDER
     python -m cplus1_keras.retune SAVEDMODEL --threshold 3.2
 
 SAVEDMODEL is a version that an export wrote, such as runs/digits/saved_model/1; the new one is the next number beside
 it, unless --output names another folder. Going back is choosing a folder again. --fpr takes the lowest threshold that
 accepts at most this share of images like those in FOLDER, none of which shows a known class; --coverage the highest
-that accepts at least this share of images of known classes. FOLDER is searched for images, deeper folders too, and
-they are resized as in training. Every version holds the evidence for its threshold, assets.extra/calibration.json.
+that accepts at least this share of images of known classes. --per-class is for label sets, whose classes have a
+threshold each: there an image shows the classes that folders of its path are named after, as in FOLDER/cat/1.png, and
+none of the others.
+
+FOLDER is searched for images, deeper folders too, and they are resized as in training. Damaged files are named and left
+out; if they are more than one in a hundred, nothing is written. Every version holds the evidence for its threshold,
+assets.extra/calibration.json, and where it comes from, assets.extra/origin.json.
 """
 
 import argparse
-import json
+import dataclasses
 import pathlib
 import sys
+import types
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from cplus1_keras import calibration, serving
-from cplus1_keras.images import decode, preprocess
-from cplus1_keras.serving.exporting import EVIDENCE_FILE
-from cplus1_keras.serving.retuning import load_saved_model
+from cplus1_keras.data.folders import find_images
+from cplus1_keras.predict import answer_files
+from cplus1_keras.progress import follow
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+DAMAGED = 0.01
+"""Share of files that may be left out."""
 
 
-def score_files(saved_model, folder):
-    """The scores (N,) that a SavedModel gives the images of a folder, sorted by path.
+def score_files(served, folder):
+    """The scores that a SavedModel gives the images of a folder, sorted by path.
 
     Args:
-        saved_model: Folder of a SavedModel of images, one class each.
+        served: A `serving.SavedModel` of images, one class each, or of label sets.
         folder: Folder with images, also in deeper ones.
 
+    Returns:
+        Tuple of the files, their scores float32 (N,) or (N, C), and the files that were left out.
+
     Raises:
-        ValueError: There are no images, one cannot be read, or the SavedModel answers otherwise.
+        FileNotFoundError: There are no images.
+        ValueError: More than one in a hundred is damaged, or the SavedModel answers for pixels or objects.
 
-    >>> score_files("runs/none", ".")
+    >>> from types import SimpleNamespace
+    >>> score_files(SimpleNamespace(spec=serving.BoxSpec(), path="boxes/1"), ".")
     Traceback (most recent call last):
-    ValueError: runs/none is no SavedModel: it lacks saved_model.pb
+    ValueError: boxes/1 answers for pixels, objects or positions: give it a `--threshold`.
     """
-    serve = load_saved_model(saved_model).signatures["serving_default"]
-    height, width, channels = serve.structured_input_signature[1]["images"].shape[1:]
-    if None in (height, width) or "known" not in serve.structured_outputs:
-        raise ValueError(f"{saved_model} answers for pixels, objects or label sets: give it a `--threshold`.")
-    files = sorted(str(file) for file in pathlib.Path(folder).rglob("*") if file.suffix.lower() in ENDINGS)
-    if not files:
-        raise ValueError(f"{folder} holds no image ({', '.join(ENDINGS)}).")
-
-    def read(file):
-        return preprocess(decode(tf.io.read_file(file), channels), (height, width), channels)
-
-    scores, batches = [], tf.data.Dataset.from_tensor_slices(files).map(read, tf.data.AUTOTUNE).batch(64)
-    try:
-        for images in batches.prefetch(1):
-            answer = serve(images=images)
-            scores.append(np.where(answer["valid"], answer["score"], np.nan))
-    except tf.errors.InvalidArgumentError as error:
-        done = sum(map(len, scores))
-        raise ValueError(f"One of {files[done : done + 64]} is no image: {error.message}") from error
-    return np.concatenate(scores)
+    spec = served.spec
+    if not isinstance(spec, serving.ImageSpec | serving.LabelSetSpec) or getattr(spec, "positions", 0):
+        raise ValueError(f"{served.path} answers for pixels, objects or positions: give it a `--threshold`.")
+    files, scores, damaged, images = [], [], [], find_images([folder])
+    for path, answer, problem in follow(answer_files(served, images), len(images)):
+        if problem or not answer["valid"]:
+            damaged.append(path)
+            continue
+        files.append(path)
+        scores.append(answer["score"])
+    if len(damaged) > DAMAGED * len(images):
+        names = ", ".join(map(str, damaged[:5]))
+        raise ValueError(f"{len(damaged):,} of {len(images):,} files in {folder} are damaged, such as {names}.")
+    return files, np.array(scores), damaged
 
 
-def retune(saved_model, output=None, threshold=None, fpr=None, coverage=None, folder=None, confidence=0.95):
+def retune(
+    saved_model, output=None, threshold=None, fpr=None, coverage=None, folder=None, confidence=0.95, per_class=False
+):
     """Writes a version of a SavedModel with another threshold; one of `threshold`, `fpr` and `coverage` is given.
 
     Args:
@@ -73,9 +81,10 @@ def retune(saved_model, output=None, threshold=None, fpr=None, coverage=None, fo
         threshold: A number.
         fpr, coverage, confidence: As for `calibration.threshold_at_fpr` and `threshold_at_coverage`.
         folder: Images for `fpr` or `coverage`.
+        per_class: Whether each class gets a threshold, by `calibration.calibrate_classes`; label sets only.
 
     Returns:
-        Pair of the path written and the `Calibration`, or None.
+        Tuple of the path written, the `Calibration` or `ClassCalibration`, or None, and the files that were left out.
 
     Raises:
         FileExistsError: Something is at `output`.
@@ -85,25 +94,44 @@ def retune(saved_model, output=None, threshold=None, fpr=None, coverage=None, fo
     Traceback (most recent call last):
     ValueError: runs/none is no SavedModel: it lacks saved_model.pb
     """
-    saved_model, found = pathlib.Path(saved_model), None
+    saved_model, found, damaged = pathlib.Path(saved_model), None, []
     if threshold is None:
-        scores, score = score_files(saved_model, folder), _score_name(saved_model)
-        choose, rate = calibration.threshold_at_fpr, fpr
-        if fpr is None:
-            choose, rate = calibration.threshold_at_coverage, coverage
-        found = choose(scores, rate, confidence, score)
-        threshold = found.threshold
+        served = serving.SavedModel(saved_model)
+        _check_shape(served, per_class)
+        files, scores, damaged = score_files(served, folder)
+        score = getattr(served.calibration, "score", None)
+        if per_class:
+            records = _records(served, files, scores, folder)
+            found = calibration.calibrate_classes(records, fpr, confidence, score, served.class_names)
+        else:
+            choose = calibration.threshold_at_fpr if coverage is None else calibration.threshold_at_coverage
+            found = choose(scores, fpr if coverage is None else coverage, confidence, score)
+            # The scores of the calibration split are what they were, whatever the threshold.
+            found = dataclasses.replace(found, sample=getattr(served.calibration, "sample", None))
+        threshold = found.thresholds if per_class else found.threshold
     beside = [int(path.name) for path in saved_model.resolve().parent.glob("*") if path.name.isdecimal()]
     path = pathlib.Path(output or saved_model.parent / str(max(beside, default=0) + 1))
-    serving.retune(saved_model, path, threshold, found)
-    return path, found
+    serving.retune(saved_model, path, threshold, found, [str(file) for file in damaged])
+    return path, found, damaged
 
 
-def _score_name(saved_model):
-    """What the score is called in the evidence of a SavedModel, if that is known."""
-    file = saved_model / EVIDENCE_FILE
-    record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return record.get("score") if record else None
+def _check_shape(served, per_class):
+    """Raises ValueError unless there is a threshold for each class, or else one, as is asked for."""
+    if per_class and np.ndim(served.threshold) == 0:
+        raise ValueError(
+            f"{served.path} decides by one threshold for all classes, and only label sets have one for each: leave "
+            "--per-class out. A request may bring thresholds of its own, by the signature `predict_at`."
+        )
+    if not per_class and np.ndim(served.threshold) > 0:
+        raise ValueError(f"{served.path} has a threshold for each class: ask with --per-class.")
+
+
+def _records(served, files, scores, folder):
+    """Records of label sets: an image shows the classes after which folders of its path are named."""
+    for file, row in zip(files, scores, strict=True):
+        shown = file.relative_to(folder).parts[:-1]
+        labels = np.array([c if name in shown else -1 for c, name in enumerate(served.class_names)])
+        yield types.SimpleNamespace(labels=labels, scores=row, group=str(file))
 
 
 def main(arguments=None):
@@ -116,21 +144,28 @@ def main(arguments=None):
     asked.add_argument("--coverage", type=float, help="share of knowns to accept, in (0, 1); wants --knowns")
     parser.add_argument("--negatives", metavar="FOLDER", help="images that show no known class")
     parser.add_argument("--knowns", metavar="FOLDER", help="images of known classes")
+    parser.add_argument("--per-class", action="store_true", help="with --fpr: a threshold for each class of label sets")
     parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--output", help="folder to write, which must not exist yet (default: the next number)")
     given = parser.parse_args(arguments)
     folder = given.negatives if given.fpr is not None else given.knowns
     if given.threshold is None and folder is None:
         parser.error("--fpr wants --negatives, --coverage wants --knowns")
+    if given.per_class and given.fpr is None:
+        parser.error("--per-class wants --fpr and --negatives")
     logging.set_verbosity(logging.WARNING)
     rates = {"fpr": given.fpr, "coverage": given.coverage, "folder": folder, "confidence": given.confidence}
     try:
-        path, found = retune(given.saved_model, given.output, given.threshold, **rates)
+        path, found, damaged = retune(
+            given.saved_model, given.output, given.threshold, **rates, per_class=given.per_class
+        )
     except KeyboardInterrupt:
         sys.exit("Not changed: stopped.")
     except (OSError, ValueError) as error:
         sys.exit(f"Not changed. {error}")
     print(found or f"Accept score >= {given.threshold:g}, without evidence.")
+    if damaged:
+        print(f"Left out {len(damaged):,} damaged files: {', '.join(map(str, damaged[:5]))}")
     print(f"Wrote {path}. To go back, serve {given.saved_model} again.")
 
 

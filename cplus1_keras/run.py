@@ -1,5 +1,6 @@
 """One run for every task: train, calibrate, judge, save, draw, export."""
 
+import contextlib
 import math
 import pathlib
 import re
@@ -13,10 +14,10 @@ from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.directory import CHECKPOINTS, clean, hold, is_held, move_all, new_directory, remove, unfinished
 from cplus1_keras.epilogue import epilogue
 from cplus1_keras.monitoring import make_monitor
+from cplus1_keras.optimizers import WarmUp
 from cplus1_keras.progress import Progress
 from cplus1_keras.provenance import describe, read_json, to_repeat, write_json
-from cplus1_keras.report import try_report
-from cplus1_keras.tasks import Evidence
+from cplus1_keras.report import attempt, report
 
 
 def run(experiment, workdir="runs", command=None, resume=None):
@@ -183,15 +184,39 @@ def build(experiment, splits):
     >>> build(experiment, experiment.data(0)).output["logits"].shape
     (None, 6)
     """
-    model = experiment.model(splits.num_classes)
+    with _policy(experiment.precision):
+        model = experiment.model(splits.num_classes)
     if model.distribute_strategy.num_replicas_in_sync > 1:
         backbones.synchronize_batch_norm(model)
-    rate = experiment.learning_rate
-    if experiment.schedule is not None:
-        rate = experiment.schedule(rate, math.prod(experiment.length(splits)))
     metrics = experiment.task.metrics(model, experiment, splits.num_classes)
-    model.compile(experiment.optimizer(rate), experiment.loss, metrics=metrics)
+    model.compile(_optimizer(experiment, splits), experiment.loss, metrics=metrics)
     return model
+
+
+@contextlib.contextmanager
+def _policy(name):
+    """Keras's dtype policy of that name for what is made meanwhile; None changes nothing."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name or before)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _optimizer(experiment, splits):
+    """The optimizer with its schedule, warm-up and moving average."""
+    rate, steps = experiment.learning_rate, math.prod(experiment.length(splits))
+    if experiment.schedule is not None:
+        rate = experiment.schedule(rate, steps)
+    if experiment.warmup:
+        rate = WarmUp(rate, max(1, round(experiment.warmup * steps)))
+    optimizer = experiment.optimizer(rate)
+    if experiment.ema is not None:
+        if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+            raise ValueError("Keras's MultiOptimizer averages no weights: leave `ema` None, or take one optimizer.")
+        optimizer.use_ema, optimizer.ema_momentum = True, experiment.ema
+    return optimizer
 
 
 def fit(model, experiment, splits, directory):
@@ -215,6 +240,7 @@ def fit(model, experiment, splits, directory):
         if stopping:
             stopping.set_model(model)
             stopping.on_train_end()  # gives the model its best weights
+        model.optimizer.finalize_variable_values(model.trainable_variables)  # the averages, where there are some
         return keras.callbacks.History()
     batches = task.training(model, splits.train, experiment, first * steps)
     sample = keras.tree.map_structure(lambda tensor: tensor[:share], next(iter(batches)))
@@ -225,6 +251,7 @@ def fit(model, experiment, splits, directory):
         watch,
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
         *([stopping] if stopping else []),
+        *([keras.callbacks.SwapEMAWeights()] if experiment.ema is not None else []),
         checkpoint,
         *([Progress(experiment.batch_size, task.headline)] if keras.config.is_interactive_logging_enabled() else []),
     ]
@@ -254,20 +281,21 @@ def finish(model, experiment, splits, directory, start):
     """Calibrate, judge, save and export a trained model into the directory of its run, and say what came out."""
     task = experiment.task
     every = task.predictor(model, experiment.score, splits)
-    found = task.calibrate(every, splits.calibration, experiment)
+    found = task.find_threshold(every, splits, experiment)
     predictor = task.with_calibration(every, found)
     serving.save(directory, predictor)
-    evidence = Evidence(found, predictor.class_names, splits.test.source.names)
+    evidence = task.evidence(every, splits.test, found)
     figures, judged = task.judge(every, splits.test, experiment, found, evidence.update)
     with unfinished(directory / "results") as folder:
         folder.mkdir()
         task.write(folder, predictor, splits.test, experiment, figures, judged)
-        evidence.write(folder, splits.test, task.unit)
+        attempt("What a report needs", evidence.write, folder, splits.test)
         move_all(folder, directory)
     figures = {**describe(experiment), **figures, "calibration": found.to_dict(), "noisy_labels": splits.noisy}
     figures["seconds"] = round(time.monotonic() - start, 1)
     write_json(directory / "metrics.json", figures)
     saved_model = serving.next_version(directory)
-    print("\n" + epilogue(task, figures, found, directory, saved_model, report=try_report(directory)), flush=True)
+    page = attempt("The report", report, [directory])
+    print("\n" + epilogue(task, figures, found, directory, saved_model, report=page), flush=True)
     serving.load(directory).export(saved_model, samples=task.samples(every, splits.test, experiment))
     Checkpoint(directory / CHECKPOINTS).remove()  # what is finished needs none

@@ -9,8 +9,8 @@
     python train.py --resume runs/digits              go on with a run that was stopped
 
 Each run gets a directory of its own under --workdir: model.keras, saved_model/, calibration.json, metrics.json,
-oscr.png, config.json and TensorBoard logs; of images also predictions.csv and accepted_unknowns.png, of pixels
-pictures/.
+oscr.png, config.json, TensorBoard logs, and report.html, which shows all of it in a browser; of images also
+predictions.csv and accepted_unknowns.png, of pixels pictures/.
 """
 
 import argparse

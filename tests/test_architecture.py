@@ -15,6 +15,7 @@ FILES = {
 }
 FORBIDDEN = {
     "losses": ("data", "tasks", "serving", "run", "experiment", "configs", "calibration"),
+    "images": ("losses", "data", "tasks", "serving", "run", "experiment", "configs", "models", "heads", "calibration"),
     "heads": ("losses", "data", "tasks", "serving", "run", "experiment", "configs"),
     "layers": ("losses", "data", "tasks", "serving", "run", "experiment", "configs"),
     "metrics": ("data", "tasks", "serving", "run", "experiment", "configs", "models"),
@@ -25,6 +26,8 @@ FORBIDDEN = {
     "tasks": ("run", "experiment", "configs", "monitoring", "reporting", "report"),
     "monitoring": ("run", "experiment", "configs", "data", "losses"),
     "reporting": ("data", "tasks", "serving", "run", "experiment", "configs", "models", "losses", "heads", "layers"),
+    "bulk": ("losses", "tasks", "run", "experiment", "configs", "models", "plots"),
+    "watch": ("data", "tasks", "serving", "run", "experiment", "configs", "models"),
 }
 """What a part must not know, by docs/architecture.md."""
 
@@ -79,7 +82,7 @@ def test_no_module_is_named_by_a_string_and_no_file_is_too_long():
 
 
 PARTS = (
-    "backbones calibration data data.sources heads layers losses metrics models monitoring numerics plots posthoc "
+    "backbones bulk calibration data data.sources heads images layers losses metrics models monitoring numerics plots posthoc "
     "reporting serving tasks"
 )
 
@@ -120,7 +123,7 @@ def test_what_is_installed_are_commands_and_one_package():
     settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     assert settings["tool"]["setuptools"]["packages"]["find"]["include"] == [f"{PACKAGE.name}*"]
     assert set(settings["project"]["scripts"]) == {
-        f"cplus1-{name}" for name in ("train", "judge", "predict", "export", "report", "retune")
+        f"cplus1-{name}" for name in ("train", "judge", "predict", "export", "report", "retune", "score", "watch")
     }
     for target in settings["project"]["scripts"].values():
         module, _, name = target.partition(":")

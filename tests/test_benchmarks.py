@@ -1,8 +1,10 @@
 """What the benchmarks conclude from seeds: intervals and marks against scipy's t-test on the paired differences."""
 
 import importlib
+import os
 import pathlib
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -90,3 +92,82 @@ def test_detection_compares_with_its_first_row(benchmark):
     assert detection.is_certain([1.0, 1.1, 0.9])
     assert not detection.is_certain([1.0])
     assert np.isnan(detection.figure({}, "AP"))
+
+
+def test_a_comparison_goes_on_where_it_was(benchmark, tmp_path, capsys):
+    comparison, asked = benchmark("comparison"), []
+
+    def run(row, seed):
+        asked.append((row, seed))
+        return {"seconds": 1.5, "figure": 10 * seed}
+
+    def resume(rows, seeds, **settings):
+        settings = {"settings": ["width=9"], **settings}
+        return comparison.resume(tmp_path / "found.json", settings, rows, seeds, run, lambda own: f"{own['figure']} %")
+
+    first = resume(["a"], 2)
+    assert asked == [("a", 0), ("a", 1)]
+    assert capsys.readouterr().out.splitlines()[1] == "a, seed 1: 10 %  (1.5 s)"
+    asked.clear()
+    both = resume(["b", "a"], 3)
+    assert asked == [("b", 0), ("b", 1), ("b", 2), ("a", 2)]
+    assert both["a"]["1"] == first["a"]["1"]
+    assert both["a"]["1"]["provenance"]
+    with pytest.raises(SystemExit, match=r"holds other settings.*width=9"):
+        resume(["a"], 3, settings=["width=8"])
+    assert np.isnan(comparison.look_up({"a": {"b": None}}, ("a", "b")))
+    assert np.isnan(comparison.look_up({"a": None}, ("a", "b")))
+    assert comparison.look_up({"a": {"b": 3}}, ("a", "b")) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("detection_step", r"\| C\+1, shared .*\| target .*1\.05 .*1\.05"),
+        ("nms", r"1,203 classes, sparse .*\| target .* 1\.00"),
+        ("detection_input", r"input alone .*step alone .*both .*waiting for input: .*at most 5\.0%"),
+        ("detection_judging", r"400 detections, s .* 3\.00 .*peak, judging 4 images with 400 detections.*1\.050"),
+    ],
+)
+def test_the_figures_of_detection_are_told_with_their_targets(script, told):
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent)}
+    command = [sys.executable, str(FOLDER / f"{script}.py"), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(told, done.stdout, re.DOTALL), done.stdout
+
+
+def test_scores_are_compared_with_log_odds_on_the_same_networks(benchmark):
+    posthoc = benchmark("posthoc")
+    base, gain = np.array([0.5, 0.6, 0.55]), np.array([0.04, 0.05, 0.03])
+    rows = {"log_odds": base, "gen": base + gain, "openmax": base - gain, "max_logit": base + [0.2, -0.3, 0.1]}
+
+    def run(seed):
+        return {"scores": {name: {"far": {"auroc": float(values[seed])}} for name, values in rows.items()}}
+
+    text = posthoc.table({"softmax": {str(seed): run(seed) for seed in range(3)}}, "auroc", "far")
+    cells = dict([cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines())
+    half = stats.t.ppf(0.975, 2) * base.std(ddof=1) / 3**0.5
+    assert cells["log_odds"] == f"0.550 ± {half:.3f}"
+    assert cells["gen"].startswith("**0.590 ± ")
+    assert cells["gen"].endswith(" +**")
+    assert cells["openmax"].endswith(" -")
+    assert cells["max_logit"][-1].isdigit()
+
+
+def test_throughput_is_by_the_median_round(benchmark):
+    text = benchmark("scoring").table({"bare model": [1.0, 2.0, 9.0], "score": [2.5, 2.5, 1.0]}, 100)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert rows[2:] == [["bare model", "50.0", "1.000"], ["score", "40.0", "0.800"]]
+
+
+def test_delays_are_counted_from_the_drift(benchmark, monkeypatch):
+    drift = benchmark("drift")
+    found = [drift.find_drift([0.0], []), drift.find_drift([0.0], [])]
+    object.__setattr__(found[0], "alarm", 104)
+    object.__setattr__(found[0], "start", 98)
+    monkeypatch.setattr(drift, "find_drift", lambda *given, seed: found[seed])
+    waits, errors = drift.delays(drift.normal(0, 1), drift.share(0.5), (), 100, 2)
+    assert waits.tolist() == [5, np.inf]
+    assert errors[0] == -2

@@ -31,7 +31,7 @@ def test_settings_are_plain_values_with_their_origin():
     assert json.loads(json.dumps(told)) == told
     assert told == {
         "name": "run",
-        "task": {"class": "Classification", "augment": None, "negative_fraction": 0.25},
+        "task": {"class": "Classification", **dataclasses.asdict(tasks.Classification(negative_fraction=0.25))},
         "loss": {"class": "CrossEntropyLoss", **losses.CrossEntropyLoss().get_config()},
         "value": {
             "function": "cplus1_keras.tasks.task.Task",

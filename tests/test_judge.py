@@ -76,7 +76,8 @@ def test_a_run_is_judged_by_its_own_threshold_and_left_alone(run, capsys, monkey
     assert {name: (run / name).read_bytes() for name in before} == before
     assert {path.name for path in run.iterdir()} == {*before, "judge"}
     files = {path.name for path in folder.iterdir()}
-    assert files == {"metrics.json", "predictions.csv", "oscr.png", "scores.png", "accepted_unknowns.png"}
+    wanted = "metrics.json predictions.csv oscr.png scores.png accepted_unknowns.png evidence.json report.html"
+    assert files == {*wanted.split()}
     told, split = figures(folder), configs.resolve("digits", SETTINGS).data(3).test
     assert (told["name"], told["fpr"], told["seconds"]) == ("digits", 0.3, 12.3)
     assert told["calibration"] == cplus1_keras.load(run).calibration.to_dict()

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from cplus1_keras.optimizers import SGDWithL2, poly
+from cplus1_keras.optimizers import SCHEDULES, SGDWithL2, WarmUp, cosine, poly, schedule, stepwise
 
 
 def test_poly_is_the_formula_of_the_framework():
@@ -51,3 +51,33 @@ def test_it_is_read_again_and_refuses_two_kinds_of_decay():
         SGDWithL2(weight_decay=0.1)
     with pytest.raises(ValueError, match=r"Received: l2=-0.1"):
         SGDWithL2(l2=-0.1)
+
+
+def test_cosine_by_its_formula():
+    rate = cosine(0.3, 200, end=0.1)
+    for step in (0, 1, 77, 200, 999):
+        wave = 0.5 * (1 + np.cos(np.pi * min(step, 200) / 200))
+        assert float(rate(step)) == pytest.approx(0.3 * (0.9 * wave + 0.1), rel=1e-5)
+
+
+def test_stepwise_falls_where_it_is_told():
+    rate = stepwise(0.1, 1640, at=(84 / 164, 122 / 164), factor=0.2)
+    for step, number in ((0, 0), (840, 0), (841, 1), (1220, 1), (1221, 2), (5000, 2)):
+        assert float(rate(step)) == pytest.approx(0.1 * 0.2**number, rel=1e-5)
+
+
+@pytest.mark.parametrize("given", [0.5, cosine(0.5, 40)])
+def test_warm_up_rises_to_its_schedule_and_is_saved(given):
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(WarmUp(given, 8)))
+    for step in (0, 3, 6, 7, 8, 39):
+        full = float(given(step)) if callable(given) else given
+        assert float(again(step)) == pytest.approx(min(1, (step + 1) / 8) * full, rel=1e-6)
+    with pytest.raises(ValueError, match="`steps` must be an integer >= 1"):
+        WarmUp(0.1, 0)
+
+
+def test_schedules_go_by_name():
+    assert [schedule(name) for name in SCHEDULES] == [cosine, poly, stepwise]
+    assert schedule("stepwise") is stepwise
+    with pytest.raises(ValueError, match=r"No schedule is named 'step'\. There are: cosine, poly, stepwise"):
+        schedule("step")

@@ -22,6 +22,7 @@ SPLITS = types.SimpleNamespace(
     calibration="calibration",
     test="test",
     num_classes=3,
+    noisy=9,
     class_names=["a", "b", "c"],
     summary=lambda: "SUMMARY",
 )
@@ -41,7 +42,8 @@ def experiment(task):
     spy.name = "spied"
     spy.length.return_value = 4, 5
     spy.splits.return_value = SPLITS
-    spy.patience = None
+    spy.patience = spy.ema = spy.precision = None
+    spy.warmup = 0.0
     return spy
 
 
@@ -122,7 +124,7 @@ def test_what_is_kept_is_told(tmp_path, judged, epochs, new, told):
 
 def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, task, tmp_path, monkeypatch, printed):
     every, calibrated = task.predictor.return_value, task.with_calibration.return_value
-    found = task.calibrate.return_value
+    found = task.find_threshold.return_value
     found.to_dict.return_value = {"threshold": 0.5}
     task.write.side_effect = lambda folder, *given: (folder / "oscr.png").touch()
     steps, lines = mock.Mock(), []
@@ -131,24 +133,28 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
         monkeypatch.setattr(serving, name, getattr(steps, name))
     monkeypatch.setattr(run, "Checkpoint", steps.checkpoint)
     monkeypatch.setattr(run, "describe", lambda given: {"name": given.name})
-    monkeypatch.setattr(run, "epilogue", lambda *given: lines.append(given) or "LAST WORDS")
+    monkeypatch.setattr(run, "epilogue", lambda *given, **more: lines.append((*given, more)) or "LAST WORDS")
+    monkeypatch.setattr(run, "report", lambda paths: paths[0].joinpath("metrics.json").is_file() and "a report")
     monkeypatch.setattr(run.time, "monotonic", lambda: 112.34)
     steps.next_version.return_value = tmp_path / "saved_model" / "7"
 
     run.finish("model", experiment, SPLITS, tmp_path, start=100)
 
     task.predictor.assert_called_once_with("model", "a score", SPLITS)
-    task.calibrate.assert_called_once_with(every, "calibration", experiment)
+    task.find_threshold.assert_called_once_with(every, SPLITS, experiment)
     task.with_calibration.assert_called_once_with(every, found)
     steps.save.assert_called_once_with(tmp_path, calibrated)
-    task.judge.assert_called_once_with(every, "test", experiment, found)
+    task.evidence.assert_called_once_with(every, "test", found)
+    task.judge.assert_called_once_with(every, "test", experiment, found, task.evidence.return_value.update)
     ((folder, *given), _) = task.write.call_args
+    task.evidence.return_value.write.assert_called_once_with(folder, "test")
     assert given == [calibrated, "test", experiment, {"open_set": {}}, "judged"]
     assert (folder.parent, folder.exists()) == (tmp_path, False)
     assert (tmp_path / "oscr.png").is_file()  # what was written there is in the run's own directory
     figures = {"name": "spied", "open_set": {}, "calibration": {"threshold": 0.5}, "seconds": 12.3}
+    figures["noisy_labels"] = 9
     assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")) == figures
-    assert lines == [(task, figures, found, tmp_path, tmp_path / "saved_model" / "7")]
+    assert lines == [(task, figures, found, tmp_path, tmp_path / "saved_model" / "7", {"report": "a report"})]
     assert printed == [("\nLAST WORDS", True)]
     steps.load.assert_called_once_with(tmp_path)
     task.samples.assert_called_once_with(every, "test", experiment)
@@ -157,7 +163,7 @@ def test_a_trained_model_is_calibrated_saved_judged_and_exported(experiment, tas
     assert mock.call(tmp_path / "checkpoints") in steps.checkpoint.mock_calls
     # What was trained is saved before anything can fail on it, and the checkpoints go last.
     order = [call[0] for call in steps.mock_calls]
-    wanted = ["task.calibrate", "save", "task.judge", "task.write", "load().export", "checkpoint().remove"]
+    wanted = ["task.find_threshold", "save", "task.judge", "task.write", "load().export", "checkpoint().remove"]
     assert [name for name in order if name in wanted] == wanted
 
 

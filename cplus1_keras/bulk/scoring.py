@@ -1,7 +1,9 @@
 """Reads, decodes and answers the parts of a job; the same code here and in a Ray actor."""
 
 import concurrent.futures
+import os
 import pathlib
+import socket
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +25,8 @@ def score(saved_model, source, output, column=None, part=10_000, batch_size=None
 
     A call that was stopped is repeated to go on: parts that are done stay. Inputs are listed once, by the first call.
     The columns are `path`, the answer (`tables.COLUMNS` by the kind of model), `valid` and `problem`, null where there
-    is none; rows are in the order of the inputs, over the parts by name.
+    is none; rows are in the order of the inputs, over the parts by name. A part's metadata tell the host and process
+    that wrote it.
 
     Args:
         saved_model: Folder of a SavedModel that `export` wrote; with Ray one that every node sees.
@@ -87,7 +90,7 @@ class Worker:
         rows = self.job.read_inputs(number)
         batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
         table = pa.concat_tables(self.pool.map(self.answer, batches))
-        self.job.write(number, table)
+        self.job.write(number, table.replace_schema_metadata({"worker": f"{socket.gethostname()} {os.getpid()}"}))
         return table.num_rows
 
     def answer(self, rows):

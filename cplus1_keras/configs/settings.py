@@ -7,11 +7,14 @@ import inspect
 import types
 import typing
 
-from cplus1_keras import scores
+from cplus1_keras import optimizers, scores
 
 NAMES = {bool: "True or False", int: "type int", float: "type number", str: "text", types.NoneType: "None"}
 NAMES[tuple] = "a tuple like (480,640)"
 """What can be written on a command line."""
+
+NAMED = {"score": (scores.get, (str,)), "schedule": (optimizers.schedule, (str, types.NoneType))}
+"""Fields of an experiment that are functions and go by names: what gives the function, and the types of a value."""
 
 
 def apply(function, name, settings):
@@ -33,7 +36,7 @@ def apply(function, name, settings):
             raise ValueError(_refusal(key, name, experiment, [*kinds, *fields]))
         owner, allowed = fields[key]
         value = _read(key, values[key], allowed)
-        changes[owner][key] = scores.get(value) if key == "score" else value
+        changes[owner][key] = NAMED[key][0](value) if key in NAMED and value is not None else value
     if changes["task"]:
         changes["experiment"]["task"] = dataclasses.replace(experiment.task, **changes["task"])
     return dataclasses.replace(experiment, **changes["experiment"])
@@ -49,7 +52,7 @@ def settable(experiment):
     for owner, thing in (("experiment", experiment), ("task", getattr(experiment, "task", None))):
         hints = typing.get_type_hints(type(thing)) if dataclasses.is_dataclass(thing) else {}
         for field in dataclasses.fields(thing) if hints else ():
-            kinds = (str,) if field.name == "score" else _kinds(hints[field.name])
+            kinds = NAMED[field.name][1] if field.name in NAMED else _kinds(hints[field.name])
             if not set(kinds) - {types.NoneType}:
                 continue
             if field.name in found:

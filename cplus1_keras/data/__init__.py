@@ -1,6 +1,6 @@
 """Protocols, sources, splits and batches: from files to what `fit` takes, for images, pixels and sets of labels."""
 
-from cplus1_keras.data import augment, noise, protocols, sources
+from cplus1_keras.data import augment, mixing, noise, protocols, sources
 from cplus1_keras.data.checking import check, find_copies, sentence
 from cplus1_keras.data.cutting import split
 from cplus1_keras.data.joining import combine, concatenate
@@ -24,6 +24,7 @@ __all__ = [
     "decode",
     "evaluation",
     "find_copies",
+    "mixing",
     "noise",
     "pixel_counts",
     "preprocess",

@@ -1,13 +1,14 @@
 """Files of images without labels: found in folders, read in parallel, the damaged ones told apart."""
 
 import pathlib
+import re
 
 import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.data.checking import sentence
 from cplus1_keras.data.reading import IMAGE_ENDINGS, attempt
-from cplus1_keras.images import decode, preprocess
+from cplus1_keras.images import MAX_PIXELS, decode, preprocess
 
 
 def find_images(paths):
@@ -48,7 +49,7 @@ def read_images(files, image_shape):
     size = None if None in (height, width) else (height, width)
 
     def read(path):
-        return preprocess(decode(tf.io.read_file(path), channels), size, channels)
+        return preprocess(decode(tf.io.read_file(path), channels, max_pixels=MAX_PIXELS), size, channels)
 
     def read_or_nothing(path):
         return attempt(read, path, tf.zeros([0, 0, channels]))
@@ -61,5 +62,6 @@ def read_images(files, image_shape):
             try:
                 image = read(path).numpy()
             except tf.errors.OpError as error:
-                why = (sentence(error).splitlines() or [""])[0] or type(error).__name__
+                # Without the name of the operation, which says nothing of the file.
+                why = re.sub(r"^{{.*?}} | \[Op:.*", "", sentence(error).partition("\n")[0]) or type(error).__name__
         yield np.asarray(image), why

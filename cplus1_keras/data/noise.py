@@ -47,7 +47,7 @@ def spoil(splits, noise, rate, seed=0):
     >>> from cplus1_keras import data
     >>> splits = data.split(data.protocols.digits(), data.sources.digits())
     >>> spoil(splits, circular, 0.2).noisy
-    100
+    123
     """
     train = splits.train
     if not 0 <= rate <= 1:

@@ -39,15 +39,18 @@ def existing(path, what="file"):
     return path
 
 
-def image_reader(files, channels=3):
-    """Function of an index, a scalar int64 tensor, giving the image of a file, (H, W, channels) uint8."""
+def image_reader(files, channels=3, upright=True):
+    """Function of an index, a scalar int64 tensor, giving the image of a file, (H, W, channels) uint8.
+
+    Without `upright` it stays as it is stored, whatever its EXIF orientation: masks and boxes belong to that.
+    """
     if channels not in (1, 3):
         raise ValueError(f"`channels` must be 1 or 3. Received: channels={channels!r}")
     contents = _contents(files, IMAGE_ENDINGS, _image_as_png)
 
     def read(index):
         path, raw = contents(index)
-        image = attempt(lambda raw: decode(raw, channels), raw, tf.zeros([0, 0, channels], tf.uint8))
+        image = attempt(lambda raw: decode(raw, channels, upright), raw, tf.zeros([0, 0, channels], tf.uint8))
         return require(tf.size(image) > 0, lambda: tf.strings.join([path, " is damaged, or no image."]), image)
 
     return read
@@ -172,6 +175,8 @@ def _contents(files, endings, convert):
 
 def _image_as_png(path):
     with _opened(path) as image:
+        if image.mode.startswith("I"):  # 16 bits, of which the decoder keeps the upper 8
+            return png(np.asarray(image).astype("uint16"))
         return png(np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB")))
 
 

@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from cplus1_keras.images.headers import KINDS, find_kind, number, read_bytes, read_header
+from cplus1_keras.images.headers import KINDS, find_kind, read_bytes, read_header, read_numbers
 from cplus1_keras.images.preprocessing import preprocess
 
 MAX_PIXELS = 2**26
@@ -42,16 +42,12 @@ def decode(contents, channels=3, upright=True, max_pixels=None):
     if max_pixels is not None:
         fits = tf.reduce_all((size >= 1) & (size <= max_pixels // tf.maximum(size[::-1], 1)))
         contents = _check(fits, contents, f"1 to {max_pixels} pixels")
-    readers = [{"jpeg": _jpeg, "bmp": _bmp}.get(name, _any) for name in KINDS]
-    image = tf.switch_case(find_kind(contents), [functools.partial(read, contents) for read in [*readers, _any]])
-    image.set_shape([None, None, 3])
+    image = _colours(contents)
     if channels == 1:
         image = tf.reduce_sum(tf.cast(image, tf.int32) * _LUMA, axis=-1, keepdims=True)
         image = tf.cast(tf.bitwise.right_shift(image + 2**15, 16), tf.uint8)
-    if upright:
-        image = tf.cond(orientation > 1, lambda: turn(image, orientation), lambda: image)
-    image.set_shape([None, None, channels])
-    return image
+    image = tf.cond(orientation > 1, lambda: turn(image, orientation), lambda: image) if upright else image
+    return tf.ensure_shape(image, [None, None, channels])
 
 
 def decode_batch(contents, size, channels, max_pixels=MAX_PIXELS):
@@ -110,6 +106,12 @@ def turn(image, orientation):
     return tf.cond(columns, lambda: tf.reverse(image, [1]), lambda: image)
 
 
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+def _colours(contents):
+    readers = [{"jpeg": _jpeg, "bmp": _bmp}.get(name, _any) for name in KINDS]
+    return tf.switch_case(find_kind(contents), [functools.partial(read, contents) for read in [*readers, _any]])
+
+
 def _jpeg(contents):
     return tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
 
@@ -120,11 +122,12 @@ def _any(contents):
 
 def _bmp(contents):
     """TensorFlow takes the indices of a palette for levels of grey."""
-    palette = tf.reshape(read_bytes(contents, 14 + number(read_bytes(contents, 14, 4)), 1024), [256, 4])
+    length, bits, compression = read_numbers(contents, 14, (0, 4), (14, 2), (16, 4))
+    palette = tf.reshape(read_bytes(contents, 14 + length, 1024), [256, 4])
     colours = tf.cast(palette[:, 2::-1], tf.uint8)
-    # Another compression than none, and none with masks of bits, is read as if it were none.
-    contents = _check(read_bytes(contents, 30, 1)[0] % 3 == 0, contents, "no compression")
-    index = read_bytes(contents, 28, 1)[0] == 8
+    # TensorFlow reads any as if it were none; 3 is none, with masks of bits.
+    contents = _check(tf.reduce_any(compression == [0, 3]), contents, "no compression")
+    index = bits == 8
     flat = lambda: tf.gather(colours, tf.cast(tf.io.decode_bmp(contents)[..., 0], tf.int32))  # noqa: E731
     return tf.cond(index, flat, lambda: _any(contents))
 

@@ -29,6 +29,7 @@ from cplus1_keras.losses.compositions import (
 )
 from cplus1_keras.losses.lengths import MagnitudeLoss, RingLoss, SymmetricMagnitudeLoss
 from cplus1_keras.losses.margins import ArcFace, CosFace, GaussianMargin, LSoftmax, Margin, SMSoftmax, SphereFace
+from cplus1_keras.losses.mixed import MixedLoss, mix
 from cplus1_keras.losses.multilabel import AsymmetricLoss, MultiLabelCrossEntropyLoss, WeightedSigmoidLoss
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "LSoftmax",
     "MagnitudeLoss",
     "Margin",
+    "MixedLoss",
     "MultiLabelCrossEntropyLoss",
     "OpenSetLoss",
     "RingLoss",
@@ -73,6 +75,7 @@ __all__ = [
     "cos_os",
     "cplus1",
     "lgm",
+    "mix",
     "norm_os",
     "objectosphere",
     "outside_probability",

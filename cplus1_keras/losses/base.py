@@ -83,6 +83,7 @@ class OpenSetLoss(keras.losses.Loss):
         counted: Function of the labels, True where their values add up: `labels.is_known` unless it says otherwise.
         per: Function of the labels, True for those that the sum is divided by; None for those that are counted.
         needs_negatives: Whether it trains on negatives.
+        smooths: Whether it has a softmax cross-entropy, which `smooth` changes.
 
     Args:
         name: The name in logs; unless given that of the class, like `cross_entropy` of `CrossEntropyLoss`.
@@ -106,6 +107,7 @@ class OpenSetLoss(keras.losses.Loss):
     counted = staticmethod(is_known)
     per = None
     needs_negatives = False
+    smooths = False
     prefix = ""
 
     def __init__(self, name=None):
@@ -140,6 +142,14 @@ class OpenSetLoss(keras.losses.Loss):
         other = copy.copy(self)
         other.per = is_known
         return other
+
+    def smooth(self, rate):
+        """The same loss with label smoothing in its softmax cross-entropies; ValueError where it has none.
+
+        >>> (losses.CrossEntropyLoss() + losses.RingLoss(3.0)).smooth(0.1).terms()[0][1].smoothing
+        0.1
+        """
+        raise ValueError(f"Label smoothing is for losses with a softmax cross-entropy. Received: `{self.name}`")
 
     def terms(self):
         """The pairs (weight, loss) of which this loss is the sum; a plain loss is its own only term."""
@@ -261,6 +271,11 @@ class WeightedSum(OpenSetLoss):
 
     def of(self, prefix, name=None):
         return WeightedSum([(weight, loss.of(prefix)) for weight, loss in self._terms], name or prefix + self.name)
+
+    def smooth(self, rate):
+        if not any(loss.smooths for _, loss in self._terms):
+            return super().smooth(rate)
+        return WeightedSum([(w, loss.smooth(rate) if loss.smooths else loss) for w, loss in self._terms], self.name)
 
     def per_known(self):
         return WeightedSum([(weight, loss.per_known()) for weight, loss in self._terms], self.name)

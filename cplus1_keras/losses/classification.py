@@ -4,6 +4,8 @@ The functions take labels (...) of int32 and logits (..., C), or (..., C + 1) wi
 >= 0 of shape (...); a label >= C gives NaN, since it names no class.
 """
 
+import copy
+
 import keras
 from keras import ops
 
@@ -13,23 +15,23 @@ from cplus1_keras.losses.margins import check_margin
 from cplus1_keras.numerics.derivatives import add_at, as_rows, take_at, with_gradient
 
 
-def cross_entropy(labels, logits):
+def cross_entropy(labels, logits, smoothing=0.0):
     """The value of each label, 0 unless known; see `CrossEntropyLoss`."""
-    return ops.where(is_known(labels), _known_or_nan(labels, logits), 0)
+    return ops.where(is_known(labels), _known_or_nan(labels, logits, None, smoothing), 0)
 
 
-def background_cross_entropy(labels, logits):
+def background_cross_entropy(labels, logits, smoothing=0.0):
     """The value of each label, 0 unless seen; see `BackgroundCrossEntropyLoss`."""
     background = logits.shape[-1] - 1
     # A known label C would be taken for the background, so it is moved out of range, where it gives NaN.
     index = ops.where(labels >= background, background + 1, labels)
-    return cross_entropy(ops.where(is_negative(labels), background, index), logits)
+    return cross_entropy(ops.where(is_negative(labels), background, index), logits, smoothing)
 
 
-def entropic_open_set(labels, logits, negative_weight=1.0):
+def entropic_open_set(labels, logits, negative_weight=1.0, smoothing=0.0):
     """The value of each label, 0 unless seen; see `EntropicOpenSetLoss`."""
     negative = is_negative(labels)
-    values = _known_or_nan(labels, logits, negative)
+    values = _known_or_nan(labels, logits, negative, smoothing)
     return ops.where(is_known(labels), values, ops.where(negative, negative_weight * values, 0))
 
 
@@ -79,16 +81,29 @@ def sparse_cross_entropy(index, logits, even=None):
     return ops.reshape(with_gradient(forward, backward, rows), ops.shape(logits)[:-1])
 
 
-def _known_or_nan(labels, logits, even=None):
+def _known_or_nan(labels, logits, even, smoothing):
     inside = labels < logits.shape[-1]
     index = ops.where(is_known(labels) & inside, labels, 0)
-    return ops.where(inside, sparse_cross_entropy(index, logits, even), float("nan"))
+    values = sparse_cross_entropy(index, logits, even)
+    if smoothing:  # (1 - ε) (log S - z_y) + ε (log S - mean z)
+        excess = take_at(logits, index) - ops.mean(logits, axis=-1)
+        values = values + smoothing * ops.where(is_known(labels), excess, 0)
+    return ops.where(inside, values, float("nan"))
+
+
+def _check_smoothing(smoothing):
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"`smoothing` is a share in [0, 1). Received: smoothing={smoothing}")
+    return float(smoothing)
 
 
 class _WithMargin(OpenSetLoss):
-    """What the three share: a margin, of which they read what it reads."""
+    """What the three share: a margin, of which they read what it reads, and label smoothing of the knowns."""
 
-    def __init__(self, margin=None, name=None):
+    smooths = True
+
+    def __init__(self, margin=None, smoothing=0.0, name=None):
+        self.smoothing = _check_smoothing(smoothing)
         self.margin = check_margin(margin, optional=True)
         if self.margin is not None:
             self.reads = self.margin.reads
@@ -97,8 +112,14 @@ class _WithMargin(OpenSetLoss):
     def logits(self, labels, outputs, background=None):
         return outputs["logits"] if self.margin is None else self.margin.training_logits(labels, outputs, background)
 
+    def smooth(self, rate):
+        other = copy.copy(self)
+        other.smoothing = _check_smoothing(rate)
+        return other
+
     def get_config(self):
-        return {**super().get_config(), "margin": self.margin and keras.saving.serialize_keras_object(self.margin)}
+        margin = self.margin and keras.saving.serialize_keras_object(self.margin)
+        return {**super().get_config(), "margin": margin, "smoothing": self.smoothing}
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -109,6 +130,8 @@ class CrossEntropyLoss(_WithMargin):
 
     Args:
         margin: A margin of this package, or None.
+        smoothing: ε in [0, 1), label smoothing: the known's class is to have the probability 1 - ε + ε / C, each other
+            ε / C. Szegedy et al. (2016), section 7.
 
     Reference: Open-set losses thesis (2023), Eq 3.2, 3.5, 3.13-3.16.
 
@@ -118,7 +141,7 @@ class CrossEntropyLoss(_WithMargin):
     """
 
     def values(self, labels, outputs):
-        return cross_entropy(labels, self.logits(labels, outputs))
+        return cross_entropy(labels, self.logits(labels, outputs), self.smoothing)
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -130,6 +153,7 @@ class BackgroundCrossEntropyLoss(_WithMargin):
     Args:
         margin: A margin of this package for the knowns, or None.
         gamma: γ >= 0 of the focal loss, which counts the already certain ones less; 0 is none.
+        smoothing: As for `CrossEntropyLoss`, with the background as a class; not with γ.
 
     Reference: Open-set losses thesis (2023), section 2.1; C+1 loss (2022), section 3.2, L_separability; Lin et al.
     (2017), Eq 4, with the softmax in place of the sigmoid.
@@ -142,13 +166,27 @@ class BackgroundCrossEntropyLoss(_WithMargin):
     counted = staticmethod(is_seen)
     needs_negatives = True
 
-    def __init__(self, margin=None, gamma=0.0, name=None):
+    def __init__(self, margin=None, gamma=0.0, smoothing=0.0, name=None):
         self.gamma = check_gamma(gamma)
-        super().__init__(margin, name)
+        super().__init__(margin, smoothing, name)
+        self._check()
+
+    def _check(self):
+        if self.gamma and self.smoothing:
+            raise ValueError(
+                "The focal loss asks how probable a label is, so it takes no label smoothing. Received: "
+                f"gamma={self.gamma}, smoothing={self.smoothing}"
+            )
+
+    def smooth(self, rate):
+        other = super().smooth(rate)
+        other._check()
+        return other
 
     def values(self, labels, outputs):
         background = outputs["logits"].shape[-1] - 1
-        values = background_cross_entropy(labels, self.logits(labels, outputs, background))
+        logits = self.logits(labels, outputs, background)
+        values = background_cross_entropy(labels, logits, self.smoothing)
         return focus(values, self.gamma) if self.gamma else values
 
     def get_config(self):
@@ -164,6 +202,7 @@ class EntropicOpenSetLoss(_WithMargin):
     Args:
         margin: A margin of this package for the knowns, or None. With `CosFace` on a `CosineHead` it is Cos-EOS.
         negative_weight: w >= 0; the mean still counts each negative once.
+        smoothing: As for `CrossEntropyLoss`; what negatives are to have is even already.
 
     Reference: Open-set losses thesis (2023), Eq 3.17, 3.18 (with the log and the sign that print lost), 4.6, 4.7;
     Dhamija et al. (2018), Eq 1.
@@ -176,14 +215,14 @@ class EntropicOpenSetLoss(_WithMargin):
     counted = staticmethod(is_seen)
     needs_negatives = True
 
-    def __init__(self, margin=None, negative_weight=1.0, name=None):
+    def __init__(self, margin=None, negative_weight=1.0, smoothing=0.0, name=None):
         if not 0 <= negative_weight < float("inf"):
             raise ValueError(f"`negative_weight` must be >= 0. Received: negative_weight={negative_weight}")
         self.negative_weight = float(negative_weight)
-        super().__init__(margin, name)
+        super().__init__(margin, smoothing, name)
 
     def values(self, labels, outputs):
-        return entropic_open_set(labels, self.logits(labels, outputs), self.negative_weight)
+        return entropic_open_set(labels, self.logits(labels, outputs), self.negative_weight, self.smoothing)
 
     def get_config(self):
         return {**super().get_config(), "negative_weight": self.negative_weight}

@@ -97,6 +97,10 @@ function chart({ lines, x, y, height, steps, label, xlabel, showY = short, showX
   return chart;
 }
 
+// A share below one in ten thousand is a matter of single pixels.
+const LEAST = 1e-4;
+const lowestOf = lines => Math.min(...lines.flatMap(line => line.xs.filter(value => value >= LEAST)), .1);
+
 const legend = entries => make("div", { class: "legend" }, entries.map(([text, style, colour]) =>
   make("span", { class: style }, make("i", { class: style, style: colour ? `border-color:${colour}` : null }), text)));
 
@@ -164,8 +168,8 @@ function explore(run) {
   }
 
   const oscr = roles.filter(role => role !== "known").map(role => ({ style: role, xs: stops.map((_, i) => share(role, i)).reverse(), ys: stops.map((_, i) => share("known", i, "right")).reverse() }));
-  const lowest = Math.min(...oscr.flatMap(line => line.xs.filter(value => value > 0)), .1);
-  oscr.forEach(line => { line.ys = line.ys.map((value, i) => line.xs[i] > 0 ? value : null); });
+  const lowest = lowestOf(oscr);
+  oscr.forEach(line => { line.ys = line.ys.map((value, i) => line.xs[i] >= LEAST ? value : null); });
   const curve = oscr.length && roles.includes("known") ? chart({ lines: oscr, x: [10 ** Math.floor(Math.log10(lowest) + 1e-9), 1], y: [0, 1], height: 300, log: true, steps: true,
     showY: v => `${Math.round(100 * v)} %`, showX: v => `${Number((100 * v).toPrecision(2))} %`, label: "Knowns answered rightly against strangers accepted", xlabel: "strangers accepted" }) : null;
   if (curve) {
@@ -209,9 +213,11 @@ function classTable(classes, chosen, promise, filter, shown, listeners) {
 }
 
 function gallery(run, chosen, shown, pick, listeners) {
-  const told = run.evidence, stops = told.thresholds, sheet = told.thumbnails, size = 76, number = page.runs.indexOf(run);
+  const told = run.evidence, stops = told.thresholds, sheet = told.thumbnails, size = 76, number = page.runs.indexOf(run), open = new Set();
   if (sheet) document.head.append(make("style", {}, `.sheet-${number}{background-image:url(${sheet.url});background-size:${sheet.columns * size}px}`));
-  const wrong = (own, stop) => own.kind === "refused" ? own.score < stop : own.score >= stop;
+  const side = (own, stop) => own.role !== "known" ? (own.score >= stop ? "stranger" : null) : own.score < stop ? "refused" : own.kind === "wrong" ? "wrong" : null;
+  const counted = told.unit !== "pixel" ? { stranger: i => told.negative.accepted[i] + told.unknown.accepted[i], wrong: i => told.known.accepted[i] - told.known.right[i],
+    refused: i => told.known.decisions - told.known.accepted[i] } : {};
   const order = told.examples.map((own, i) => i).sort((a, b) => (told.examples[a].kind === "refused" ? 1 : -1) * (told.examples[a].score - told.examples[b].score));
   const tiles = told.examples.map((own, i) => {
     const style = sheet ? `background-position:${-(i % sheet.columns) * size}px ${-Math.floor(i / sheet.columns) * size}px` : "";
@@ -222,17 +228,23 @@ function gallery(run, chosen, shown, pick, listeners) {
   const kinds = { stranger: "Strangers let in", wrong: "Knowns answered wrongly", refused: "Knowns refused", left: "Mistakes at the calibrated threshold, not here" };
   const holders = Object.entries(kinds).map(([kind, title]) => {
     const [head, list] = [make("h3"), make("ul", { class: "tiles", "data-kind": kind })];
-    return { kind, title, head, list, all: make("div", {}, head, list) };
+    const more = make("button", { class: "more", click: () => { open.add(kind); listeners.forEach(update => update()); } });
+    return { kind, title, head, list, more, all: make("div", {}, head, list, more) };
   });
   pick.append(make("option", { value: "" }, "all classes"), ...[...new Set(told.examples.map(own => own.true))].sort().map(name => make("option", { value: name }, name)));
   listeners.push(() => {
     const [stop, before] = [stops[chosen()], stops[told.chosen]];
-    for (const { kind, title, head, list, all } of holders) {
+    for (const { kind, title, head, list, more, all } of holders) {
       const rows = order.map(i => [told.examples[i], tiles[i]]).filter(([own]) => (!shown() || own.true === shown()) &&
-        (kind === "left" ? wrong(own, before) && !wrong(own, stop) : own.kind === kind && wrong(own, stop)));
-      rows.forEach(([own, tile]) => { tile.classList.toggle("moved", !wrong(own, before)); tile.classList.toggle("left", kind === "left"); });
-      const fresh = rows.filter(([own]) => !wrong(own, before)).length;
-      head.replaceChildren(title, make("small", { class: "note" }, ` ${rows.length}${fresh ? `, ${fresh} of them only here` : ""}`));
+        (kind === "left" ? side(own, before) && !side(own, stop) : side(own, stop) === kind));
+      const moved = own => side(own, before) !== side(own, stop);
+      rows.forEach(([own, tile]) => { tile.classList.toggle("moved", kind !== "left" && moved(own)); tile.classList.toggle("left", kind === "left"); });
+      const fresh = kind === "left" ? 0 : rows.filter(([own]) => moved(own)).length, total = !shown() && counted[kind] ? counted[kind](chosen()) : rows.length;
+      head.replaceChildren(title, make("small", { class: "note" }, ` ${rows.length}${total > rows.length ? ` of ${count(total)}` : ""}${fresh ? `, ${fresh} not at the calibrated threshold` : ""}`));
+      const room = open.has(kind) ? rows.length : 27;
+      rows.forEach(([, tile], i) => { tile.hidden = i >= room; });
+      more.hidden = rows.length <= room;
+      more.replaceChildren(`all ${rows.length}`);
       list.replaceChildren(...rows.map(([, tile]) => tile));
       all.hidden = !rows.length;
     }
@@ -245,20 +257,20 @@ function gallery(run, chosen, shown, pick, listeners) {
 /* The rest of a run. */
 
 function trainingCurves(run) {
-  const parts = [["train", "known"], ["validation", "negative"]];
-  const small = run.curves.filter(own => new Set(parts.flatMap(([part]) => own[part] || []).filter(value => value !== null)).size > 1).map(own => {
-    const lines = parts.filter(([part]) => own[part]).map(([part, style]) => ({ style, ys: own[part], xs: own[part].map((_, i) => i + 1) }));
+  const parts = ["train", "validation"];
+  const small = run.curves.filter(own => new Set(parts.flatMap(part => own[part] || []).filter(value => value !== null)).size > 1).map(own => {
+    const lines = parts.filter(part => own[part]).map(part => ({ style: part, ys: own[part], xs: own[part].map((_, i) => i + 1) }));
     const values = lines.flatMap(line => line.ys).filter(value => value !== null), most = Math.max(...lines.map(line => line.xs.length));
     const drawn = chart({ lines, x: [1, Math.max(most, 2)], y: [Math.min(...values), Math.max(...values)], height: 120, label: own.name });
     return make("figure", {}, make("figcaption", {}, own.name), drawn.holder);
   });
-  return small.length ? [make("h2", {}, "Training"), legend([["training", "known"], ["validation", "negative"]]), make("div", { class: "small" }, small)] : [];
+  return small.length ? [make("h2", {}, "Training"), legend([["training", "train"], ["validation", "validation"]]), make("div", { class: "small" }, small)] : [];
 }
 
 function details(run) {
   const reproduce = ["again", "directory", "commit"];
   return [...(run.evidence ? explore(run) : [make("p", { class: "note" }, "This run left no evidence.json: judge it again, with python -m cplus1_keras.judge, for a threshold to drag.")]),
-    make("h2", {}, "Figures"), ...run.tables.flatMap(own => [make("h3", {}, own.title), table(own.head, own.rows), make("p", { class: "note" }, own.note)]),
+    make("h2", {}, "Figures"), make("div", { class: "tables" }, run.tables.map(own => make("div", {}, make("h3", {}, own.title), table(own.head, own.rows), make("p", { class: "note" }, own.note)))),
     ...trainingCurves(run),
     ...(run.pictures.length ? [make("h2", {}, "Pictures"), make("div", { class: "pictures" }, run.pictures.map(own => make("figure", {}, make("img", { src: own.url, alt: own.name, width: own.width, height: own.height }), make("figcaption", {}, own.name))))] : []),
     make("h2", {}, "What was done"), make("dl", {}, run.facts.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, reproduce.includes(name) ? make("code", {}, text) : text)]))];
@@ -272,9 +284,9 @@ function compared(comparison, open) {
   const lines = found.map((run, i) => {
     const told = run.evidence, group = told[comparison.group];
     const xs = group.accepted.map(n => n / group.decisions).reverse(), ys = told.known.right.map(n => n / told.known.decisions).reverse();
-    return { xs, ys: ys.map((value, k) => xs[k] > 0 ? value : null), colour: colour(i), style: i >= page.colours.length ? "thin" : "" };
+    return { xs, ys: ys.map((value, k) => xs[k] >= LEAST ? value : null), colour: colour(i), style: i >= page.colours.length ? "thin" : "" };
   });
-  const lowest = Math.min(...lines.flatMap(line => line.xs.filter(value => value > 0)), .1);
+  const lowest = lowestOf(lines);
   const curve = chart({ lines, x: [10 ** Math.floor(Math.log10(lowest) + 1e-9), 1], y: [0, 1], height: 340, log: true, steps: true, showY: v => `${Math.round(100 * v)} %`,
     showX: v => `${Number((100 * v).toPrecision(2))} %`, label: "OSCR curves", xlabel: `${comparison.group}s accepted` });
   return [...view, make("h3", {}, `Knowns answered rightly against ${comparison.group}s accepted${found.length < page.runs.length ? `, ${found.length} runs` : ""}`),

@@ -13,9 +13,13 @@ from cplus1_keras.reporting.sections import curves, facts, tables
 from cplus1_keras.reporting.verdict import judge_many, judge_one
 
 PICTURES = 3
-"""Up to so many runs a page shows their figures too, and above eight only the thumbnails of the best eight."""
+"""Up to so many runs a page shows the figures that they have as files."""
+
 THUMBNAILS = 8
-WIDEST = 1400
+"""So many runs, the best, have thumbnails."""
+
+LARGEST, WIDEST = 150_000, 1400
+"""A figure of more bytes becomes a JPEG, of so many pixels at most."""
 
 
 def make_page(runs):
@@ -57,19 +61,21 @@ def _fill(page):
 
 
 def _pictures(run):
-    """Names and data URLs of the figures that a run has as files."""
+    """Names, sizes and data URLs of the figures that a run has as files, those that can be read."""
     files = [*sorted(run.path.glob("*.png")), *sorted((run.path / "pictures").glob("*.png"))]
     found = []
     for file in files:
-        with Image.open(file) as image:
-            picture = image.convert("RGB")
-        picture.thumbnail((WIDEST, 4 * WIDEST))
-        kinds = []
-        for kind, settings in (("png", {"optimize": True}), ("jpeg", {"quality": 85})):
+        content = file.read_bytes()
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                picture, kind = image.convert("RGB"), "png"
+        except OSError:
+            continue
+        if len(content) > LARGEST:
+            picture.thumbnail((WIDEST, 4 * WIDEST))
             buffer = io.BytesIO()
-            picture.save(buffer, kind, **settings)
-            kinds.append((len(buffer.getvalue()), kind, buffer.getvalue()))
-        _, kind, content = min(kinds)
+            picture.save(buffer, "jpeg", quality=85)
+            content, kind = buffer.getvalue(), "jpeg"
         url = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
         size = dict(zip(("width", "height"), picture.size, strict=True))
         found.append({"name": str(file.relative_to(run.path)), "url": url, **size})

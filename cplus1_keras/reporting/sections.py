@@ -4,8 +4,23 @@ from cplus1_keras.metrics import cell
 from cplus1_keras.provenance import as_sentence
 from cplus1_keras.reporting.runs import read_curves
 
-LABELS = {"accuracy": "closed-set accuracy", "auroc": "AUROC", "aupr_known": "AUPR of knowns", "fpr95": "FPR95"}
-LABELS |= {"aupr_group": "AUPR of the group", "open_auc": "OpenAUC", "knowns": "knowns", "members": "members"}
+LABELS = {
+    "accuracy": "closed-set accuracy",
+    "auroc": "AUROC",
+    "aupr_known": "AUPR of knowns",
+    "aupr_group": "AUPR of the group",
+    "fpr95": "FPR95",
+    "open_auc": "OpenAUC",
+    "miou": "mIoU",
+    "macc": "mAcc",
+    "aacc": "aAcc",
+    "iou": "IoU",
+    "map": "mAP",
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+}
+"""What people call figures whose names in `metrics.json` are others."""
 
 OWN = ("open_set", "at_threshold", "by_class", "calibration", "provenance")
 """What has a place of its own in a report."""

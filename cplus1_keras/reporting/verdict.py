@@ -42,7 +42,8 @@ def judge_many(comparison, best):
         return f"{text}; whether {pair} by more than chance is not known."
     middle, low, high = difference
     sure = "more than chance" if low > 0 or high < 0 else "which may be chance"
-    return f"{text}; {pair} by {middle:+.3f} [{low:+.3f}, {high:+.3f}] on the same images, {sure}."
+    numbers = f"{middle:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
+    return f"{text}; {pair} by {numbers} on the same images, {sure}."
 
 
 def percent(share):

@@ -34,13 +34,14 @@ def check_images(images, image_shape):
     return images
 
 
-def answer_in_batches(function, rows, batch_size):
+def answer_in_batches(function, rows, batch_size, pad=None):
     """What a TensorFlow function says of an array's rows, so many at once.
 
     Args:
         function: From a tensor (n, ...) to a dict of tensors (n, ...).
         rows: Array (N, ...); N may be 0.
         batch_size: int >= 1, else ValueError.
+        pad: Function of a list of such dicts that gives them one shape, where they have several.
 
     Returns:
         Dict of arrays (N, ...); strings are str.
@@ -52,6 +53,7 @@ def answer_in_batches(function, rows, batch_size):
         raise ValueError(f"`batch_size` must be an int >= 1, or None. Received: batch_size={batch_size!r}")
     starts = range(0, max(len(rows), 1), batch_size)
     parts = [function(tf.constant(rows[i : i + batch_size])) for i in starts]
+    parts = parts if pad is None else pad(parts)
     answers = {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
     # TensorFlow's strings come as bytes.
     return {n: np.char.decode(x.astype("S"), "utf-8") if x.dtype == object else x for n, x in answers.items()}

@@ -78,19 +78,26 @@ class SavedModel:
         """The answers for encoded images, bytes (N,): decoded and resized by the SavedModel as in training.
 
         Returns:
-            Dict of arrays (N, ...), as for `predict`; `valid` is False where there is no image.
+            Dict of arrays (N, ...), as for `predict`; `valid` is False where there is no image. Where images may have
+            any size, also `sizes` int32 (N, 2), height and width: answers for pixels are padded to the largest.
 
         Raises:
             ValueError: The SavedModel has no signature `predict_bytes`: export the run again.
         """
         if "predict_bytes" not in self.loaded.signatures:
             raise ValueError(f"{self.path} has no signature `predict_bytes`. Export its run again.")
-        return self._answer("predict_bytes", np.array(contents, object), batch_size)
+        pad = self._pad if isinstance(self.spec, PixelSpec) else None
+        return self._answer("predict_bytes", np.array(contents, object), batch_size, pad)
 
-    def _answer(self, signature, rows, batch_size):
+    def _pad(self, parts):
+        largest = tf.reduce_max([tf.shape(part["class_id"])[1:] for part in parts], axis=0)
+        padded = (self.spec.pad({name: part[name] for name in self.spec.answers}, largest) for part in parts)
+        return [{**answers, "sizes": part["sizes"]} for answers, part in zip(padded, parts, strict=True)]
+
+    def _answer(self, signature, rows, batch_size, pad=None):
         function = self.loaded.signatures[signature]
         size = self.spec.batch_size if batch_size is None else batch_size
-        return answer_in_batches(lambda part: function(**{_INPUTS[signature]: part}), rows, size)
+        return answer_in_batches(lambda part: function(**{_INPUTS[signature]: part}), rows, size, pad)
 
 
 _INPUTS = {"serving_default": "images", "predict_bytes": "image_bytes"}

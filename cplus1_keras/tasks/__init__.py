@@ -2,10 +2,9 @@
 
 from cplus1_keras.tasks.classification import Classification
 from cplus1_keras.tasks.detection import Detection
-from cplus1_keras.tasks.evidence import Evidence
 from cplus1_keras.tasks.multilabel import MultiLabel
 from cplus1_keras.tasks.records import Record
 from cplus1_keras.tasks.segmentation import Segmentation
 from cplus1_keras.tasks.task import Task
 
-__all__ = ["Classification", "Detection", "Evidence", "MultiLabel", "Record", "Segmentation", "Task"]
+__all__ = ["Classification", "Detection", "MultiLabel", "Record", "Segmentation", "Task"]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cplus1_keras import data, metrics, plots
-from cplus1_keras.labels import REJECTED_NAME, UNKNOWN
+from cplus1_keras import calibration, data, losses, metrics, plots
+from cplus1_keras.labels import NEGATIVE, REJECTED_NAME, UNKNOWN
 from cplus1_keras.tasks.task import Task, image_format
 
 
@@ -21,9 +21,15 @@ class Classification(Task):
             without a use for negatives trains without them.
         symmetric_noise, circular_noise: Share of the known training images that get the label of any class, or of the
             next one, as `data.noise` says; at most one of the two above 0.
+        crop: (shorter side, side), such as (256, 224): images keep their shape and are resized to this shorter side; a
+            square of this side is cut out at random in training, from the middle elsewhere. The model takes squares of
+            that side. None stretches images to the model's size.
+        mixup: α >= 0 of `data.mixing.mixup`, which mixes training images; 0 mixes none.
+        by_class: Whether the threshold's promise is for a negative class never seen: classes count in place of images,
+            which takes many of them that do not train (`calibration_classes` of `data.split`).
 
     Raises:
-        ValueError: For both kinds of noise, or a share outside [0, 1].
+        ValueError: For both kinds of noise, a share outside [0, 1], or a negative α.
 
     >>> Classification(augment=data.augment.random_crop(padding=4), negative_fraction=0.3).negative_fraction
     0.3
@@ -33,6 +39,9 @@ class Classification(Task):
     negative_fraction: float | None = None
     symmetric_noise: float = 0.0
     circular_noise: float = 0.0
+    crop: tuple | None = None
+    mixup: float = 0.0
+    by_class: bool = False
 
     kind = "class"
 
@@ -44,10 +53,22 @@ class Classification(Task):
                 f"symmetric_noise={rates[0]}, circular_noise={rates[1]}"
             )
 
+        if self.crop is not None and not (len(self.crop) == 2 and 0 < self.crop[1] <= self.crop[0]):
+            raise ValueError(f"`crop` is (shorter side, side) in pixels, like (256, 224). Received: crop={self.crop}")
+        if not self.mixup >= 0:
+            raise ValueError(f"`mixup` is the α of a beta distribution, >= 0. Received: mixup={self.mixup}")
+
+    def loss(self, loss):
+        return losses.mix(loss) if self.mixup else loss
+
     def splits(self, splits, seed):
         for noise, rate in ((data.noise.symmetric, self.symmetric_noise), (data.noise.circular, self.circular_noise)):
             splits = data.noise.spoil(splits, noise, rate, seed) if rate else splits
-        return splits
+        if self.crop is None:
+            return splits
+        parts = {part.name: part for part in splits if part.name != "train"}
+        cut = {name: dataclasses.replace(part, source=part.source.centered(*self.crop)) for name, part in parts.items()}
+        return dataclasses.replace(splits, **cut)
 
     def metrics(self, model, experiment, num_classes):
         watched = [metrics.KnownAccuracy(num_classes)]
@@ -64,15 +85,66 @@ class Classification(Task):
         return data.steps_per_epoch(split, experiment.batch_size, self._negative_fraction(experiment))
 
     def training(self, model, split, experiment, first_step=0):
-        return data.training(
+        form, augment = image_format(model), self.augment
+        if self.crop is not None:
+            side, size = self.crop
+            cut = data.augment.random_short_side(side, side, float("inf")), data.augment.random_crop(size)
+            augment = data.augment.chain(*cut, data.augment.pad(size), *([augment] if augment else []))
+            form = {**form, "image_size": None}
+        batches = data.training(
             split,
             experiment.batch_size,
-            augment=self.augment,
+            augment=augment,
             negative_fraction=self._negative_fraction(experiment),
             seed=experiment.seed,
             first_step=first_step,
-            **image_format(model),
+            **form,
         )
+        return data.mixing.mixup(batches, self.mixup, experiment.seed, first_step) if self.mixup else batches
+
+    promises = (*Task.promises, "by_class")
+
+    def check(self, experiment, splits):
+        super().check(experiment, splits)
+        if not self.by_class:
+            return
+        there = len({*self.held_out(splits, experiment)} - {None})
+        needed = calibration.images_needed(experiment.fpr, experiment.confidence, single=False)
+        if there < needed:
+            raise ValueError(
+                f"A promise about classes never seen (`by_class`), at a rate of {experiment.fpr:g} and "
+                f"{experiment.confidence:.0%} confidence, takes {needed:,} negative classes that calibrate and do not "
+                f"train; there are {there:,}. Name more as `calibration_classes` of `data.split`, ask for a larger "
+                "`fpr`, or leave `by_class` False: the run tells what its classes say without a promise."
+            )
+
+    def calibrate(self, predictor, split, experiment):
+        if not self.by_class:
+            return super().calibrate(predictor, split, experiment)
+        found = [record.scores for record in self.records(predictor, split, experiment)]
+        inside = split.labels == NEGATIVE
+        classes = np.array([split.class_name(index) for index in np.flatnonzero(inside)])
+        given = experiment.fpr, experiment.confidence, experiment.score.__name__
+        return calibration.threshold_at_fpr(np.array(found)[inside], *given, groups=classes)
+
+    def find_threshold(self, predictor, splits, experiment):
+        found, names = super().find_threshold(predictor, splits, experiment), self.held_out(splits, experiment)
+        if len({*names} - {None}) < 2 or found.rule != "fpr":
+            return found
+        chosen = [index for index, name in enumerate(names) if name is not None]
+        records = self.records(predictor, splits.calibration.subset(chosen), experiment)
+        scores, classes = [float(record.scores) for record in records], [names[index] for index in chosen]
+        new = calibration.judge_new_classes(scores, classes, found.threshold, experiment.fpr, experiment.confidence)
+        return dataclasses.replace(found, new_classes=new)
+
+    def held_out(self, splits, experiment):
+        """For each calibration image the name of its class, where that is negative and never trained; else None."""
+        split, train = splits.calibration, splits.train
+        trained = set()
+        if experiment.loss.needs_negatives:
+            trained = {train.class_name(index) for index in np.flatnonzero(train.labels == NEGATIVE)}
+        names = (split.class_name(index) if split.labels[index] == NEGATIVE else None for index in range(len(split)))
+        return [None if name in trained else name for name in names]
 
     def write(self, directory, predictor, split, experiment, figures, judged):
         """`oscr.png`, `scores.png`, `accepted_unknowns.png` and `predictions.csv`."""

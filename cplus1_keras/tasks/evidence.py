@@ -3,6 +3,7 @@
 import base64
 import json
 
+from cplus1_keras.directory import unfinished
 from cplus1_keras.tasks.examples import Examples, draw
 from cplus1_keras.tasks.sweep import Sweep
 
@@ -16,13 +17,15 @@ class Evidence:
         found: The calibration that they are judged by.
         class_names: Names of the known classes.
         names: Dict from the values of the split's source to class names.
+        unit: What a decision is of, in words.
 
     >>> evidence = Evidence(calibration.threshold_at_fpr(np.arange(60.0), 0.1), ("cat",), {7: "dog"})
     >>> evidence.examples.chosen()
     []
     """
 
-    def __init__(self, found, class_names, names):
+    def __init__(self, found, class_names, names, unit="image"):
+        self.unit = unit
         self.sweep = Sweep(found, class_names, names)
         self.examples = Examples(self.sweep)
 
@@ -31,9 +34,9 @@ class Evidence:
         self.sweep.update(record, values)
         self.examples.update(record, values)
 
-    def write(self, directory, split, unit="image"):
+    def write(self, directory, split):
         """Write `evidence.json`, with thumbnails of images of the split that was judged; returns its name."""
-        examples, told = self.examples.chosen(), {"unit": unit, **self.sweep.result()}
+        examples, told = self.examples.chosen(), {"unit": self.unit, **self.sweep.result()}
         if examples:
             picture, columns, side = draw(examples, split)
             kind = "png" if picture[:1] == b"\x89" else "jpeg"
@@ -42,5 +45,7 @@ class Evidence:
         names = {told["index"]: split.describe(told["index"]) for told in examples}
         told["examples"] = [{**own, "name": names[own["index"]]} for own in examples]
         text = json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        (directory / FILE).write_text(text, encoding="utf-8")
+        with unfinished(directory / FILE) as hidden:
+            hidden.write_text(text, encoding="utf-8")
+            hidden.replace(directory / FILE)
         return FILE

@@ -44,16 +44,19 @@ class Examples:
         predictions, boxes = np.asarray(record.predictions), record.more.get("boxes")
         for role, name, inside in split_by_class(record, values, self.sweep.names, self.sweep.class_names):
             if np.ndim(inside) == 2:
-                places = [(np.median(scores[inside]), np.bincount(predictions[inside]).argmax(), None)]
+                rows, columns = np.nonzero(inside)
+                box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+                found = [(np.median(scores[inside]), np.bincount(predictions[inside]).argmax(), box)]
             else:
-                places = [(scores[i], predictions[i], i) for i in np.argwhere(inside).tolist() for i in [tuple(i)]]
-            for score, prediction, place in places:
+                places = [tuple(place) for place in np.argwhere(inside)]
+                found = [(scores[i], predictions[i], boxes[i] if boxes is not None and i else None) for i in places]
+            for score, prediction, box in found:
                 answer = self.sweep.class_names[int(prediction)]
                 kind = STRANGER if role != "known" else REFUSED if answer == name else WRONG
                 told = {"kind": kind, "index": self.index, "true": role if name is None else name, "role": role}
                 told |= {"answer": answer, "score": float(score)}
-                if boxes is not None and place:
-                    told["box"] = [round(float(value), 1) for value in boxes[place]]
+                if box is not None:
+                    told["box"] = [round(float(value), 1) for value in box]
                 self._keep(told)
         self.index += 1
 
@@ -111,14 +114,14 @@ def draw(examples, split):
 
 
 def _shrink(image, box=None):
-    """An image, or what a box shows of it and a little around, as a thumbnail."""
+    """An image, or the square around a box in it, as a thumbnail."""
     image = np.clip(np.round(image), 0, 255).astype("uint8")
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
+    picture = Image.fromarray(image[..., :3] if image.shape[-1] > 2 else image[..., 0]).convert("RGB")
     if box is not None:
-        room = 0.15 * max(box[2] - box[0], box[3] - box[1]) + 2
-        left, top = max(box[0] - room, 0), max(box[1] - room, 0)
-        right, bottom = min(box[2] + room, picture.width), min(box[3] + room, picture.height)
-        if right - left >= 1 and bottom - top >= 1:
-            picture = picture.crop(tuple(map(round, (left, top, right, bottom))))
+        # A box alone shows what it cuts off, but not where it is.
+        half = min(max(0.65 * max(box[2] - box[0], box[3] - box[1]), SIDE / 4), min(picture.size) / 2)
+        x, y = ((box[i] + box[i + 2]) / 2 for i in range(2))
+        x, y = (min(max(at, half), size - half) for at, size in zip((x, y), picture.size, strict=True))
+        return picture.resize((SIDE, SIDE), box=(x - half, y - half, x + half, y + half))
     picture.thumbnail((SIDE, SIDE))
     return picture

@@ -11,6 +11,7 @@ import numpy as np
 from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
+from cplus1_keras.tasks.evidence import Evidence
 from cplus1_keras.tasks.records import Record
 from cplus1_keras.tasks.strangers import Strangers
 
@@ -55,6 +56,10 @@ class Task:
     def splits(self, splits, seed):
         """What a run takes in place of the splits that its `data` gives."""
         return splits
+
+    def loss(self, loss):
+        """The loss that trains, made of the one that an experiment has."""
+        return loss
 
     def check(self, experiment, splits):
         """Raises ValueError for what a run would otherwise find out after its training."""
@@ -225,6 +230,10 @@ class Task:
             score=experiment.score.__name__,
         )
 
+    def find_threshold(self, predictor, splits, experiment):
+        """`calibrate` on the calibration split, and what more a task can tell by the other splits."""
+        return self.calibrate(predictor, splits.calibration, experiment)
+
     def values(self, split):
         """Iterator of what `Strangers.update` takes beside each record of a split; None where classes are not told."""
         return None if split.labels is None else iter(split.source.labels)
@@ -262,6 +271,10 @@ class Task:
         if strangers is not None:
             figures["by_class"] = strangers.result()
         return figures | {name: accumulator.result() for name, accumulator in own.items()}, common
+
+    def evidence(self, predictor, split, found):
+        """What a report needs beside the figures: its `update` watches `judge`, and it writes itself to the run."""
+        return Evidence(found, predictor.class_names, split.source.names, self.unit)
 
     def write(self, directory, predictor, split, experiment, figures, judged):
         """Write pictures and tables of a judged split into a run's directory; returns the files' names."""

@@ -184,3 +184,43 @@ def test_what_sums_refuse():
         losses.CrossEntropyLoss() + 1.0
     with pytest.raises(ValueError, match="`negative_weight` must be >= 0"):
         losses.EntropicOpenSetLoss(negative_weight=-1.0)
+
+
+@pytest.mark.parametrize(
+    "kind", [losses.CrossEntropyLoss, losses.BackgroundCrossEntropyLoss, losses.EntropicOpenSetLoss]
+)
+def test_label_smoothing_is_kerass(kind):
+    """Of knowns; a background is a class like the others, and what negatives are to have is even already."""
+    logits, labels = np.random.default_rng(0).normal(size=(6, 5)) * 3, np.array([0, 3, 1, -1, 2, -1])
+    target = np.eye(5)[np.where(labels < 0, 4, labels)]
+    expected = np.array(keras.losses.categorical_crossentropy(target, logits, from_logits=True, label_smoothing=0.3))
+    if kind is losses.EntropicOpenSetLoss:
+        even = np.full((6, 5), 0.2)
+        other = np.array(keras.losses.categorical_crossentropy(even, logits, from_logits=True))
+        expected = np.where(labels < 0, other, expected)
+    counted = labels >= 0 if kind is losses.CrossEntropyLoss else np.ones(6, bool)
+    for loss in (kind(smoothing=0.3), kind().smooth(0.3), (kind() + losses.RingLoss(1.0)).smooth(0.3).terms()[0][1]):
+        np.testing.assert_allclose(loss(labels, {"logits": logits}), expected[counted].mean(), rtol=1e-6)
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+        assert again.smoothing == 0.3
+    assert kind().smoothing == 0
+
+
+def test_label_smoothing_leaves_other_terms_alone():
+    ring = losses.RingLoss(1.0)
+    made = 0.5 * losses.CrossEntropyLoss() + 2.0 * ring
+    assert [(weight, getattr(term, "smoothing", None)) for weight, term in made.smooth(0.1).terms()] == [
+        (0.5, 0.1),
+        (2.0, None),
+    ]
+    for loss in (ring, ring + losses.HingeLoss()):
+        with pytest.raises(ValueError, match="with a softmax cross-entropy"):
+            loss.smooth(0.1)
+    for make in (
+        lambda: losses.CrossEntropyLoss(smoothing=1.0),
+        lambda: losses.CrossEntropyLoss().smooth(-0.1),
+        lambda: losses.BackgroundCrossEntropyLoss(gamma=2.0, smoothing=0.1),
+        lambda: losses.BackgroundCrossEntropyLoss(gamma=2.0).smooth(0.1),
+    ):
+        with pytest.raises(ValueError, match="smoothing"):
+            make()

@@ -38,6 +38,8 @@ OTHERS = {
     "l_softmax": losses.EntropicOpenSetLoss(losses.LSoftmax(3, annealing=0.7)),
     "l_softmax_detached": losses.CrossEntropyLoss(losses.LSoftmax(2, detach=True)),
     "lgm": losses.lgm(0.5, 0.2),
+    "smoothed": losses.EntropicOpenSetLoss(losses.ArcFace(0.3), smoothing=0.2),
+    "mixed": losses.mix(losses.CrossEntropyLoss() + losses.MagnitudeLoss(2.0)),
     "anchor": losses.AnchorLoss(gamma=0.7, slack=0.1),
     "guided_complement_entropy": losses.GuidedComplementEntropyLoss(0.6),
     "objectosphere": losses.objectosphere(3.0),

@@ -10,7 +10,7 @@ import pytest
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.metrics import DetectionScores, coco_figures, detection
 from cplus1_keras.metrics.coco import FIGURES, class_table
-from cplus1_keras.metrics.matching import hit, match, mistakes
+from cplus1_keras.metrics.matching import hit, match, mistakes, overlaps
 
 NAMES = ["red", "white", "blue"]
 KINDS, SHARES = [0, 1, 2, NEGATIVE, UNKNOWN, IGNORE], [0.3, 0.25, 0.15, 0.1, 0.1, 0.1]
@@ -245,6 +245,22 @@ def test_figures_with_unknown_objects_by_hand():
     assert got["unknown_ap50"] == pytest.approx((51 * 1 + 50 * 0.5) / 101)
     assert "at_threshold" not in result
     json.dumps(result)
+
+
+def test_ties_padding_and_boxes_below_a_pixel():
+    """Of equal confidences the first comes first; a row without an area is no object, whatever its label."""
+    small, number = [0.0, 0, 0.5, 0.5], 40
+    assert overlaps([small], [small], [0]).tolist() == [[1]]
+    scores, rng = DetectionScores(["cat"], samples=0), np.random.default_rng(0)
+    right = rng.random(number) < 0.5
+    for own in right:
+        box = np.array([[0, 0, 9, 9]] if own else [[50, 50, 60, 60]], "float32")
+        scores.update(box, [0], np.array([0.5]), np.array([1.0]), [[0, 0, 9, 9], [0, 0, 0, 0]], [0, 0])
+    recall, precision = scores.curves()["cat"]
+    np.testing.assert_allclose(recall, np.cumsum(right) / number)
+    true = np.cumsum(right) / np.arange(1, number + 1)
+    np.testing.assert_allclose(precision, [true[k:].max() for k in range(number)])
+    assert scores.result()["coco"]["classes"]["cat"]["objects"] == number
 
 
 def test_wilderness_impact_by_hand():

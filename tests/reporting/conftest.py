@@ -1,14 +1,24 @@
 """A browser without a screen, by the W3C protocol of chromedriver; and runs to report on."""
 
 import base64
+import csv
+import dataclasses
+import functools
 import json
 import shutil
 import socket
 import subprocess
 import time
+import types
 import urllib.request
 
+import numpy as np
 import pytest
+
+from cplus1_keras import calibration, data, metrics
+from cplus1_keras.labels import NEGATIVE
+from cplus1_keras.provenance import provenance, write_json
+from cplus1_keras.tasks import Classification, Record
 
 FLAGS = [
     "--headless",
@@ -118,3 +128,72 @@ def browser(tmp_path_factory):
     browser = Browser(tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
+
+
+HOSTILE = "<script>document.title = 'broken'</script>"
+"""Name of an unknown class, and part of the names of files."""
+
+NAMES = ("cat", "</script><b>dog", "owl", HOSTILE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Given(Classification):
+    """A task whose scores are drawn, not those of a model: knowns are above strangers by `gap`."""
+
+    gap: float = 2.0
+
+    scores = functools.partial(metrics.ExactScores, samples=40)
+
+    def records(self, predictor, split, experiment):
+        rng = np.random.default_rng(experiment.seed)
+        scores = (rng.normal(size=len(split)) + self.gap * (split.labels >= 0)).astype("float32")
+        rows = zip(split.labels, rng.choice(2, len(split), p=(0.9, 0.1)), scores, split.groups, strict=True)
+        for label, other, score, group in rows:
+            yield Record(np.array(label), np.array(abs(max(label, 0) - other)), score, group)
+
+
+def make_run(path, number=600, seed=0, gap=2.0):
+    """The directory of a run as `run.finish` leaves it, of images without a model, with the records of its test split.
+
+    Returns:
+        Pair of the calibration and labels, predictions and scores (N,).
+    """
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, number)
+    images = np.tile(labels[:, None, None] * 60, (1, 5, 7))
+    train, test = (data.sources.arrays(images[:n], labels[:n], NAMES, name="<i>toy") for n in (40, number))
+    protocol = data.Protocol(known=NAMES[:2], negative=NAMES[2:3], unknown=NAMES[3:])
+    split = data.split(protocol, train, test, seed=0).test
+    task, experiment = Given(gap=gap), types.SimpleNamespace(seed=seed)
+    records = [*task.records(None, split, experiment)]
+    negatives = np.array([r.scores for r in records if r.labels == NEGATIVE])[:200]
+    found = calibration.threshold_at_fpr(negatives, 0.1, score="log_odds")
+    predictor = types.SimpleNamespace(class_names=NAMES[:2])
+    evidence = task.evidence(predictor, split, found)
+    figures, judged = task.judge(predictor, split, experiment, found, evidence.update)
+    path.mkdir(parents=True)
+    evidence.write(path, split)
+    settings = {"name": path.name, "epochs": 3, "seed": seed, "batch_size": 8, "provenance": provenance()}
+    settings |= {"loss": {"class": "Loss", "margin": "<u>"}, "repeat": "python train.py --set gap='<b>'"}
+    write_json(path / "config.json", settings)
+    write_json(path / "metrics.json", {**settings, **figures, "calibration": found.to_dict(), "seconds": 1.5})
+    with open(path / "predictions.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["example", "true_class", "label", "prediction", "score", "answer"])
+        for index, record in enumerate(records):
+            numbers = int(record.labels), int(record.predictions), repr(float(record.scores))
+            writer.writerow([split.describe(index), split.class_name(index), *numbers, ""])
+    return found, judged.arrays
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """A run's directory, and what `make_run` tells of it."""
+    path = tmp_path_factory.mktemp("runs") / "a<b>"
+    return path, *make_run(path)
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """`make_run`, and the names of its classes."""
+    return types.SimpleNamespace(make_run=make_run, NAMES=NAMES, HOSTILE=HOSTILE)

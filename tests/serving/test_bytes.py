@@ -1,6 +1,7 @@
 """Encoded images: as if each were alone, by training's own function; a bad one harms no other."""
 
 import io
+import json
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ tf = pytest.importorskip("tensorflow", reason="serving is TensorFlow's part")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("serving runs on Keras's TensorFlow backend", allow_module_level=True)
 
-from cplus1_keras import data, serving  # noqa: E402  needs TensorFlow
+from cplus1_keras import data, heads, serving  # noqa: E402  needs TensorFlow
 from cplus1_keras.layers import Presence, Reject  # noqa: E402
 from cplus1_keras.serving import Predictor  # noqa: E402
 
@@ -100,3 +101,123 @@ def test_pixels_of_any_size_are_padded_and_answered_alone(tmp_path):
         predictor.predict(images[0][None])["score"][0],
         1e-5,
     )
+
+
+def test_a_gigantic_image_is_not_valid_and_harms_no_other(small, tmp_path):
+    """The field of the spec: 700 pixels, and at most 4 bytes for each."""
+    predictor = Predictor(small.build(), Reject(3, -9.0), small.NAMES, serving.ImageSpec(max_pixels=700))
+    serve = load(predictor, tmp_path / "1")["predict_bytes"]
+    fits, large = np.full((28, 25, 3), 9), np.full((28, 26, 3), 9)
+    found = ask(serve, image_bytes=[encode(fits), encode(large), encode(fits) + bytes(2800)])
+    assert found["valid"].tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("positions", [0, 1])
+def test_a_threshold_for_each_image(small, tmp_path, positions):
+    """It answers as a predictor of that threshold would, and NaN accepts nothing."""
+    model = small.build()
+    reject = small.rejecting(model)[0]
+    if positions:
+        images = keras.Input(model.input_shape[1:])
+        outputs = model(images)
+        logits = keras.ops.stack([outputs["logits"], outputs["logits"][:, ::-1]], axis=1)
+        model = keras.Model(images, {"features": outputs["features"], "logits": logits})
+    predictor = Predictor(model, reject, small.NAMES, serving.ImageSpec(positions))
+    serve, images = load(predictor, tmp_path / "1")["predict_at"], small.pixels(4)
+    score = predictor.predict(images)["score"]
+    thresholds = np.array([-np.inf, np.inf, np.nan, score[3].min()], "float32")
+    found = ask(serve, images=images, threshold=thresholds)
+    spread = thresholds.reshape(-1, *[1] * positions)
+    np.testing.assert_array_equal(found["known"], found["score"] >= spread)
+    np.testing.assert_allclose(found["score"], score, rtol=1e-5)
+    assert (found["known"][0].all(), found["known"][1:3].any()) == (True, False)
+    np.testing.assert_array_equal(found["class_id"] >= 0, found["known"])
+
+
+def test_thresholds_for_each_image_and_class(small, tmp_path):
+    predictor = Predictor(small.build(), Presence(3, 0.0), small.NAMES, serving.LabelSetSpec())
+    serve, images = load(predictor, tmp_path / "1")["predict_at"], small.pixels(3)
+    thresholds = np.array([[-9, 9, 0], [0, 0, 0], [np.inf, -np.inf, 1]], "float32")
+    found = ask(serve, images=images, threshold=thresholds)
+    np.testing.assert_array_equal(found["present"], found["score"] >= thresholds)
+
+
+def examples(contents, key="image/encoded"):
+    rows = []
+    for content in contents:
+        example = tf.train.Example()
+        example.features.feature[key].bytes_list.value.append(content)
+        rows.append(example.SerializeToString())
+    return rows
+
+
+def test_classify_is_the_answer_for_examples(small, tmp_path):
+    model, pixels = small.build(), small.pixels(4).astype("uint8")
+    predictor = Predictor(model, small.rejecting(model)[0], small.NAMES)
+    signatures = load(predictor, tmp_path / "1")
+    rows = [*examples(map(encode, pixels)), *examples([b"none"]), *examples([encode(pixels[0])], "image")]
+    found, expected = ask(signatures["classify"], inputs=rows), predictor.predict(pixels)
+    assert {name: value.shape for name, value in found.items()} == {"classes": (6, 1), "scores": (6, 1)}
+    assert [name.decode() for name in found["classes"][:4, 0]] == expected["class_name"].tolist()
+    np.testing.assert_allclose(found["scores"][:4, 0], expected["score"], rtol=1e-5)
+    assert found["classes"][4:, 0].tolist() == [b"unknown"] * 2
+    told = ask(signatures["about"], request=["", "who?"])
+    for row in range(2):
+        assert [name.decode() for name in told["class_names"][row]] == small.NAMES
+        assert told["threshold"][row] == predictor.reject.threshold.numpy()
+        assert (told["score"][row], told["version"][row][:12]) == (b"log_odds", b"cplus1_keras")
+
+
+def test_classify_of_label_sets_names_what_is_there(small, tmp_path):
+    predictor = Predictor(small.build(), Presence(3, [0.0, 1.0, 2.0]), small.NAMES, serving.LabelSetSpec())
+    pixels = small.pixels(4).astype("uint8")
+    found = ask(load(predictor, tmp_path / "1")["classify"], inputs=examples(map(encode, pixels)))
+    expected = predictor.predict(pixels)
+    names = np.where(expected["present"], small.NAMES, "")
+    assert [[name.decode() for name in row] for row in found["classes"]] == names.tolist()
+    np.testing.assert_allclose(found["scores"], expected["score"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("sets", [False, True])
+def test_the_map_is_that_of_the_class_nearest_to_being_the_answer(tmp_path, sets):
+    keras.utils.set_random_seed(2)
+    images = keras.Input((8, 8, 3))
+    model = keras.Model(images, heads.CAMHead(3)(keras.layers.Conv2D(4, 3)(images / 64)))
+    thresholds = [0.0, -50.0, 0.0]  # nearest is the second, for label sets
+    reject = Presence(3, thresholds) if sets else Reject(3, 99.0)
+    predictor = Predictor(model, reject, ["a", "b", "c"], serving.LabelSetSpec() if sets else serving.ImageSpec())
+    pixels = np.random.default_rng(1).uniform(0, 255, (5, 8, 8, 3)).astype("float32")
+    pixels[3, 0, 0, 0] = np.nan
+    found = ask(load(predictor, tmp_path / "1")["explain"], images=pixels)
+    outputs = model.predict(np.nan_to_num(pixels), verbose=0)
+    k = np.full(5, 1) if sets else outputs["logits"].argmax(-1)
+    expected = np.take_along_axis(outputs["cams"], k[:, None, None, None], axis=-1)[..., 0]
+    good = [0, 1, 2, 4]
+    np.testing.assert_allclose(found["map"][good], expected[good], rtol=1e-4, atol=1e-4)
+    assert [name.decode() for name in found["map_class"][good]] == ["abc"[c] for c in k[good]]
+    assert (found["valid"].tolist(), found["map_class"][3]) == ([True] * 3 + [False, True], b"unknown")
+    assert not found["map"][3].any()
+
+
+def test_models_of_other_channels_take_no_encoded_images(tmp_path):
+    images = keras.Input((4, 4, 2))
+    model = keras.Model(images, heads.LinearHead(2)(keras.layers.Flatten()(images)))
+    signatures = load(Predictor(model, Reject(2, 0.0)), tmp_path / "1")
+    assert sorted(signatures) == ["about", "features", "predict_at", "serving_default"]
+
+
+def test_names_of_any_script_and_very_many_of_them(tmp_path):
+    images = keras.Input((2, 2, 1))
+    names = ["😀", "مرحبا", "日本語", "a b"] + [f"class {k}" for k in range(99_996)]
+    flat = keras.layers.Flatten()(images)
+    logits = keras.layers.Dense(100_000, kernel_initializer="zeros", name="logits")
+    model = keras.Model(images, {"features": flat, "logits": logits(flat)})
+    logits.bias.assign(np.eye(1, 100_000, 1)[0] * 9)
+    signatures = load(Predictor(model, Reject(100_000, -50.0), names), tmp_path / "1")
+    found = ask(signatures["predict_bytes"], image_bytes=[encode(np.zeros((2, 2, 1))), b""])
+    assert [name.decode() for name in found["class_name"]] == ["مرحبا", "unknown"]
+    assert (tmp_path / "1" / "saved_model.pb").stat().st_size < 20e6
+    said = json.loads((tmp_path / "1" / serving.CLASSES_FILE).read_text(encoding="utf-8"))
+    assert said["class_names"] == names
+    with pytest.raises(ValueError, match="have no line ends"):
+        Predictor(model, Reject(100_000, 0.0), ["a\nb", *names[1:]])

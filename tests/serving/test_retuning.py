@@ -1,5 +1,6 @@
 """Another threshold for a SavedModel: the same scores to the bit, other decisions, the evidence beside."""
 
+import dataclasses
 import json
 import pathlib
 import runpy
@@ -16,7 +17,7 @@ if keras.backend.backend() != "tensorflow":
 
 from cplus1_keras import calibration, serving  # noqa: E402  needs TensorFlow
 from cplus1_keras.layers import Presence  # noqa: E402
-from cplus1_keras.retune import main, score_files  # noqa: E402
+from cplus1_keras.retune import main  # noqa: E402
 from cplus1_keras.serving import Predictor  # noqa: E402
 
 
@@ -27,6 +28,7 @@ def versions(small, tmp_path_factory):
     model = small.build()
     scores = Predictor(model, small.rejecting(model)[0], small.NAMES).predict(small.pixels(200))["score"]
     found = calibration.threshold_at_fpr(scores, 0.3, score="log_odds")
+    found = dataclasses.replace(found, sample=calibration.keep_scores(np.repeat([0, -1], 100), scores))
     predictor = Predictor(model, serving.ImageSpec.layer(3, found.threshold), small.NAMES, calibration=found)
     predictor.export(root / "served" / "1")
     pixels = small.pixels(60, seed=5).astype("uint8")
@@ -56,7 +58,7 @@ def test_a_rate_on_a_folder_of_images_makes_the_next_version(versions, capsys):
     main([str(first), "--fpr", "0.2", "--confidence", "0.9", "--negatives", str(root / "images")])
     answer = predictor.predict(pixels)
     expected = calibration.threshold_at_fpr(answer["score"], 0.2, 0.9, "log_odds")
-    assert evidence(second) == expected.to_dict()
+    assert evidence(second) == {**expected.to_dict(), "sample": predictor.calibration.sample}
     before, after = ask(first, pixels), ask(second, pixels)
     for name in ("score", "probabilities", "valid"):
         np.testing.assert_array_equal(before[name], after[name])
@@ -70,9 +72,14 @@ def test_a_rate_on_a_folder_of_images_makes_the_next_version(versions, capsys):
     variables = [loaded.signatures["serving_default"].variables for loaded in both]
     gaps = [np.abs(old.numpy() - new.numpy()).max() for old, new in zip(*variables, strict=True)]
     assert np.count_nonzero(gaps) == 1  # the threshold's
+    origin = json.loads((second / "assets.extra" / "origin.json").read_text())
+    assert (origin["from"], origin["left_out"]) == (str(first.resolve()), [])
+    assert origin["user"]
+    assert origin["date"][:4].isdecimal()
+    assert json.loads((first / "assets.extra" / "origin.json").read_text())["from"] is None
     main([str(second), "--coverage", "0.7", "--knowns", str(root / "images"), "--output", str(root / "other")])
     wanted = calibration.threshold_at_coverage(answer["score"], 0.7, score="log_odds")
-    assert evidence(root / "other") == wanted.to_dict()
+    assert evidence(root / "other") == {**wanted.to_dict(), "sample": predictor.calibration.sample}
     assert (ask(root / "other", pixels)["known"]).sum() == wanted.accepted
 
 
@@ -95,8 +102,46 @@ def test_thresholds_of_label_sets(small, tmp_path):
     np.testing.assert_array_equal(answer["present"], answer["score"] >= [5.0, -5.0, np.inf])
     with pytest.raises(ValueError, match=r"threshold of shape \(3,\)"):
         serving.retune(tmp_path / "1", tmp_path / "3", [1.0, 2.0])
-    with pytest.raises(ValueError, match="give it a `--threshold`"):
-        score_files(tmp_path / "1", tmp_path)
+
+
+def test_each_class_of_label_sets_gets_a_threshold_by_the_names_of_folders(small, tmp_path, capsys):
+    model, pixels = small.build(), small.pixels(80, seed=4).astype("uint8")
+    predictor = Predictor(model, Presence(3, [0.0, 1.0, 2.0]), small.NAMES, serving.LabelSetSpec())
+    predictor.export(tmp_path / "1")
+    shown = [("none",), (small.NAMES[1],), (small.NAMES[0], small.NAMES[2]), ("more", small.NAMES[0])]
+    for number, image in enumerate(pixels):
+        path = tmp_path.joinpath("images", *shown[number % 4], f"{number:02d}.png")
+        tf.io.write_file(str(path), tf.io.encode_png(image))
+    asked = [str(tmp_path / "1"), "--fpr", "0.2", "--confidence", "0.8", "--negatives", str(tmp_path / "images")]
+    with pytest.raises(SystemExit, match="has a threshold for each class: ask with --per-class"):
+        main(asked)
+    main([*asked, "--per-class"])
+    scores, rows = predictor.predict(pixels)["score"], np.arange(80) % 4
+    lacking = [(rows == 0) | (rows == 1), rows != 1, rows != 2]
+    each = 1 - 0.2 / 3
+    expected = [calibration.threshold_at_fpr(scores[lacks, c], 0.2, each) for c, lacks in enumerate(lacking)]
+    served = serving.SavedModel(tmp_path / "2")
+    assert served.threshold.tolist() == [found.threshold for found in expected]
+    assert served.calibration.classes == tuple(expected)
+    assert served.calibration.class_names == tuple(small.NAMES)
+    assert f"| {small.NAMES[1]} " in capsys.readouterr().out
+
+
+def test_one_damaged_file_in_a_hundred_is_left_out_and_named(versions, tmp_path, capsys):
+    root, _, pixels = versions
+    for number in range(99):
+        tf.io.write_file(f"{tmp_path}/images/{number:03d}.png", tf.io.encode_png(pixels[number % 60]))
+    (tmp_path / "images" / "050.jpg").write_bytes(b"no image")
+    asked = [str(root / "served" / "1"), "--fpr", "0.2", "--negatives", str(tmp_path / "images")]
+    main([*asked, "--output", str(tmp_path / "9")])
+    said = capsys.readouterr().out
+    assert f"Left out 1 damaged files: {tmp_path / 'images' / '050.jpg'}" in said
+    assert evidence(tmp_path / "9")["samples"] == 99
+    assert json.loads((tmp_path / "9" / "assets.extra" / "origin.json").read_text())["left_out"] == [
+        str(tmp_path / "images" / "050.jpg")
+    ]
+    with pytest.raises(SystemExit, match=r"one threshold for all classes.*leave --per-class out"):
+        main([*asked, "--per-class"])
 
 
 def test_what_is_refused_leaves_nothing(versions, tmp_path):
@@ -111,12 +156,12 @@ def test_what_is_refused_leaves_nothing(versions, tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "foreign"))
     with pytest.raises(SystemExit, match="has no threshold to change"):
         main([str(tmp_path / "foreign"), "--threshold", "1"])
-    with pytest.raises(SystemExit, match="holds no image"):
+    with pytest.raises(SystemExit, match="has no image"):
         main([str(first), "--fpr", "0.1", "--negatives", str(tmp_path / "foreign")])
     with pytest.raises(SystemExit, match="at least 299 negatives; there are 60"):
         main([str(first), "--fpr", "0.01", "--negatives", str(root / "images")])
     shutil.copytree(root / "images", tmp_path / "images")
     pathlib.Path(tmp_path / "images" / "bad.png").write_bytes(b"no image")
-    with pytest.raises(SystemExit, match=r"bad\.png"):
+    with pytest.raises(SystemExit, match=r"1 of 61 files .* are damaged, such as .*bad\.png"):
         main([str(first), "--fpr", "0.2", "--negatives", str(tmp_path / "images")])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["foreign", "images"]

@@ -128,3 +128,25 @@ def test_files_keep_their_order_whatever_their_size_and_those_too_large_are_name
     for index, (_, answer, _) in enumerate(found):
         if index not in problems:
             np.testing.assert_array_equal(answer["class_id"], expected[index])
+
+
+def test_encoded_images_are_answered_as_their_pixels(images, pixels, small):
+    rows = small.pixels(5).astype("uint8")
+    contents = [tf.io.encode_png(row).numpy() for row in rows]
+    contents.insert(2, b"no image")
+    answer, expected = serving.SavedModel(images[1]).predict_bytes(contents, batch_size=4), images[0].predict(rows)
+    assert answer["valid"].tolist() == [True, True, False, True, True, True]
+    for name, values in expected.items():
+        np.testing.assert_allclose(np.delete(answer[name], 2, 0), values, rtol=1e-5) if values.dtype.kind == "f" else (
+            np.testing.assert_array_equal(np.delete(answer[name], 2, 0), values)
+        )
+    several = [np.random.default_rng(n).integers(0, 256, (6 + n, 9 - n, 3)).astype("uint8") for n in range(3)]
+    served = serving.SavedModel(pixels[1])
+    answer = served.predict_bytes([tf.io.encode_png(image).numpy() for image in several], batch_size=1)
+    assert answer["sizes"].tolist() == [[6, 9], [7, 8], [8, 7]]
+    for number, image in enumerate(several):
+        height, width = image.shape[:2]
+        found = answer["class_id"][number]
+        np.testing.assert_array_equal(found[:height, :width], pixels[0].predict(image[None])["class_id"][0])
+        assert (found[height:] == -1).all()
+        assert (found[:, width:] == -1).all()

@@ -94,7 +94,8 @@ def table(run):
 
 def test_the_directory_is_complete(run):
     names = {path.name for path in run.iterdir()}
-    wanted = "model.keras config.json metrics.json calibration.json predictions.csv oscr.png scores.png"
+    wanted = "model.keras config.json metrics.json calibration.json predictions.csv oscr.png scores.png "
+    wanted += "evidence.json report.html"
     assert names == {*wanted.split(), "accepted_unknowns.png", "logs", "saved_model"}
     assert list((run / "logs").rglob("events*"))
 
@@ -380,11 +381,12 @@ def test_pictures_are_of_the_judged_split(monkeypatch, tmp_path):
 def test_no_setting_of_the_run_is_a_default(experiment, defaults):
     """But those that `test_segmentation` sets, and `patience`, which `test_run` spies on."""
     assert defaults(experiment) == {"steps", "interval", "patience"}
-    assert defaults(experiment.task) == {"circular_noise"}  # there is one kind at most
+    # There is one kind of noise at most; `by_class` takes more classes than there are.
+    assert defaults(experiment.task) == {"circular_noise", "crop", "mixup", "by_class"}
 
 
 def test_label_noise_trains_and_is_told(experiment, run, outputs):
-    """The training labels have the noise of the task at the run's seed; no other split has it, see `outputs`."""
+    """The training labels are those of the noise at the run's seed; no other split was touched, see `outputs`."""
     spoilt = data.noise.spoil(splits(7), data.noise.symmetric, 0.15, seed=7)
     seen = experiment.splits()
     np.testing.assert_array_equal(seen.train.labels, spoilt.train.labels)
@@ -415,3 +417,68 @@ def test_noise_is_what_fit_gets(experiment, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="enough"):
         experiment.run(tmp_path)
     assert (asked[0].labels != splits(7).train.labels).any()
+
+
+def several(seed):
+    """Two digits known, seven negative, of which the last four only calibrate."""
+    protocol = data.Protocol(known=("0", "1"), negative=tuple("2345678"), others="ignored")
+    return data.split(protocol, data.sources.digits(), calibration_classes=tuple("5678"), seed=seed)
+
+
+def by_classes(by_class=False, **more):
+    """An experiment on these classes."""
+    settings = {"data": several, "fpr": 0.45, "confidence": 0.6, "score": scores.max_logit}
+    return dataclasses.replace(configs.resolve("digits"), task=Classification(by_class=by_class), **settings | more)
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """Splits, a predictor without training, and scores and class names of the negatives that calibrate."""
+    parts = several(0)
+    keras.utils.set_random_seed(2)
+    predictor = Classification().predictor(models.classifier(2, net, heads.LinearHead), scores.max_logit, parts)
+    split = parts.calibration
+    images = np.stack([example["image"] for example in split.dataset().as_numpy_iterator()])
+    chosen = np.flatnonzero(split.labels == -1)
+    return parts, predictor, predictor.predict(images)["score"][chosen], [split.class_name(i) for i in chosen]
+
+
+def test_what_is_said_of_classes_never_seen(judged):
+    parts, predictor, values, classes = judged
+    assert set(classes) == set("5678")
+    experiment = by_classes()
+    found = experiment.task.find_threshold(predictor, parts, experiment)
+    plain = calibration.threshold_at_fpr(values, 0.45, 0.6, score="max_logit")
+    assert dataclasses.replace(found, new_classes=None) == plain
+    assert found.new_classes == calibration.judge_new_classes(values, classes, plain.threshold, 0.45, 0.6)
+    assert (found.new_classes.classes, found.new_classes.worst in set("5678")) == (4, True)
+
+
+def test_classes_that_train_say_nothing(judged):
+    """Where the 5s train, three classes are left; where one alone does not train, nothing is said."""
+    parts, predictor, _, _ = judged
+    held = dataclasses.replace(parts.train, source=parts.calibration.source)
+    names = np.array([held.class_name(index) for index in range(len(held))])
+    experiment, free = by_classes(), by_classes(loss=losses.CrossEntropyLoss())
+    for own, count in (("5", 3), ("567", None)):
+        train = held.subset(np.flatnonzero(np.isin(names, ["0", "1", *own])))
+        spoilt = dataclasses.replace(parts, train=train)
+        found = experiment.task.find_threshold(predictor, spoilt, experiment).new_classes
+        assert getattr(found, "classes", None) == count
+        # A loss without a use for negatives trains on none of them.
+        assert free.task.find_threshold(predictor, spoilt, free).new_classes.classes == 4
+
+
+def test_a_threshold_by_class(judged):
+    parts, predictor, values, classes = judged
+    assert calibration.images_needed(0.45, 0.6, single=False) <= 4
+    experiment = by_classes(by_class=True)
+    experiment.task.check(experiment, parts)
+    found = experiment.task.find_threshold(predictor, parts, experiment)
+    expected = calibration.threshold_at_fpr(values, 0.45, 0.6, "max_logit", groups=classes)
+    assert dataclasses.replace(found, new_classes=None) == expected
+    assert found.new_classes.kept
+    assert found.samples == 4
+    with pytest.raises(ValueError, match=r"`by_class`.*takes 38 negative classes.*there are 4"):
+        experiment.task.check(by_classes(by_class=True, fpr=0.1, confidence=0.95), parts)
+    assert "by_class" in experiment.task.promises

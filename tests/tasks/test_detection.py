@@ -133,7 +133,7 @@ def within(box, other):
 def test_the_directory_is_complete(run):
     _, directory = run
     wanted = "model.keras config.json metrics.json calibration.json predictions.csv classes.md oscr.png mistakes.png"
-    wanted += " precision_recall.png pictures logs saved_model"
+    wanted += " precision_recall.png pictures logs saved_model evidence.json report.html"
     assert {path.name for path in directory.iterdir()} == set(wanted.split())
     assert len([*(directory / "pictures").iterdir()]) == 3
 

@@ -97,6 +97,7 @@ def bound(accepted, n, confidence):
 def test_the_directory_is_complete(run):
     _, directory = run
     wanted = "model.keras config.json metrics.json calibration.json predictions.csv oscr.png maps.png logs saved_model"
+    wanted += " evidence.json report.html"
     assert {path.name for path in directory.iterdir()} == set(wanted.split())
 
 
@@ -399,10 +400,10 @@ def test_thresholds_are_one_for_each_class(monkeypatch):
     monkeypatch.setattr(module.Task, "judge", lambda task, *arguments: given.append(arguments))
     monkeypatch.setattr(MultiLabel, "with_calibration", lambda task, predictor, found: ("calibrated", predictor, found))
     found = types.SimpleNamespace(thresholds=[1, 2])
-    task.judge("every", "split", "experiment", found)
+    task.judge("every", "split", "experiment", found, "watch")
     task.judge("every", "split", "experiment")
-    (one, *_, threshold), (other, *_, none) = given
-    assert (one, threshold.threshold) == (("calibrated", "every", found), [1, 2])
+    (one, *_, threshold, watch), (other, *_, none, _) = given
+    assert (one, threshold.threshold, watch) == (("calibrated", "every", found), [1, 2], "watch")
     assert (other, none) == (("calibrated", "every", None), None)
 
 

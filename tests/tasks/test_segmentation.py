@@ -117,6 +117,7 @@ def miou(labels, logits):
 
 def test_the_directory_is_complete(run):
     wanted = "model.keras config.json metrics.json calibration.json oscr.png classes.md pictures logs saved_model"
+    wanted += " evidence.json report.html"
     assert {path.name for path in run.iterdir()} == set(wanted.split())
     assert {path.name for path in (run / "pictures").iterdir()} >= {"00000.png", "features.png"}
     config = read(run, "config.json")
@@ -336,9 +337,9 @@ def test_mirrored_and_scaled_images_are_judged_as_asked(monkeypatch):
     monkeypatch.setattr(module.serving, "Predictor", made.Predictor)
     monkeypatch.setattr(module, "MeanIoU", made.MeanIoU)
     monkeypatch.setattr(Segmentation, "records", lambda task, *given: [("record", *given)])
-    figures, judged = task.judge(predictor, split, "experiment", "found")
+    figures, judged = task.judge(predictor, split, "experiment", "found", "watch")
     assert figures == {
-        "given": (predictor, split, "experiment", "found"),
+        "given": (predictor, split, "experiment", "found", "watch"),
         "segmentation_averaged": made.MeanIoU.return_value.result.return_value,
     }
     both = made.Predictor.return_value

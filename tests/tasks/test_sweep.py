@@ -1,14 +1,19 @@
 """What every threshold would do, against counting at each."""
 
+import io
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cplus1_keras import calibration
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.metrics import BinnedScores
-from cplus1_keras.tasks import Evidence, Record
+from cplus1_keras.tasks import Record
+from cplus1_keras.tasks.evidence import Evidence
+from cplus1_keras.tasks.examples import draw
 from cplus1_keras.tasks.strangers import Strangers
 from cplus1_keras.tasks.sweep import STOPS, Sweep
 
@@ -16,7 +21,7 @@ NAMES = {0: "cat", 1: "dog", 4: "owl", 9: "newt"}
 KNOWN = ("cat", "dog")
 
 
-def images(number=1000, seed=0, decimals=7):
+def images(number=500, seed=0, decimals=7):
     rng = np.random.default_rng(seed)
     values = rng.choice([*NAMES], number)
     labels = np.select([values == 4, values == 9], [NEGATIVE, UNKNOWN], values)
@@ -57,7 +62,7 @@ def test_all_numbers_are_those_that_the_package_counts_at_each_threshold(given):
     assert stops[told["chosen"]] == found.threshold
     assert 5 < len(stops) <= STOPS + 60
     assert (told["known"]["accepted"][0], told["unknown"]["accepted"][-1]) == (told["known"]["decisions"], 0)
-    for i in [*range(0, len(stops), 7), told["chosen"]]:
+    for i in [*range(0, len(stops), len(stops) // 4), told["chosen"]]:
         scores, strangers = BinnedScores(stops[i]), Strangers(NAMES, stops[i])
         for record, value in zip(records, values, strict=True):
             scores.update(record.labels, record.predictions, record.scores)
@@ -153,8 +158,41 @@ def test_examples_of_pixels_are_parts_of_images_and_of_boxes_each_box():
     evidence.update(record, np.array([[0, 0, 0], [9, 9, 9]]))
     boxes = np.array([[0, 0, 4, 4], [1.25, 2, 3, 4]])
     evidence.update(Record(np.array([1, -1]), np.array([1, 0]), np.array([3, 5], "float32"), "b", {"boxes": boxes}))
+    more = {"boxes": boxes, "which": np.array([-1, 0])}
+    hits = Record(np.array([NEGATIVE, UNKNOWN]), np.array([1, 0]), np.array([7, 8], "float32"), "c", more)
+    evidence.update(hits, np.array([9]))
     told = [tuple(own.values()) for own in evidence.examples.chosen()]
-    assert ("stranger", 0, "newt", "unknown", "cat", 5.0) in told
-    assert ("wrong", 0, "cat", "known", "dog", 2.0) in told
+    assert ("stranger", 2, "negative", "negative", "dog", 7.0, [0.0, 0.0, 4.0, 4.0]) in told  # it hits nothing
+    assert ("stranger", 2, "newt", "unknown", "cat", 8.0, [1.2, 2.0, 3.0, 4.0]) in told
+    assert ("stranger", 0, "newt", "unknown", "cat", 5.0, [0.0, 1.0, 2.0, 2.0]) in told
+    assert ("wrong", 0, "cat", "known", "dog", 2.0, [0.0, 0.0, 3.0, 1.0]) in told
     assert ("stranger", 1, "negative", "negative", "cat", 5.0, [1.2, 2.0, 3.0, 4.0]) in told
     assert ("refused", 1, "dog", "known", "dog", 3.0, [0.0, 0.0, 4.0, 4.0]) in told
+
+
+def a_split(images):
+    """Images by their indices, as a split gives them."""
+
+    def subset(indices):
+        examples = [{"image": images[index]} for index in indices.tolist()]
+        return mock.Mock(dataset=lambda: mock.Mock(as_numpy_iterator=lambda: iter(examples)))
+
+    return mock.Mock(subset=subset)
+
+
+def test_thumbnails_show_their_images_and_what_is_around_a_box():
+    rng = np.random.default_rng(0)
+    grey, colour = (rng.integers(0, 256, size).astype("uint8") for size in ((5, 7, 1), (9, 4, 3)))
+    content, columns, side = draw([{"index": 5}, {"index": 2}], a_split({2: grey, 5: colour}))
+    sheet = np.asarray(Image.open(io.BytesIO(content)))
+    assert (sheet.shape, columns, side) == ((9, 18, 3), 2, 9)
+    assert sheet[:, 2:6].tolist() == colour.tolist()
+    assert sheet[2:7, 10:17].tolist() == np.repeat(grey, 3, axis=-1).tolist()
+    large = np.full((200, 300, 3), 10, "uint8")
+    large[100:140, 200:240] = 250
+    content, _, side = draw([{"index": 6, "box": [200, 100, 240, 140]}], a_split({6: large}))
+    sheet = np.asarray(Image.open(io.BytesIO(content)).convert("L")).astype(int)
+    assert sheet.shape == (side, side) == (96, 96)  # 52 pixels around 40
+    assert (sheet[14:82, 14:82] > 240).all()
+    assert (sheet[:8] < 20).all()
+    assert (sheet[:, -8:] < 20).all()

@@ -175,7 +175,8 @@ def _fields(data, records, boxes=None):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         contents = list(pool.map(lambda record: png(data.mask(record)), own))
     files = [data.files[record["id"]] for record in own]
-    image, mask = image_reader(files), mask_reader(contents=contents, places=[data.place(record) for record in own])
+    image = image_reader(files, upright=False)  # the json's polygons are those of the file as it is stored
+    mask = mask_reader(contents=contents, places=[data.place(record) for record in own])
     which = tf.constant([rows[record["id"]] for record in records], tf.int64)
     cuts = None if boxes is None else tf.constant(boxes)
 

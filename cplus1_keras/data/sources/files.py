@@ -171,8 +171,12 @@ def csv_labels(path, root=None, class_names=None, separator=";", channels=3, nam
 
 
 def of_files(files, names, labels=None, *, masks=None, channels=3, **fields):
-    """A source from lists of image files and, with masks, of mask files; `fields` are those of `Source`."""
-    readers = {"image": reading.image_reader(files, channels)}
+    """A source from lists of image files and, with masks, of mask files; `fields` are those of `Source`.
+
+    Images with masks or boxes are not turned by their EXIF orientation, as tools for annotation do not turn them.
+    """
+    upright = masks is None and fields.get("kind") != "boxes"
+    readers = {"image": reading.image_reader(files, channels, upright)}
     if masks is not None:
         readers["mask"] = reading.mask_reader(masks)
         fields |= {"kind": "mask", "mask_files": masks}
