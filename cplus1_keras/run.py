@@ -115,8 +115,7 @@ def tell_kept(directory, new=False):
     if new and not checkpoint.epoch:
         remove(directory)
         return f"No epoch was finished; {directory} is removed."
-    epochs = "1 epoch" if checkpoint.epoch == 1 else f"{checkpoint.epoch} epochs"
-    return f"Kept: {epochs}. Go on with: {_how_to_resume(directory)}"
+    return f"Kept: {checkpoint.epoch} epoch{'s' * (checkpoint.epoch != 1)}. Go on with: {_how_to_resume(directory)}"
 
 
 def _how_to_resume(directory):
