@@ -1,5 +1,7 @@
 """Learning rates over the steps of a training, and SGD as mmsegmentation, which the C+1 paper trains with, has it."""
 
+import contextlib
+
 import keras
 
 from cplus1_keras.labels import check_count
@@ -173,3 +175,27 @@ def make_optimizer(experiment, steps):
             raise ValueError("Keras's MultiOptimizer averages no weights: leave `ema` None, or take one optimizer.")
         optimizer.use_ema, optimizer.ema_momentum = True, experiment.ema
     return optimizer
+
+
+@contextlib.contextmanager
+def averages(model):
+    """A compiled model with the moving average of its weights meanwhile, where its optimizer keeps one.
+
+    >>> images = keras.Input((2,))
+    >>> model = keras.Model(images, keras.layers.Dense(1)(images))
+    >>> model.compile(keras.optimizers.SGD(use_ema=True), "mse")
+    >>> history = model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)
+    >>> with averages(model):
+    ...     prediction = model.predict_on_batch(np.ones((4, 2)))
+    """
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of one that scales the loss
+    if not getattr(optimizer, "use_ema", False):
+        yield
+        return
+    weights = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, weights, strict=True):
+            variable.assign(value)

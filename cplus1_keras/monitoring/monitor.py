@@ -22,6 +22,7 @@ from cplus1_keras.monitoring.pictures import draw
 from cplus1_keras.monitoring.timing import Budget, Pace
 from cplus1_keras.monitoring.view import View
 from cplus1_keras.monitoring.waiting import InputClock
+from cplus1_keras.optimizers import averages
 
 NAMES = {NEGATIVE: "negative", UNKNOWN: "unknown"}
 
@@ -137,7 +138,8 @@ class OpenSetMonitor(keras.callbacks.Callback):
     def _look(self, name, view, due):
         """One pass over the data; what it takes longer for drawing is drawing's."""
         start = time.monotonic()
-        view.look(whole=due)
+        with averages(self.model):
+            view.look(whole=due)
         seconds = time.monotonic() - start
         if name != "validation":
             self.budget.spend(seconds)
