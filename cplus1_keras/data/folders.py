@@ -1,5 +1,6 @@
 """Files of images without labels: found in folders, read in parallel, the damaged ones told apart."""
 
+import itertools
 import pathlib
 import re
 
@@ -7,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.data.checking import sentence
-from cplus1_keras.data.reading import IMAGE_ENDINGS, attempt
+from cplus1_keras.data.reading import IMAGE_ENDINGS
 from cplus1_keras.images import MAX_PIXELS, decode, preprocess
 
 
@@ -51,17 +52,23 @@ def read_images(files, image_shape):
     def read(path):
         return preprocess(decode(tf.io.read_file(path), channels, max_pixels=MAX_PIXELS), size, channels)
 
-    def read_or_nothing(path):
-        return attempt(read, path, tf.zeros([0, 0, channels]))
-
     files = [str(path) for path in files]
-    images = tf.data.Dataset.from_tensor_slices(tf.constant(files)).map(read_or_nothing, tf.data.AUTOTUNE)
-    for path, image in zip(files, images.prefetch(8).as_numpy_iterator(), strict=True):
-        why = ""
-        if not image.size:  # read again for the reason, which a graph does not tell
-            try:
-                image = read(path).numpy()
-            except tf.errors.OpError as error:
-                # Without the name of the operation, which says nothing of the file.
-                why = re.sub(r"^{{.*?}} | \[Op:.*", "", sentence(error).partition("\n")[0]) or type(error).__name__
-        yield np.asarray(image), why
+    numbered = tf.data.Dataset.from_tensor_slices(tf.constant(files)).enumerate()
+    # A graph cannot tell what is wrong with a file, but its number is missing then.
+    found = numbered.map(lambda number, path: (number, read(path)), tf.data.AUTOTUNE, deterministic=True)
+    following = 0
+    for number, image in itertools.chain(found.ignore_errors().prefetch(8).as_numpy_iterator(), [(len(files), None)]):
+        yield from (_read_again(read, path) for path in files[following:number])
+        if image is not None:
+            yield image, ""
+        following = number + 1
+
+
+def _read_again(read, path):
+    """The image of a file that could not be read, if that was for once, and else why."""
+    try:
+        return read(path).numpy(), ""
+    except tf.errors.OpError as error:
+        # Without the name of the operation, which says nothing of the file.
+        why = re.sub(r"^{{.*?}} | \[Op:.*", "", sentence(error).partition("\n")[0])
+        return np.zeros([0, 0, 0], "float32"), why or type(error).__name__

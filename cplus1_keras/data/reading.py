@@ -50,7 +50,7 @@ def image_reader(files, channels=3, upright=True):
 
     def read(index):
         path, raw = contents(index)
-        image = attempt(lambda raw: decode(raw, channels, upright), raw, tf.zeros([0, 0, channels], tf.uint8))
+        image = _attempt(lambda raw: decode(raw, channels, upright), raw, tf.zeros([0, 0, channels], tf.uint8))
         return require(tf.size(image) > 0, lambda: tf.strings.join([path, " is damaged, or no image."]), image)
 
     return read
@@ -79,7 +79,7 @@ def mask_reader(files=(), contents=None, places=None):
         raw = require(tf.reduce_all(header[:4] == list(b"\x89PNG")), damaged, raw)
         raw = require(grey, lambda: tf.strings.join([path, _COLOURS.format("an image in colour")]), raw)
         raw = _as_grey(raw, header)
-        mask = attempt(lambda raw: tf.io.decode_png(raw, 1, tf.uint16), raw, tf.zeros([0, 0, 1], tf.uint16))
+        mask = _attempt(lambda raw: tf.io.decode_png(raw, 1, tf.uint16), raw, tf.zeros([0, 0, 1], tf.uint16))
         # Grey values of fewer than 16 bits are spread over 0..65535.
         factor = tf.gather([_SPREAD.get(bits, 1) for bits in range(17)], tf.minimum(tf.cast(header[24], tf.int32), 16))
         return require(tf.size(mask) > 0, damaged, tf.cast(mask[..., 0], tf.int32) // factor)
@@ -200,8 +200,7 @@ def _opened(path, load=True):
     return image
 
 
-def attempt(function, argument, otherwise):
-    """A function's tensor, or where it raises, another one; in a graph too."""
+def _attempt(function, argument, otherwise):
     # A graph cannot catch the decoder's error, which does not say which file it read; a data set can. It costs
     # 0.1 ms an image.
     attempt = tf.data.Dataset.from_tensors(argument).map(function)

@@ -97,6 +97,7 @@ class ModelServer:
             what = self.faults.popleft() if self.faults else ""
         if what == "slow":
             time.sleep(self.slow)
+            return "503"  # nobody waits for an answer
         return what
 
 

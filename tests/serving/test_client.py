@@ -18,8 +18,9 @@ pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api: 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("serving runs on Keras's TensorFlow backend", allow_module_level=True)
 
-from cplus1_keras import serving  # noqa: E402  needs TensorFlow
+from cplus1_keras import heads, layers, serving  # noqa: E402  needs TensorFlow
 from cplus1_keras.client import Client, ServerError, answer_files, main, tell, to_rows  # noqa: E402
+from cplus1_keras.models import segmentation_model  # noqa: E402
 from cplus1_keras.predict import predict  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -219,3 +220,27 @@ def test_rows_are_those_that_the_specs_tell(spec):
         arrays["class_id"] = arrays["class_id"][:2, :2]
     expected = spec.tell(type("Names", (), {"class_names": names}), arrays)
     assert json.dumps(tell(answer, names)) == json.dumps(expected)
+
+
+@WAYS
+def test_pixels_of_images_of_several_sizes_are_told_as_predict_tells_them(small, way, tmp_path):
+    keras.utils.set_random_seed(1)
+    given = keras.Input((None, None, 3))
+    model = segmentation_model(given, keras.layers.Conv2D(4, 3, 2, "same")(given / 64 - 2), heads.LinearHead(3))
+    serving.Predictor(model, layers.Reject(3, 0.5), small.NAMES, serving.PixelSpec((40, 64))).export(tmp_path / "1")
+    rng = np.random.default_rng(0)
+    for number, size in enumerate(((8, 8), (9, 30), (40, 7), (41, 8), (16, 16))):  # the fourth is too large
+        image = rng.integers(0, 256, (*size, 3)).astype("uint8")
+        tf.io.write_file(f"{tmp_path}/images/{number}.png", tf.io.encode_png(image))
+    folder, (large,) = predict(tmp_path / "1", [tmp_path / "images"], tmp_path / "answers")
+    classes = str(tmp_path / "1" / serving.CLASSES_FILE)
+    output = tmp_path / "table.csv"
+    with model_server.ModelServer({1: tmp_path / "1"}) as server:
+        asked = [getattr(server, way), str(tmp_path / "images"), "--output", str(output)]
+        main([*asked, "--classes", classes, "--batch-size", "3"])
+    rows, expected = table(output), table(folder / "answers.csv")
+    assert [row.pop("problem") for row in rows] == ["", "", "", "The server reads no image in it.", ""]
+    assert [row.pop("problem")[:18] for row in expected] == ["", "", "", "cannot be answered", ""]
+    assert rows == expected
+    assert large.name == "3.png"
+    assert 0 < float(rows[1]["rejected"]) < 1
