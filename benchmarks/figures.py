@@ -227,7 +227,9 @@ def main():
     options.output.mkdir(parents=True, exist_ok=True)
     run = functools.partial(train, epochs=options.epochs, folder=options.folder)
     for name in options.figures:
-        FIGURES[name](run, options.seeds).savefig(options.output / f"{name}.png", dpi=80)
+        FIGURES[name](run, options.seeds).savefig(
+            options.output / f"{name}.png", dpi=52 if name.startswith("maps") else 80
+        )
         print(options.output / f"{name}.png", flush=True)
 
 
