@@ -151,3 +151,25 @@ class SGDWithL2(keras.optimizers.SGD):
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2}
+
+
+def make_optimizer(experiment, steps):
+    """The optimizer of an `Experiment` that trains for so many steps, with its schedule, warm-up and moving average.
+
+    Raises:
+        ValueError: A moving average is wanted of a `MultiOptimizer`.
+
+    >>> make_optimizer(configs.resolve("digits", ["ema=0.9"]), 500).ema_momentum
+    0.9
+    """
+    rate = experiment.learning_rate
+    if experiment.schedule is not None:
+        rate = experiment.schedule(rate, steps)
+    if experiment.warmup:
+        rate = WarmUp(rate, max(1, round(experiment.warmup * steps)))
+    optimizer = experiment.optimizer(rate)
+    if experiment.ema is not None:
+        if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+            raise ValueError("Keras's MultiOptimizer averages no weights: leave `ema` None, or take one optimizer.")
+        optimizer.use_ema, optimizer.ema_momentum = True, experiment.ema
+    return optimizer

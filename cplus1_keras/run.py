@@ -14,7 +14,7 @@ from cplus1_keras.checkpoints import Checkpoint
 from cplus1_keras.directory import CHECKPOINTS, clean, hold, is_held, move_all, new_directory, remove, unfinished
 from cplus1_keras.epilogue import epilogue
 from cplus1_keras.monitoring import make_monitor
-from cplus1_keras.optimizers import WarmUp
+from cplus1_keras.optimizers import make_optimizer
 from cplus1_keras.progress import Progress
 from cplus1_keras.provenance import describe, read_json, to_repeat, write_json
 from cplus1_keras.report import attempt, report
@@ -115,8 +115,7 @@ def tell_kept(directory, new=False):
     if new and not checkpoint.epoch:
         remove(directory)
         return f"No epoch was finished; {directory} is removed."
-    epochs = "1 epoch" if checkpoint.epoch == 1 else f"{checkpoint.epoch} epochs"
-    return f"Kept: {epochs}. Go on with: {_how_to_resume(directory)}"
+    return f"Kept: {checkpoint.epoch} epoch{'s' * (checkpoint.epoch != 1)}. Go on with: {_how_to_resume(directory)}"
 
 
 def _how_to_resume(directory):
@@ -189,7 +188,8 @@ def build(experiment, splits):
     if model.distribute_strategy.num_replicas_in_sync > 1:
         backbones.synchronize_batch_norm(model)
     metrics = experiment.task.metrics(model, experiment, splits.num_classes)
-    model.compile(_optimizer(experiment, splits), experiment.loss, metrics=metrics)
+    optimizer = make_optimizer(experiment, math.prod(experiment.length(splits)))
+    model.compile(optimizer, experiment.loss, metrics=metrics)
     return model
 
 
@@ -202,21 +202,6 @@ def _policy(name):
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _optimizer(experiment, splits):
-    """The optimizer with its schedule, warm-up and moving average."""
-    rate, steps = experiment.learning_rate, math.prod(experiment.length(splits))
-    if experiment.schedule is not None:
-        rate = experiment.schedule(rate, steps)
-    if experiment.warmup:
-        rate = WarmUp(rate, max(1, round(experiment.warmup * steps)))
-    optimizer = experiment.optimizer(rate)
-    if experiment.ema is not None:
-        if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-            raise ValueError("Keras's MultiOptimizer averages no weights: leave `ema` None, or take one optimizer.")
-        optimizer.use_ema, optimizer.ema_momentum = True, experiment.ema
-    return optimizer
 
 
 def fit(model, experiment, splits, directory):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from cplus1_keras import configs, data, heads, losses, models, optimizers
+from cplus1_keras import configs, data, heads, losses, models, optimizers, run
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.run import build, fit
 from cplus1_keras.tasks import Classification
@@ -63,10 +63,9 @@ def train(made, folder, stop=None):
                 if epoch == stop:
                     raise KeyboardInterrupt
 
-        task = dataclasses.replace(made.task)
-        object.__setattr__(task, "callbacks", lambda *given: [Stop()])
-        with pytest.raises(KeyboardInterrupt):
-            fit(model, dataclasses.replace(made, task=task), parts, folder)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(run, "StopOnNaN", lambda folder: Stop())
+            fit(model, made, parts, folder)
     else:
         fit(model, made, parts, folder)
     return model
@@ -141,7 +140,7 @@ class Recorder(keras.callbacks.Callback):
 
 def test_the_model_ends_with_the_average_and_validation_sees_it(tmp_path, monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr(Classification, "callbacks", lambda *given: [recorder])
+    monkeypatch.setattr(run, "StopOnNaN", lambda folder: recorder)
     model = train(experiment(ema=0.6, epochs=2), tmp_path)
     average, at_end = recorder.weights[0], []
     for number, weights in enumerate(recorder.weights):

@@ -113,7 +113,8 @@ class Calibration:
 
     def to_dict(self):
         """Plain Python values by field name, ready for JSON."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.compare}
+        told = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.compare}
+        return told | {"new_classes": None if self.new_classes is None else dataclasses.asdict(self.new_classes)}
 
     @classmethod
     def from_dict(cls, values):

@@ -15,6 +15,9 @@ from cplus1_keras.reporting.verdict import judge_many, judge_one
 PICTURES = 3
 """Up to so many runs a page shows the figures that they have as files."""
 
+PROMISE = ("rule", "target", "confidence", "bound", "score", "event")
+"""What the page tells of a calibration."""
+
 THUMBNAILS = 8
 """So many runs, the best, have thumbnails."""
 
@@ -38,7 +41,9 @@ def make_page(runs):
             evidence["examples"] = []
             evidence.pop("thumbnails", None)
         parts = {"name": run.name, "verdict": judge_one(run), "facts": facts(run), "tables": tables(run)}
-        parts |= {"promise": run.figures.get("calibration"), "evidence": evidence, "curves": curves(run)}
+        found = run.figures.get("calibration") or {}
+        promise = {name: found[name] for name in PROMISE if name in found} | {"classes": "classes" in found}
+        parts |= {"promise": promise, "evidence": evidence, "curves": curves(run)}
         told.append({**parts, "pictures": _pictures(run) if len(runs) <= PICTURES else []})
     title = f"Report of {runs[0].name}" if len(runs) == 1 else f"{len(runs)} runs compared"
     verdict = told[0]["verdict"] if len(runs) == 1 else judge_many(comparison, best)
