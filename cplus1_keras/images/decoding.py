@@ -10,6 +10,8 @@ from cplus1_keras.images.preprocessing import preprocess
 MAX_PIXELS = 2**26
 """How many pixels an image of a request may have: 201 MB when it is decoded."""
 
+_HEADER = 2**16
+
 _LUMA = (19595, 38470, 7471)  # ITU-R BT.601 in 1/65536
 
 
@@ -24,8 +26,8 @@ def decode(contents, channels=3, upright=True, max_pixels=None):
         contents: What an image file holds.
         channels: 1 or 3.
         upright: Whether to turn the image as its EXIF orientation says. Without a sound one it stays as it is.
-        max_pixels: An image with more pixels is refused before it is decoded, and so is one of more than four bytes a
-            pixel of this number; None takes any.
+        max_pixels: An image with more pixels is refused before it is decoded, and so is one of more than four bytes for
+            each of this number and 64 KB; None takes any.
 
     Raises:
         ValueError: For another number of channels.
@@ -37,7 +39,8 @@ def decode(contents, channels=3, upright=True, max_pixels=None):
     if channels not in (1, 3):
         raise ValueError(f"`channels` must be 1 or 3. Received: channels={channels!r}")
     if max_pixels is not None:
-        contents = _check(tf.strings.length(contents) <= 4 * max_pixels, contents, f"4 x {max_pixels} bytes")
+        most = 4 * max_pixels + _HEADER
+        contents = _check(tf.strings.length(contents) <= most, contents, f"at most {most} bytes")
     contents, size, orientation = read_header(contents)
     if max_pixels is not None:
         fits = tf.reduce_all((size >= 1) & (size <= max_pixels // tf.maximum(size[::-1], 1)))

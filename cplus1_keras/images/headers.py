@@ -77,6 +77,9 @@ def read_numbers(contents, start, *fields, big=False):
         start: A place in it.
         fields: Pairs of where a number begins, from `start` on, and how many bytes it has, 1 to 4.
         big: bool.
+
+    >>> [int(number) for number in read_numbers(tf.constant("\\x01\\x02\\x03"), 1, (0, 1), (0, 2))]
+    [2, 770]
     """
     weights = np.zeros((len(fields), max(first + length for first, length in fields)), "int64")
     for row, (first, length) in zip(weights, fields, strict=True):

@@ -30,10 +30,14 @@ def preprocess(image, size=None, channels=None):
     if channels not in (None, came) and came not in (1, 3):
         raise ValueError(f"Can turn 1 or 3 channels into {channels}. Received: an image of shape {image.shape}")
     factor = {tf.uint16: 1 / 257, tf.bool: 255.0}.get(image.dtype, 1.0)
-    image = tf.cast(image, tf.float32)
+    if image.dtype != tf.uint8 or channels not in (
+        None,
+        came,
+    ):  # bytes are resized as they are, in a quarter of the memory
+        image = tf.cast(image, tf.float32)
     image = image if factor == 1.0 else image * factor
     if channels not in (None, came):
         image = tf.repeat(image, channels, axis=-1) if came == 1 else tf.image.rgb_to_grayscale(image)
-    if size is None or image.shape[-3:-1].as_list() == list(size_pair(size)):
-        return image
-    return tf.image.resize(image, size_pair(size), antialias=True)
+    if size is not None and image.shape[-3:-1].as_list() != list(size_pair(size)):
+        image = tf.image.resize(image, size_pair(size), antialias=True)
+    return tf.cast(image, tf.float32)

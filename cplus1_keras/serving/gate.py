@@ -9,10 +9,7 @@ _BROKEN = b"\x89PNG\r\n\x1a\n, and then nothing"
 def try_requests(predictor, signatures, samples):
     """Raises ValueError unless a SavedModel refuses wrong shapes, and answers encoded images with a broken one.
 
-    Args:
-        predictor: What it was made of.
-        signatures: Its functions by name.
-        samples: Images (N, H, W, channels) of the spec's dtype.
+    `signatures` are its functions by name, `samples` images (N, H, W, channels) of the spec's dtype.
     """
     _try_wrong_shapes(signatures["serving_default"], samples[:1], predictor)
     if "predict_bytes" in signatures:

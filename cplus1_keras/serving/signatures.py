@@ -21,6 +21,10 @@ class Signature:
         function: Takes a tensor for each input and gives a dict of tensors.
         inputs: `tf.TensorSpec`s with the names of the function's arguments; each has the leading batch axis.
         outputs: Names of the answers.
+
+    >>> twice = Signature(lambda x: {"twice": 2 * x, "x": x}, (tf.TensorSpec((None,), tf.int32, "x"),), ("twice",))
+    >>> twice(tf.constant([1, 2]))["twice"].numpy().tolist()
+    [2, 4]
     """
 
     function: Callable
@@ -77,13 +81,8 @@ def package_version():
 def answer_each(answer, contents, channels, max_size, pad):
     """Answers for encoded images of any size, each as if it were alone, and their `sizes` int32 (N, 2).
 
-    Args:
-        answer: Function from float32 images (N, H, W, channels) to a dict of tensors (N, ...).
-        contents, channels, max_size: As for `images.decode_ragged`.
-        pad: Function of such a dict for one image and of a size, (2,), that the pixels of all images are to have.
-
-    Returns:
-        Dict of tensors (N, ...).
+    `answer` is a function from float32 images (N, H, W, channels) to a dict of tensors (N, ...); `pad` one of such a
+    dict for one image, and of the size (2,) that the pixels of all are to have. The rest is as for `decode_ragged`.
     """
     number = tf.size(contents)
     contents = tf.pad(contents, [[0, tf.cast(number == 0, tf.int32)]])  # "" stands in for none

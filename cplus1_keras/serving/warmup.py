@@ -17,13 +17,9 @@ WARMUP_FILE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
 
 
 def write_warmup(folder, spec, signatures, size):
-    """Writes a request for each signature and each size of batch, which take a few hundred bytes each.
+    """Writes a request for each `Signature` and each size of batch into a SavedModel: a few hundred bytes each.
 
-    Args:
-        folder: Of the SavedModel.
-        spec: Of its answers.
-        signatures: Dict of `Signature`.
-        size: (height, width) of the images that are asked for.
+    `spec` is that of its answers, `size` (height, width) that of the images that are asked for.
     """
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
         for name, signature in signatures.items():
@@ -34,12 +30,7 @@ def write_warmup(folder, spec, signatures, size):
 
 
 def replay_warmup(folder, signatures):
-    """Raises ValueError if a SavedModel fails on a request of its own warm-up: a server would not start with it.
-
-    Args:
-        folder: Of the SavedModel.
-        signatures: Its functions by name.
-    """
+    """Raises ValueError if a SavedModel, by its functions, fails on its own warm-up: no server would start with it."""
     for number, record in enumerate(tf.data.TFRecordDataset(str(folder / WARMUP_FILE)).as_numpy_iterator()):
         log = prediction_log_pb2.PredictionLog.FromString(record)
         if log.HasField("classify_log"):

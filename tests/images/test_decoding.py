@@ -222,7 +222,7 @@ def headers_that_lie():
         "webp with alpha": encode(large.convert("RGBA").rotate(9), "WEBP", quality=1),
         "jpeg": encode(large, "JPEG"),
         "gif": encode(large.convert("P"), "GIF"),
-        "bytes": KINDS["png"] + bytes(40_001),
+        "bytes": KINDS["png"] + bytes(40_001 + 2**16),
         "animated webp": encode(PICTURE, "WEBP", save_all=True, append_images=[PICTURE.rotate(90)]),
         "cut jpeg": KINDS["jpeg"][:300],
         "cut png": KINDS["png"][:100],

@@ -116,9 +116,9 @@ def test_pixels_of_any_size_are_padded_and_answered_alone(tmp_path):
 
 
 def test_a_gigantic_image_is_not_valid_and_harms_no_other(of_images):
-    """The field of the spec: 1,000 pixels, and at most 4 bytes for each."""
+    """The field of the spec: 1,000 pixels, and at most 4 bytes for each and 64 KB."""
     fits, large = np.full((40, 25, 3), 9), np.full((40, 26, 3), 9)
-    contents = [encode(fits), encode(large), encode(fits) + bytes(4000)]
+    contents = [encode(fits), encode(large), encode(fits) + bytes(4000 + 2**16)]
     found = ask(of_images[1]["predict_bytes"], image_bytes=contents)
     assert found["valid"].tolist() == [True, False, False]
 

@@ -193,6 +193,9 @@ def test_a_process_without_keras_gets_the_same_numbers(small, exported, tmp_path
         answer = served(images=tf.constant(np.load(folder + "/images.npy")))
         answer.pop("class_name")
         np.savez(folder + "/answer.npz", **{name: value.numpy() for name, value in answer.items()})
+        encoded = tf.saved_model.load(path).signatures["predict_bytes"]
+        rows = tf.stack([tf.io.encode_png(tf.zeros([20, 30, 3], tf.uint8)), "no image"])
+        assert encoded(image_bytes=rows)["valid"].numpy().tolist() == [True, False]
     """
     command = [sys.executable, "-c", textwrap.dedent(code), str(exported[-1]), str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)

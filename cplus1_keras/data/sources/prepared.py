@@ -27,6 +27,8 @@ def tfds(name, split="train", data_dir=None, download=False, memory=_MEMORY, *, 
     Images with a class that all have one size and fit into `memory` are read at once; others are streamed from the
     prepared files whenever they are wanted. Examples keep the order of the files.
 
+    Its decoders do not turn images by their EXIF orientation, and `data.decode`, which reads files and requests, does.
+
     Beware of `emnist/letters` of version 4.9.10: it holds only the first 88,800 and 14,800 of 124,800 and 20,800
     images, and they are transposed. Masks that hold colours, as those of `coco/2017_panoptic`, are no mask of classes.
 
