@@ -208,3 +208,46 @@ def test_a_zip_file_is_unpacked_once(tmp_path, monkeypatch):
     (folder / "mark").touch()
     assert (path_to("camvid", str(tmp_path / "set.zip")) / "mark").is_file()
     assert path_to("camvid", folder) == folder
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "shape", "features"),
+    [
+        ("cifar100", ["net=densenet", "method=hnc_mse"], (32, 32, 3), 342),
+        ("cifar10", ["net=plain", "dropout=0.25", "method=l_softmax"], (32, 32, 3), 256),
+        ("cifar100", ["method=c_ncm"], (32, 32, 3), 100),
+        ("imagenet", ["protocol=2"], (224, 224, 3), 30),
+        pytest.param("imagenet", ["method=cos_eos"], (224, 224, 3), 116, marks=pytest.mark.slow),
+        pytest.param("cub", ["weights=None"], (224, 224, 3), 2048, marks=pytest.mark.slow),
+    ],
+)
+def test_nets_of_photographs(name, settings, shape, features):
+    experiment = configs.resolve(name, settings)
+    number = {"cifar10": 10, "cifar100": 100, "imagenet": 30 if "protocol=2" in settings else 116, "cub": 200}[name]
+    model = experiment.model(number)
+    assert model.input_shape[1:] == shape
+    assert model.output["logits"].shape[-1] == number
+    assert model.output["features"].shape[-1] == features
+    assert experiment.task.crop == (None if name.startswith("cifar") else (256, 224))
+
+
+def test_the_recipes_of_photographs():
+    """HNC, section 4.1: 164 epochs from 0.1, a tenth of it from epoch 84 and 122 on; crops and flips for "+"."""
+    import tensorflow as tf
+
+    from cplus1_keras import data
+
+    plus, plain = configs.resolve("cifar10"), configs.resolve("cifar10", ["shifted=False"])
+    assert (plus.epochs, plus.batch_size, plus.learning_rate) == (164, 128, 0.1)
+    rate = plus.schedule(0.1, 164 * 351)
+    rates = [float(rate(epoch * 351 + 1)) for epoch in (0, 83, 84, 121, 122, 163)]
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rtol=1e-5)
+    assert plain.task.augment is None
+    example = {"image": tf.reshape(tf.range(1, 32 * 32 * 3 + 1, dtype=tf.float32), (32, 32, 3))}
+    seen = np.stack([plus.task.augment(example, seed=[0, number])["image"] for number in range(40)])
+    assert seen.shape == (40, 32, 32, 3)
+    assert len({image.tobytes() for image in seen}) > 30
+    assert (seen == 0).any(axis=(1, 2, 3)).mean() > 0.8  # black from beyond the edge
+    protocol = data.protocols.closed("cifar100")
+    assert (protocol.num_classes, protocol.has_negatives) == (100, False)
+    assert configs.resolve("imagenet").optimizer(0.1).momentum == 0.9

@@ -22,7 +22,7 @@ def test_defaults_are_those_that_readme_and_guides_promise():
     assert (made.warmup, made.label_smoothing, made.ema, made.precision) == (0.0, 0.0, None, None)
     assert dataclasses.astuple(tasks.Segmentation()) == (512, None, True, (0.5, 2.0), None, False, (1.0,), 3, 2048)
     assert dataclasses.astuple(tasks.MultiLabel()) == (None, 3, 8)
-    assert dataclasses.astuple(tasks.Classification()) == (None, None, 0.0, 0.0, 0.0, False)
+    assert dataclasses.astuple(tasks.Classification()) == (None, None, 0.0, 0.0, None, 0.0, False)
 
 
 @pytest.mark.parametrize("made", [experiment(), tasks.Classification(), tasks.Segmentation(), tasks.MultiLabel()])

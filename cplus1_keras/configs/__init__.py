@@ -66,6 +66,14 @@ SHIPPED = {
         ("toy_small", "small"),
         {"knowns": "train[:4%]"},
     ),
+    "cifar10": Config(
+        "photos.cifar", "CIFAR-10, all classes known, as HNC trains (--set net=).", "tfds", ("cifar10", "cifar10")
+    ),
+    "cifar100": Config(
+        "photos.cifar", "CIFAR-100, all classes known, as HNC trains (--set net=).", "tfds", ("cifar100", "cifar100")
+    ),
+    "imagenet": Config("photos.imagenet", "The thesis's ImageNet protocols, ResNet-50 (--set protocol=).", "imagenet"),
+    "cub": Config("photos.cub", "CUB-200-2011, birds, ResNet-50; Table 3 of the HNC paper (--set method=).", "cub"),
     "camvid": Config(
         "small_segmentation.camvid", "CamVid, light DeepLabV3+: 8 classes, trees background, 2 unknown.", "camvid"
     ),

