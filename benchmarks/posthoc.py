@@ -61,8 +61,8 @@ def pooled_cnn(shape):
 
 
 def tiny_imagenet(seed, images, protocols):
-    """Protocol P1 of Tiny ImageNet: 6 classes known, 12 negative, 40 unknown; 64 x 64 pixels."""
-    train, more, test = (data.sources.csv(protocols / f"p1_{part}.csv", images) for part in ("train", "val", "test"))
+    """Protocol P3 of Tiny ImageNet: 15 classes known, 12 negative, 35 unknown; 64 x 64 pixels."""
+    train, more, test = (data.sources.csv(protocols / f"p3_{part}.csv", images) for part in ("train", "val", "test"))
     return data.split(data.sources.csv_protocol(train), data.concatenate(train, more), test, seed=seed)
 
 
