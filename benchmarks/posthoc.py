@@ -61,8 +61,8 @@ def pooled_cnn(shape):
 
 
 def tiny_imagenet(seed, images, protocols):
-    """Protocol P1 of Tiny ImageNet: 6 classes known, 12 negative, 40 unknown; 64 x 64 pixels."""
-    train, more, test = (data.sources.csv(protocols / f"p1_{part}.csv", images) for part in ("train", "val", "test"))
+    """Protocol P3 of Tiny ImageNet: 15 classes known, 12 negative, 35 unknown; 64 x 64 pixels."""
+    train, more, test = (data.sources.csv(protocols / f"p3_{part}.csv", images) for part in ("train", "val", "test"))
     return data.split(data.sources.csv_protocol(train), data.concatenate(train, more), test, seed=seed)
 
 
@@ -227,12 +227,11 @@ def main():
     keras.utils.disable_interactive_logging()
     with tempfile.TemporaryDirectory() as images:
         results, far = compare(arguments, pathlib.Path(images))
-    text = "\n\n".join(table(results, figure) for figure in FIGURES)
-    for kind in far:
-        text += f"\n\nStrangers: {kind}.\n\n" + table(results, "auroc", kind)
+    parts = [table(results, figure) for figure in FIGURES] if not far else [table(results, "auroc")]
+    parts += [f"Strangers: {kind}.\n\n{table(results, 'auroc', kind)}" for kind in far]
     last = [*[*results.values()][-1].values()][-1]["provenance"]
-    arguments.output.with_suffix(".md").write_text(f"{text}\n\n{as_sentence(last)}\n", encoding="utf-8")
-    print(text)
+    arguments.output.with_suffix(".md").write_text("\n\n".join([*parts, as_sentence(last)]) + "\n", encoding="utf-8")
+    print(*parts, sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from keras import ops
 import cplus1_keras
 from cplus1_keras import (
     backbones,
+    bulk,
     calibration,
     configs,
     data,
@@ -46,6 +47,7 @@ GLOBALS = {
     **{name: value for name, value in vars(labels).items() if not name.startswith("_")},
     "OpenSetModel": cplus1_keras.OpenSetModel,
     "backbones": backbones,
+    "bulk": bulk,
     "calibration": calibration,
     "configs": configs,
     "cplus1_keras": cplus1_keras,

@@ -17,14 +17,17 @@ def run(job, batch_size, missing, address, workers=None):
 
     Yields:
         Dict of `part` and `rows` for each part.
+
+    >>> list(run(None, None, [], "auto"))
+    []
     """
+    if not missing:
+        return
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise ImportError("Many machines need Ray: pip install 'cplus1-keras[ray]'.") from error
-    if not missing:
-        return
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -73,6 +73,10 @@ class Worker:
     Args:
         job: A `jobs.Job`.
         batch_size: As for `score`.
+
+    >>> Worker(bulk.jobs.Job("runs/none", "images", None, "answers", rows=25, part=10))
+    Traceback (most recent call last):
+    ValueError: runs/none is no SavedModel: it lacks saved_model.pb
     """
 
     def __init__(self, job, batch_size=None):

@@ -19,6 +19,9 @@ class Drift:
         start: Index of the first value that drifted, as the values up to the strongest evidence tell; None as above.
         earliest, latest: Ends of a stretch around `start` with 95 % of the evidence, where all starts weigh the same.
         kind: "lower", "higher", "narrower" or "wider": what the values have become; None as above.
+
+    >>> find_drift([1.0, 2.0], [1.5]).alarm is None
+    True
     """
 
     log_evidence: np.ndarray

@@ -1,6 +1,7 @@
 """Two Ray nodes, one of which is killed while it answers: each input still has exactly one row."""
 
 import pathlib
+import sys
 import threading
 import time
 
@@ -15,6 +16,7 @@ if keras.backend.backend() != "tensorflow":
 ray = pytest.importorskip("ray", reason="needs the extra [ray]")
 
 from cplus1_keras import bulk, heads, layers, serving  # noqa: E402
+from cplus1_keras.bulk import cluster  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
 COUNT, PART = 600, 10
@@ -31,6 +33,14 @@ def nodes():
     yield found, second
     ray.shutdown()
     found.shutdown()
+
+
+class Slow(cluster.Worker):
+    """Takes its time, so that there is something to do when the second node is ready."""
+
+    def score(self, number):
+        time.sleep(0.7)
+        return super().score(number)
 
 
 def children(pid):
@@ -75,6 +85,8 @@ def test_a_node_that_is_killed_costs_no_row_and_doubles_none(nodes, tmp_path, mo
         killed.extend((len(list(output.glob("part-*"))), children(raylet)))
         found.remove_node(second, allow_graceful=False)
 
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
+    monkeypatch.setattr(cluster, "Worker", Slow)
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     assert bulk.score(tmp_path / "1", tmp_path / "images", output, part=PART, ray=found.address) == (COUNT, 1)

@@ -93,6 +93,12 @@ def test_a_share_of_zeros_that_rises_is_found():
     assert 900 < drift.start < 1050
 
 
+def test_the_stretch_of_starts_grows_to_its_heavier_side():
+    weights = np.array([0.2, 0.1, 0.5, 0.05, 0.15])
+    shares = {0.4: (2, 2), 0.6: (1, 2), 0.8: (0, 2), 0.85: (0, 3), 0.99: (0, 4)}
+    assert {share: calibration.drift._shortest(weights, 2, share - 1e-9) for share in shares} == shares
+
+
 def test_alpha_is_the_limit():
     generator = np.random.default_rng(3)
     values = generator.normal(-3, 1, 100)
