@@ -269,6 +269,7 @@ def test_label_sets_under_stock_fit(tmp_path):
     history = fit(compiled(network(), loss), x, {"multi_hot": sets}, logs=tmp_path, class_names=NAMES)
     assert {"val_auroc_negative", "val_loss"} <= set(history)
     assert {"validation/activation_maps", "validation/score/negative"} <= {*tags(tmp_path)}
+    assert "validation/accuracy" not in tags(tmp_path)  # of each class alone it would be 1
 
 
 def test_without_negatives_or_features_there_is_less(tmp_path):
