@@ -2,7 +2,7 @@
 
     python benchmarks/posthoc.py --set epochs=15                                           the digits
     python benchmarks/posthoc.py --config cifar10_small --data FOLDER --set data_dir=FOLDER
-    python benchmarks/posthoc.py --config tiny_imagenet --data FOLDER --set epochs=20
+    python benchmarks/posthoc.py --config tiny_imagenet --data FOLDER
 
 One network for each loss and seed; every score reads the same outputs. Fitted ones learn from the knowns that trained
 the network, a temperature from the knowns of the calibration split. Strangers are the unknowns of the test split and,
@@ -26,7 +26,7 @@ import keras
 import numpy as np
 from scipy import stats
 
-from cplus1_keras import backbones, configs, data, metrics, models, posthoc, scores
+from cplus1_keras import backbones, configs, data, losses, metrics, models, posthoc, scores
 from cplus1_keras.configs.families import families
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.models.parts import take_apart
@@ -66,28 +66,30 @@ def tiny_imagenet(seed, images, protocols):
     return data.split(data.sources.csv_protocol(train), data.concatenate(train, more), test, seed=seed)
 
 
+TINY = Experiment(
+    name="tiny_imagenet",
+    task=Classification(augment=data.augment.random_crop(padding=4)),
+    data=tiny_imagenet,
+    model=models.classifier,
+    loss=losses.CrossEntropyLoss(),
+    optimizer=keras.optimizers.Adam,
+    learning_rate=2e-3,
+    epochs=15,
+    batch_size=32,
+)
+
+
 def find(config, settings, folder, images):
-    """The experiment of a data set, which its families fill, and the shape of its images."""
-    if config == "tiny_imagenet":
-        root = folder / "tiny_imagenet_openset"
-        with zipfile.ZipFile(root / "tiny_imagenet_openset.zip") as file:
-            file.extractall(images)
-        splits, shape = functools.partial(tiny_imagenet, images=images, protocols=root), (64, 64, 3)
-        values = {"epochs": 15, "batch_size": 32, "learning_rate": 2e-3, **dict(text.split("=") for text in settings)}
-        kept = {
-            name: type(value)(values[name])
-            for name, value in (("epochs", 1), ("batch_size", 1), ("learning_rate", 1.0))
-        }
-        empty = functools.partial(models.classifier, backbone=functools.partial(pooled_cnn, shape))
-        given = {"name": config, "task": Classification(augment=data.augment.random_crop(padding=4)), "model": empty}
-        return Experiment(data=splits, loss=None, optimizer=keras.optimizers.Adam, **given, **kept), shape
-    base = configs.resolve(config, settings)
-    if config == "digits":
-        return base, None
-    shape = (32, 32, 3)
-    return dataclasses.replace(
-        base, model=functools.partial(models.classifier, backbone=functools.partial(pooled_cnn, shape))
-    ), shape
+    """The experiment of a data set, whose loss and head are still to come, its net, and the shape of its images."""
+    if config != "tiny_imagenet":
+        base = configs.resolve(config, settings)
+        shape = None if config == "digits" else (32, 32, 3)
+        return base, functools.partial(pooled_cnn, shape) if shape else base.model.keywords["backbone"], shape
+    root, shape = folder / "tiny_imagenet_openset", (64, 64, 3)
+    with zipfile.ZipFile(root / "tiny_imagenet_openset.zip") as file:
+        file.extractall(images)
+    splits = functools.partial(tiny_imagenet, images=images, protocols=root)
+    return dataclasses.replace(TINY, data=splits), functools.partial(pooled_cnn, shape), shape
 
 
 def far_strangers(folder, shape):
@@ -175,7 +177,7 @@ def sign(differences):
 
 def compare(arguments, images):
     """Run what the results do not hold yet, and return them all: {loss: {seed: run}}."""
-    output, losses = arguments.output, arguments.losses.split(",")
+    output, named = arguments.output, arguments.losses.split(",")
     asked = {"config": arguments.config, "settings": arguments.settings}
     record = {**asked, "results": {}}
     if output.is_file():
@@ -184,13 +186,13 @@ def compare(arguments, images):
             raise SystemExit(
                 f"{output} holds other settings, {record['settings']}. Remove it or name another --output."
             )
-    for loss in losses:
+    for loss in named:
         record["results"].setdefault(loss, {})
-    base, shape = find(arguments.config, arguments.settings, arguments.data, images)
-    far, net = far_strangers(arguments.data, shape), base.model.keywords["backbone"]
+    base, net, shape = find(arguments.config, arguments.settings, arguments.data, images)
+    far = far_strangers(arguments.data, shape)
     for seed in range(arguments.seeds):
         splits = None
-        for loss in losses:
+        for loss in named:
             if str(seed) in record["results"][loss]:
                 continue
             splits = splits or base.data(seed)
@@ -209,7 +211,7 @@ def compare(arguments, images):
             told = {name: [round(row[kind]["auroc"], 3) for kind in row] for name, row in rows.items()}
             print(seed, loss, round(accuracy, 3), taken, told, flush=True)
             keras.backend.clear_session()
-    return {loss: record["results"][loss] for loss in losses}, [*far]
+    return {loss: record["results"][loss] for loss in named}, [*far]
 
 
 def main():

@@ -10,6 +10,7 @@ neither the other answers nor the time by more than 5 %.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import tempfile
@@ -44,7 +45,7 @@ def small(smoke):
 
 
 def models(backbone, kept):
-    """The bare model, with the decision, and with nearest neighbours among `kept` features; as functions of a folder."""
+    """Functions that write a SavedModel: the bare model, with the decision, with neighbours among `kept` features."""
     inputs = keras.Input(backbone.input_shape[1:])
     outputs = heads.LinearHead(10)(backbone(inputs))
     model = keras.Model(inputs, outputs)
@@ -53,9 +54,8 @@ def models(backbone, kept):
         archive = keras.export.ExportArchive()
         archive.track(model)
         spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, "images")
-        archive.add_endpoint(
-            "serving_default", lambda images: {"logits": model(images, training=False)["logits"]}, [spec]
-        )
+        answer = lambda images: {"logits": model(images, training=False)["logits"]}  # noqa: E731
+        archive.add_endpoint("serving_default", answer, [spec])
         archive.write_out(str(folder), verbose=False)
 
     def near(folder):
@@ -66,7 +66,7 @@ def models(backbone, kept):
 
 
 def neighbours(model, kept):
-    """The model with a score by the nearest of `kept` features, which are random: their number costs, not their place."""
+    """The model with a score by the nearest of `kept` features, which are random: their number is what costs."""
     score = posthoc.NearestNeighbors(kept=kept, name="nearest")
     width = model.output["features"].shape[-1]
     features = np.random.default_rng(0).normal(size=(kept, width)).astype("float32")
@@ -99,8 +99,8 @@ def answer_seconds(make, smoke, rounds):
             pixels = photos(batch, backbone.input_shape[1])
             given = tf.constant(pixels, tf.float32)
             contents = tf.constant([tf.io.encode_jpeg(image).numpy() for image in pixels])
-            calls = {name: lambda own=own: own["serving_default"](images=given) for name, own in served.items()}
-            calls["predict_bytes"] = lambda: served["decision"]["predict_bytes"](image_bytes=contents)
+            calls = {name: functools.partial(own["serving_default"], images=given) for name, own in served.items()}
+            calls["predict_bytes"] = functools.partial(served["decision"]["predict_bytes"], image_bytes=contents)
             found[batch] = in_turn(calls, rounds)
     return found
 
@@ -143,10 +143,7 @@ def decoding_seconds(smoke, rounds):
 
 def table(found):
     """Markdown: seconds of the bare model, and what the others take of it."""
-    rows = [
-        "| model | batch | bare, ms | decision | neighbours | predict_bytes | images/s |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = ["| model | batch | bare, ms | decision | neighbours | predict_bytes | images/s |", "|---|" + "---|" * 6]
     for name, batches in found["answers"].items():
         for batch, seconds in batches.items():
             others = " | ".join(f"{seconds[key] / seconds['bare']:.3f}" for key in list(seconds)[1:])
@@ -155,7 +152,7 @@ def table(found):
     decoding = found["decoding"]
     rows += ["", "| decoding | seconds | ratio to tf.data |", "|---|---|---|"]
     rows += [f"| {k} | {decoding[k]:.2f} | {decoding[k] / decoding['tf.data']:.3f} |" for k in list(decoding)[:3]]
-    told = f"{decoding['images']:,} JPEGs of 500 x 375 to 224 x 224; of the corrupt ones {decoding['refused']:,} are refused"
+    told = f"{decoding['images']:,} JPEGs of 500 x 375 to 224 x 224; {decoding['refused']:,} corrupt ones are refused"
     return "\n".join([*rows, "", f"{told}, and the others come out as before."])
 
 

@@ -44,8 +44,8 @@ class Examples:
         predictions, boxes = np.asarray(record.predictions), record.more.get("boxes")
         for role, name, inside in split_by_class(record, values, self.sweep.names, self.sweep.class_names):
             if np.ndim(inside) == 2:
-                rows, columns = np.nonzero(inside)
-                box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+                columns, rows = (np.flatnonzero(inside.any(axis=axis)) for axis in (0, 1))
+                box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
                 found = [(np.median(scores[inside]), np.bincount(predictions[inside]).argmax(), box)]
             else:
                 places = [tuple(place) for place in np.argwhere(inside)]

@@ -66,7 +66,11 @@ def test_a_rate_on_a_folder_of_images_makes_the_next_version(versions, capsys):
     assert after["known"].sum() == expected.accepted != before["known"].sum()
     np.testing.assert_array_equal(after["class_id"] >= 0, after["known"])
     assert str(expected) in capsys.readouterr().out
-    assert (second / serving.CLASSES_FILE).read_bytes() == (first / serving.CLASSES_FILE).read_bytes()
+    old, new = (json.loads((path / serving.CLASSES_FILE).read_text(encoding="utf-8")) for path in (first, second))
+    assert (old["threshold"], new["threshold"]) == tuple(
+        np.float32([predictor.calibration.threshold, expected.threshold])
+    )
+    assert {**old, "threshold": 0} == {**new, "threshold": 0}
     assert bytes_before == {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
     both = [tf.saved_model.load(str(path)) for path in (first, second)]
     variables = [loaded.signatures["serving_default"].variables for loaded in both]

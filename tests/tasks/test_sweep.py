@@ -42,6 +42,15 @@ def pixels(number=30):
     return records, masks
 
 
+def large():
+    """An image of so many pixels that they are not sorted."""
+    rng = np.random.default_rng(8)
+    values = np.tile([0, 1, 4, 9], (200, 40))
+    labels = np.select([values == 4, values == 9], [NEGATIVE, UNKNOWN], values)
+    scores = (rng.normal(size=labels.shape) + (labels >= 0)).astype("float32")
+    return [Record(labels, rng.integers(0, 2, labels.shape), scores, "a")], [values]
+
+
 def swept(records, values, found):
     sweep = Sweep(found, KNOWN, NAMES)
     for record, value in zip(records, values, strict=True):
@@ -50,7 +59,9 @@ def swept(records, values, found):
 
 
 @pytest.mark.parametrize(
-    "given", [images(), images(60, 1), images(decimals=1), pixels()], ids=["many", "few", "ties", "pixels"]
+    "given",
+    [images(), images(60, 1), images(decimals=1), pixels(), large()],
+    ids=["many", "few", "ties", "pixels", "large"],
 )
 def test_all_numbers_are_those_that_the_package_counts_at_each_threshold(given):
     records, values = given
