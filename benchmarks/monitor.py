@@ -30,7 +30,7 @@ WAYS = ("nothing", "validation alone", "as train.py")
 class Nothing(keras.callbacks.Callback):
     """A monitor that does nothing."""
 
-    def watch_input(self, batches):
+    def watch_input(self, batches, model):
         return batches
 
 

@@ -230,7 +230,6 @@ def fit(model, experiment, splits, directory):
     batches = task.training(model, splits.train, experiment, first * steps)
     sample = keras.tree.map_structure(lambda tensor: tensor[:share], next(iter(batches)))
     watch = make_monitor(model, experiment, splits, directory / "logs", sample)
-    alone = model.distribute_strategy.num_replicas_in_sync == 1
     watchers = [
         StopOnNaN(checkpoint.folder),
         watch,
@@ -241,7 +240,7 @@ def fit(model, experiment, splits, directory):
         *([Progress(experiment.batch_size, task.headline)] if keras.config.is_interactive_logging_enabled() else []),
     ]
     history = model.fit(
-        watch.watch_input(batches) if alone else batches,
+        watch.watch_input(batches, model),
         epochs=epochs,
         initial_epoch=first,
         steps_per_epoch=steps,

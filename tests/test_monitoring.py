@@ -269,6 +269,7 @@ def test_label_sets_under_stock_fit(tmp_path):
     history = fit(compiled(network(), loss), x, {"multi_hot": sets}, logs=tmp_path, class_names=NAMES)
     assert {"val_auroc_negative", "val_loss"} <= set(history)
     assert {"validation/activation_maps", "validation/score/negative"} <= {*tags(tmp_path)}
+    assert "validation/accuracy" not in tags(tmp_path)  # of each class alone it would be 1
 
 
 def test_without_negatives_or_features_there_is_less(tmp_path):
@@ -473,17 +474,21 @@ def test_waiting_for_input_is_told(tmp_path):
     shares = []
     for given in (ready.cache().prefetch(20), ready.map(late)):
         watch = OpenSetMonitor(None, tmp_path, NAMES)
-        told = watch.watch_input(given)
+        model = compiled(network())
+        told = watch.watch_input(given, model)
         for (images, labels), (others, more) in zip(given, told, strict=True):
             np.testing.assert_array_equal(images, others)
             np.testing.assert_array_equal(labels, more)
         before = watch.pace.clock.seconds()
-        compiled(network()).fit(told, epochs=2, callbacks=[watch], verbose=0, shuffle=False)
+        model.fit(told, epochs=2, callbacks=[watch], verbose=0, shuffle=False)
         shares.append((watch.pace.waiting(), watch.pace.clock.seconds() - before))
     (short, _), (long, seconds) = shares
     assert 0 <= short < long <= 1
     assert seconds >= 24 * 0.02
-    assert watch.watch_input([1]) == [1]
+    assert watch.watch_input([1], model) == [1]
+    two = mock.Mock()
+    two.distribute_strategy.num_replicas_in_sync = 2
+    assert watch.watch_input(ready, two) is ready
     assert OpenSetMonitor(None, tmp_path).pace.waiting() is None
 
 

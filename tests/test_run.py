@@ -222,7 +222,7 @@ def test_fit_gets_all_that_watches_in_order(experiment, task, training, tmp_path
     assert run.fit(training, experiment, SPLITS, tmp_path) is training.fit.return_value
     task.training.assert_called_once_with(training, "train", experiment, 2 * 5)
     ((batches,), given) = training.fit.call_args
-    assert batches is task.training.return_value
+    assert batches is run.make_monitor.return_value.watch_input.return_value
     assert "validation_data" not in given  # the monitor makes that pass
     settings = {"epochs": 4, "initial_epoch": 2, "steps_per_epoch": 5, "verbose": 0, "shuffle": False}
     assert {name: given[name] for name in settings} == settings
@@ -233,7 +233,7 @@ def test_fit_gets_all_that_watches_in_order(experiment, task, training, tmp_path
     assert place == [training, experiment, SPLITS, tmp_path / "logs"]
     assert (images.tolist(), y["labels"].tolist(), weights.tolist()) == ([0, 1, 2], [0, 1, 2], [1, 1, 1])
     assert own is run.make_monitor.return_value
-    assert not own.watch_input.called  # on several replicas
+    own.watch_input.assert_called_once_with(task.training.return_value, training)
     assert (type(board), board.log_dir, board.write_graph) == (keras.callbacks.TensorBoard, f"{tmp_path}/logs", False)
     assert [(type(line), line.batch_size, line.figures) for line in progress] == (
         [(Progress, 6, task.headline)] if interactive else []

@@ -93,9 +93,9 @@ class OpenSetMonitor(keras.callbacks.Callback):
         self.projection = None
         self._views, self._gradients, self._writer, self._plain = {}, None, None, None
 
-    def watch_input(self, batches):
-        """The same `tf.data.Dataset`, for `fit` on one device, that TensorBoard may show how long it waits for it."""
-        return self.pace.clock.watch(batches)
+    def watch_input(self, batches, model):
+        """The same `tf.data.Dataset` for `model.fit`, that TensorBoard may show how long it waits; on one device."""
+        return self.pace.clock.watch(batches) if model.distribute_strategy.num_replicas_in_sync == 1 else batches
 
     def on_train_begin(self, logs=None):
         self.budget.begin()

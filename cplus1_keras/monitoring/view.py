@@ -31,11 +31,12 @@ class View:
     def __init__(self, records, names, figures=None, calibrate=None):
         self.records, self.names, self.figures, self.calibrate = records, names, figures, calibrate
         self.common, self.own, self.sample, self.found = {}, {}, None, None
-        self._scores = self._failed = None
+        self._scores, self._sets, self._failed = None, True, None
 
     def look(self, whole=False):
         """Make one pass; `whole` also keeps a sample for pictures and calibrates."""
-        self._scores, self.sample, self.found = None, Sample(self.names) if whole else None, None
+        self._scores, self._sets, self.found = None, True, None
+        self.sample = Sample(self.names) if whole else None
         accumulator = self.figures() if self.figures else None
         records = self._watch(accumulator)
         if whole and self.calibrate is not None:
@@ -58,6 +59,7 @@ class View:
             for record in self.records():
                 if self._scores is None:
                     self._scores = BinnedScores() if np.ndim(record.labels) else ExactScores(samples=0)
+                self._sets &= _is_set(record)
                 self._scores.update(record.labels, record.predictions, record.scores)
                 if accumulator is not None:
                     accumulator.update(record)
@@ -72,7 +74,7 @@ class View:
         if self._scores is None:
             return {}
         knowns, right = (self._scores.totals[kind] for kind in ("known", "right"))
-        figures = {"accuracy": right / knowns} if knowns else {}
+        figures = {"accuracy": right / knowns} if knowns and not self._sets else {}
         for group, told in self._scores.summary(FPRS).items():
             figures |= {f"{name}_{group}": told[name] for name in SHOWN if told[name] is not None}
         return figures
@@ -101,3 +103,9 @@ class View:
     def threshold(self):
         """The one threshold, or None where there is none or one for each class."""
         return self.thresholds.get("threshold")
+
+
+def _is_set(record):
+    """Whether a record is of a set of labels, each of which "predicts" its own class: it has no accuracy."""
+    predictions = np.asarray(record.predictions)
+    return predictions.ndim == 1 and np.array_equal(predictions, np.arange(predictions.size))
