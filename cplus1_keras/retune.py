@@ -18,6 +18,7 @@ assets.extra/calibration.json, and where it comes from, assets.extra/origin.json
 """
 
 import argparse
+import dataclasses
 import pathlib
 import sys
 import types
@@ -105,6 +106,8 @@ def retune(
         else:
             choose = calibration.threshold_at_fpr if coverage is None else calibration.threshold_at_coverage
             found = choose(scores, fpr if coverage is None else coverage, confidence, score)
+            # The scores of the calibration split are what they were, whatever the threshold.
+            found = dataclasses.replace(found, sample=getattr(served.calibration, "sample", None))
         threshold = found.thresholds if per_class else found.threshold
     beside = [int(path.name) for path in saved_model.resolve().parent.glob("*") if path.name.isdecimal()]
     path = pathlib.Path(output or saved_model.parent / str(max(beside, default=0) + 1))

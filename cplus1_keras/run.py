@@ -244,9 +244,11 @@ def fit(model, experiment, splits, directory):
         return keras.callbacks.History()
     batches = task.training(model, splits.train, experiment, first * steps)
     sample = keras.tree.map_structure(lambda tensor: tensor[:share], next(iter(batches)))
+    watch = make_monitor(model, experiment, splits, directory / "logs", sample)
+    alone = model.distribute_strategy.num_replicas_in_sync == 1
     watchers = [
         StopOnNaN(checkpoint.folder),
-        make_monitor(model, experiment, splits, directory / "logs", sample),
+        watch,
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
         *([stopping] if stopping else []),
         *([keras.callbacks.SwapEMAWeights()] if experiment.ema is not None else []),
@@ -254,7 +256,7 @@ def fit(model, experiment, splits, directory):
         *([Progress(experiment.batch_size, task.headline)] if keras.config.is_interactive_logging_enabled() else []),
     ]
     history = model.fit(
-        batches,
+        watch.watch_input(batches) if alone else batches,
         epochs=epochs,
         initial_epoch=first,
         steps_per_epoch=steps,

@@ -25,9 +25,7 @@ from absl import logging
 
 from cplus1_keras import serving
 from cplus1_keras.directory import unfinished
-
-BATCH_SIZES = (1, 8, 64)
-"""Numbers of images to which a server fills up its batches."""
+from cplus1_keras.serving.warmup import BATCH_SIZES
 
 _CONFIG = """\
 model_config_list {{

@@ -15,6 +15,7 @@ FILES = {
 }
 FORBIDDEN = {
     "losses": ("data", "tasks", "serving", "run", "experiment", "configs", "calibration"),
+    "images": ("losses", "data", "tasks", "serving", "run", "experiment", "configs", "models", "heads", "calibration"),
     "heads": ("losses", "data", "tasks", "serving", "run", "experiment", "configs"),
     "layers": ("losses", "data", "tasks", "serving", "run", "experiment", "configs"),
     "metrics": ("data", "tasks", "serving", "run", "experiment", "configs", "models"),
@@ -81,8 +82,8 @@ def test_no_module_is_named_by_a_string_and_no_file_is_too_long():
 
 
 PARTS = (
-    "backbones bulk calibration data data.sources heads layers losses metrics models monitoring numerics plots posthoc "
-    "reporting serving tasks"
+    "backbones bulk calibration data data.sources heads images layers losses metrics models monitoring numerics plots "
+    "posthoc reporting serving tasks"
 )
 
 

@@ -136,3 +136,38 @@ def test_the_figures_of_detection_are_told_with_their_targets(script, told):
     done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(told, done.stdout, re.DOTALL), done.stdout
+
+
+def test_scores_are_compared_with_log_odds_on_the_same_networks(benchmark):
+    posthoc = benchmark("posthoc")
+    base, gain = np.array([0.5, 0.6, 0.55]), np.array([0.04, 0.05, 0.03])
+    rows = {"log_odds": base, "gen": base + gain, "openmax": base - gain, "max_logit": base + [0.2, -0.3, 0.1]}
+
+    def run(seed):
+        return {"scores": {name: {"far": {"auroc": float(values[seed])}} for name, values in rows.items()}}
+
+    text = posthoc.table({"softmax": {str(seed): run(seed) for seed in range(3)}}, "auroc", "far")
+    cells = dict([cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines())
+    half = stats.t.ppf(0.975, 2) * base.std(ddof=1) / 3**0.5
+    assert cells["log_odds"] == f"0.550 ± {half:.3f}"
+    assert cells["gen"].startswith("**0.590 ± ")
+    assert cells["gen"].endswith(" +**")
+    assert cells["openmax"].endswith(" -")
+    assert cells["max_logit"][-1].isdigit()
+
+
+def test_throughput_is_by_the_median_round(benchmark):
+    text = benchmark("scoring").table({"bare model": [1.0, 2.0, 9.0], "score": [2.5, 2.5, 1.0]}, 100)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert rows[2:] == [["bare model", "50.0", "1.000"], ["score", "40.0", "0.800"]]
+
+
+def test_delays_are_counted_from_the_drift(benchmark, monkeypatch):
+    drift = benchmark("drift")
+    found = [drift.find_drift([0.0], []), drift.find_drift([0.0], [])]
+    object.__setattr__(found[0], "alarm", 104)
+    object.__setattr__(found[0], "start", 98)
+    monkeypatch.setattr(drift, "find_drift", lambda *given, seed: found[seed])
+    waits, errors = drift.delays(drift.normal(0, 1), drift.share(0.5), (), 100, 2)
+    assert waits.tolist() == [5, np.inf]
+    assert errors[0] == -2

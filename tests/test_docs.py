@@ -35,6 +35,7 @@ from cplus1_keras import (
 ROOT = pathlib.Path(__file__).parent.parent
 GUIDES = (
     "docs/detection.md",
+    "docs/monitoring.md",
     pytest.param("docs/losses.md", marks=pytest.mark.slow),
     "docs/multilabel.md",
     pytest.param("docs/segmentation.md", marks=pytest.mark.slow),

@@ -7,9 +7,11 @@ import pathlib
 import random
 import subprocess
 import sys
+import time
 import urllib.parse
 import urllib.request
 import warnings
+from unittest import mock
 
 import keras
 import numpy as np
@@ -22,8 +24,8 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 from tensorboard import program
 
-from cplus1_keras import OpenSetModel, calibration, heads, layers, losses, metrics, plots, scores
-from cplus1_keras.monitoring import OpenSetMonitor, batches, geometry, sample, timing
+from cplus1_keras import OpenSetModel, calibration, heads, layers, losses, metrics, monitoring, plots, scores
+from cplus1_keras.monitoring import OpenSetMonitor, batches, geometry, runs, sample, timing
 from cplus1_keras.tasks import Record
 
 NAMES = ["$cat", "dog", "eel"]
@@ -416,6 +418,73 @@ def test_replicas_tell_what_one_device_tells(tmp_path):
     for name, values in one.items():
         assert two[name] == pytest.approx(values, rel=1e-3, abs=1e-3), name
     assert {*tags(tmp_path / "one")} == {*tags(tmp_path / "two")}
+
+
+class Numbers(list):
+    """A split that keeps which of its images were taken."""
+
+    def subset(self, indices):
+        return Numbers(self[index] for index in indices)
+
+
+@pytest.mark.parametrize("given", ["batches", None])
+@pytest.mark.parametrize("number", [5, 0])
+def test_what_a_run_looks_at(tmp_path, monkeypatch, given, number):
+    """Batches where a task has them, else its records; without a validation split a few training images."""
+    monkeypatch.setattr(runs, "Watching", lambda predictor: ("watching", predictor))
+    task = mock.Mock()
+    task.validation.return_value = given
+    experiment = mock.Mock(task=task, score=scores.energy, batch_size=24)
+    experiment.loss = losses.EntropicOpenSetLoss() + 0.5 * losses.MagnitudeLoss(3.0)
+    experiment.name, experiment.epochs, experiment.steps = "mine", None, 60
+    splits = mock.Mock(class_names=["a", "b"], validation=Numbers(range(number)), train=Numbers(range(46)))
+    watch = monitoring.make_monitor("model", experiment, splits, tmp_path, "a batch")
+    every = task.predictor.return_value
+    task.predictor.assert_called_once_with("model", scores.energy, splits)
+    name, split = ("validation", [*range(5)]) if number else ("training", [*range(0, 46, 3)])
+    assert {key for key, source in watch.sources.items() if source is not None} == {name}
+    task.validation.assert_called_once_with("model", split, experiment)
+    if given is None:
+        assert watch.sources[name]() is task.records.return_value
+        task.records.assert_called_once_with(("watching", every), split, experiment)
+    else:
+        assert watch.sources[name] == "batches"
+    told = watch.class_names, watch.score, watch.sample, watch.batch_size
+    assert told == (["a", "b"], scores.energy, "a batch", 24)
+    assert watch.figures() is task.watched_figures.return_value
+    task.watched_figures.assert_called_once_with(every)
+    assert watch.calibrate("records") is task.choose_threshold.return_value
+    task.choose_threshold.assert_called_once_with(every, "records", experiment=experiment)
+    assert watch.hparams["loss"] == "entropic_open_set + 0.5 magnitude"
+    assert (watch.hparams["score"], watch.hparams["name"], watch.hparams["steps"]) == ("energy", "mine", 60)
+    assert "epochs" not in watch.hparams
+    assert watch.budget.share == 0.1
+
+
+def test_waiting_for_input_is_told(tmp_path):
+    """Batches that take 20 ms wait for a step of less, those that are there do not."""
+
+    def late(*batch):
+        with tf.control_dependencies([tf.py_function(lambda: time.sleep(0.02), [], [])]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    x, y = data(0)
+    ready = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    shares = []
+    for given in (ready.cache().prefetch(20), ready.map(late)):
+        watch = OpenSetMonitor(None, tmp_path, NAMES)
+        told = watch.watch_input(given)
+        for (images, labels), (others, more) in zip(given, told, strict=True):
+            np.testing.assert_array_equal(images, others)
+            np.testing.assert_array_equal(labels, more)
+        before = watch.pace.clock.seconds()
+        compiled(network()).fit(told, epochs=2, callbacks=[watch], verbose=0, shuffle=False)
+        shares.append((watch.pace.waiting(), watch.pace.clock.seconds() - before))
+    (short, _), (long, seconds) = shares
+    assert 0 <= short < long <= 1
+    assert seconds >= 24 * 0.02
+    assert watch.watch_input([1]) == [1]
+    assert OpenSetMonitor(None, tmp_path).pace.waiting() is None
 
 
 def test_batches_end_with_kerass_figures():

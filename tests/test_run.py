@@ -12,6 +12,7 @@ import pytest
 from cplus1_keras import distribution, run, serving
 from cplus1_keras.callbacks import StopOnNaN
 from cplus1_keras.checkpoints import Checkpoint
+from cplus1_keras.monitoring import OpenSetMonitor
 from cplus1_keras.progress import Progress
 from cplus1_keras.tasks import Task
 
@@ -210,7 +211,7 @@ def training(task, monkeypatch):
     model.distribute_strategy.num_replicas_in_sync = 2
     batch = np.arange(6.0), {"labels": np.arange(6)}, np.ones(6)
     task.training.return_value = [batch]
-    monkeypatch.setattr(run, "make_monitor", mock.Mock(return_value="the monitor"))
+    monkeypatch.setattr(run, "make_monitor", mock.Mock(return_value=mock.Mock(spec=OpenSetMonitor)))
     monkeypatch.setattr(Checkpoint, "restore", lambda checkpoint, model: 2)
     return model
 
@@ -231,7 +232,8 @@ def test_fit_gets_all_that_watches_in_order(experiment, task, training, tmp_path
     ((*place, (images, y, weights)), _) = run.make_monitor.call_args  # the share of one of two replicas
     assert place == [training, experiment, SPLITS, tmp_path / "logs"]
     assert (images.tolist(), y["labels"].tolist(), weights.tolist()) == ([0, 1, 2], [0, 1, 2], [1, 1, 1])
-    assert own == "the monitor"
+    assert own is run.make_monitor.return_value
+    assert not own.watch_input.called  # on several replicas
     assert (type(board), board.log_dir, board.write_graph) == (keras.callbacks.TensorBoard, f"{tmp_path}/logs", False)
     assert [(type(line), line.batch_size, line.figures) for line in progress] == (
         [(Progress, 6, task.headline)] if interactive else []

@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from cplus1_keras.images.headers import KINDS, find_kind, number, read_bytes, read_header
+from cplus1_keras.images.headers import KINDS, find_kind, read_bytes, read_header, read_numbers
 from cplus1_keras.images.preprocessing import preprocess
 
 MAX_PIXELS = 2**26
@@ -122,11 +122,12 @@ def _any(contents):
 
 def _bmp(contents):
     """TensorFlow takes the indices of a palette for levels of grey."""
-    palette = tf.reshape(read_bytes(contents, 14 + number(read_bytes(contents, 14, 4)), 1024), [256, 4])
+    length, bits, compression = read_numbers(contents, 14, (0, 4), (14, 2), (16, 4))
+    palette = tf.reshape(read_bytes(contents, 14 + length, 1024), [256, 4])
     colours = tf.cast(palette[:, 2::-1], tf.uint8)
-    # Another compression than none, and none with masks of bits, is read as if it were none.
-    contents = _check(read_bytes(contents, 30, 1)[0] % 3 == 0, contents, "no compression")
-    index = read_bytes(contents, 28, 1)[0] == 8
+    # TensorFlow reads any as if it were none; 3 is none, with masks of bits.
+    contents = _check(tf.reduce_any(compression == [0, 3]), contents, "no compression")
+    index = bits == 8
     flat = lambda: tf.gather(colours, tf.cast(tf.io.decode_bmp(contents)[..., 0], tf.int32))  # noqa: E731
     return tf.cond(index, flat, lambda: _any(contents))
 

@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import tensorflow as tf
 
 KINDS = {"jpeg": 0xFF, "png": 0x89, "gif": 0x47, "bmp": 0x42, "webp": 0x52}
@@ -14,7 +15,11 @@ _FRONT = 2**17
 _EXIF = r"\C*?(?:Exif\x00\x00|eXIf|EXIF\C{4})(II\*\x00|MM\x00\*)"
 """Up to the first bytes of the block in JPEG, also as some write it to WebP; in PNG; in WebP."""
 
-_WIDTHS = {3: 2, 4: 4}  # bytes of the numbers of TIFF that may hold an orientation: short and long
+_ENTRY = (
+    r"(?:\C{12})*?(?:\x12\x01[\x03\x04]\x00\C{4}([\x01-\x08])\x00\C{2}|"
+    r"\x01\x12\x00\x03\C{4}\x00([\x01-\x08])\C{2}|\x01\x12\x00\x04\C{4}\x00{3}([\x01-\x08]))\C*"
+)
+"""A directory, entries of 12 bytes, with tag 0x112 and a short or a long number, of either order of bytes."""
 
 
 # Traced once: there are a thousand operations, and each reader of files has them.
@@ -36,9 +41,9 @@ def read_header(contents):
     branches = [functools.partial(readers[name], contents) for name in KINDS]
     kind, nothing = find_kind(contents), (contents, tf.constant([0, 0]))
     # WebP has its EXIF behind its pixels, the others have it in front of them.
-    start = tf.strings.substr(contents, 0, tf.where(kind == list(KINDS).index("webp"), -1, _FRONT))
-    has_exif = tf.strings.regex_full_match(start, rf"{_EXIF}\C*")
-    orientation = tf.cond(has_exif, lambda: _orientation(start), lambda: 1)
+    front = tf.strings.substr(contents, 0, tf.where(kind == list(KINDS).index("webp"), -1, _FRONT))
+    has_exif = tf.strings.regex_full_match(front, rf"{_EXIF}\C*")
+    orientation = tf.cond(has_exif, lambda: _orientation(front), lambda: 1)
     return *tf.switch_case(kind, [*branches, lambda: nothing]), orientation
 
 
@@ -64,10 +69,20 @@ def read_bytes(contents, start, count):
     return tf.cast(tf.io.decode_raw(part, tf.uint8, fixed_length=count), tf.int32)
 
 
-def number(digits, big=False):
-    """The number (...) that bytes (..., 1 to 4) write, the smallest first, or the largest first where `big`."""
-    digits = tf.where(big, tf.reverse(digits, [-1]), digits)
-    return tf.reduce_sum(tf.bitwise.left_shift(digits, [8 * place for place in range(digits.shape[-1])]), axis=-1)
+def read_numbers(contents, start, *fields, big=False):
+    """Numbers int32 () that some bytes write, the smallest first, or the largest first where `big`.
+
+    Args:
+        contents: A string tensor.
+        start: A place in it.
+        fields: Pairs of where a number begins, from `start` on, and how many bytes it has, 1 to 4.
+        big: bool.
+    """
+    weights = np.zeros((len(fields), max(first + length for first, length in fields)), "int64")
+    for row, (first, length) in zip(weights, fields, strict=True):
+        row[first : first + length] = 256 ** np.arange(length)[:: -1 if big else 1]
+    digits = read_bytes(contents, start, weights.shape[1])
+    return tf.unstack(tf.reduce_sum(digits * weights.astype("int32"), axis=1))
 
 
 def _jpeg(contents):
@@ -75,63 +90,57 @@ def _jpeg(contents):
 
 
 def _png(contents):
-    header = read_bytes(contents, 16, 8)
-    return contents, tf.stack([number(header[4:], big=True), number(header[:4], big=True)])
-
-
-def _webp(contents):
-    head = read_bytes(contents, 0, 30)
-    lossy = [number(head[28:30]) % 2**14, number(head[26:28]) % 2**14]
-    bits = number(head[21:25])
-    lossless = [tf.bitwise.right_shift(bits, 14) % 2**14 + 1, bits % 2**14 + 1]
-    canvas = [number(head[27:30]) + 1, number(head[24:27]) + 1]
-    form = head[15]  # the last letter of VP8X, VP8L and of "VP8 "
-    return contents, tf.where(form == ord("X"), canvas, tf.where(form == ord("L"), lossless, lossy))
+    return contents, tf.stack(read_numbers(contents, 16, (4, 4), (0, 4), big=True))
 
 
 def _bmp(contents):
-    header = read_bytes(contents, 18, 8)
-    return contents, tf.stack([tf.abs(number(header[4:])), number(header[:4])])
+    return contents, tf.abs(tf.stack(read_numbers(contents, 18, (4, 4), (0, 4))))
+
+
+def _webp(contents):
+    # The last letter of VP8X, VP8L and of "VP8 "; then what follows each of them.
+    fields = (15, 1), (24, 3), (27, 3), (21, 4), (26, 2), (28, 2)
+    form, canvas_width, canvas_height, bits, width, height = read_numbers(contents, 0, *fields)
+    lossless = [tf.bitwise.right_shift(bits, 14) % 2**14 + 1, bits % 2**14 + 1]
+    size = tf.where(form == ord("L"), lossless, [height % 2**14, width % 2**14])
+    return contents, tf.where(form == ord("X"), [canvas_height + 1, canvas_width + 1], size)
 
 
 def _gif(contents):
     """Cut behind the first frame: TensorFlow decodes all of them to give one, however large."""
-    screen = read_bytes(contents, 6, 5)
+    width, height, flags = read_numbers(contents, 6, (0, 2), (2, 2), (4, 1))
 
     def colours(flags):
         return tf.where(flags >= 128, 3 * 2 ** (flags % 8 + 1), 0)
 
     def step(at, frame, data, count):
-        head = read_bytes(contents, at, 10)
-        image = ~data & (head[0] == 0x2C)
-        extension = ~data & (head[0] == 0x21)
-        jump = tf.where(image, 11 + colours(head[9]), tf.where(extension, 2, 1 + head[0]))
-        frame = tf.where(image, tf.stack([number(head[7:9]), number(head[5:7])]), frame)
-        more = image | extension | (data & (head[0] > 0))
-        return at + jump, frame, more, tf.where(data | image | extension, count + 1, STEPS)
+        first, width, height, flags = read_numbers(contents, at, (0, 1), (5, 2), (7, 2), (9, 1))
+        image, extension = ~data & (first == 0x2C), ~data & (first == 0x21)
+        jump = tf.where(image, 11 + colours(flags), tf.where(extension, 2, 1 + first))
+        frame = tf.where(image, [height, width], frame)
+        more = image | extension | (data & (first > 0))
+        return at + jump, frame, more, tf.where(data | more, count + 1, STEPS)
 
     def go_on(at, frame, data, count):
         return (data | (frame[0] == 0)) & (count < STEPS) & (at < tf.strings.length(contents))
 
-    state = 13 + colours(screen[4]), tf.constant([0, 0]), tf.constant(False), tf.constant(0)
+    state = 13 + colours(flags), tf.constant([0, 0]), tf.constant(False), tf.constant(0)
     end, frame, _, _ = tf.while_loop(go_on, step, state)
-    size = tf.maximum(frame, [number(screen[2:4]), number(screen[:2])])
-    return tf.strings.substr(contents, 0, end) + ";", tf.where(frame[0] > 0, size, 0)
+    size = tf.where(frame[0] > 0, tf.maximum(frame, [height, width]), 0)
+    return tf.strings.substr(contents, 0, end) + ";", size
 
 
 def _orientation(contents):
     """The orientation that the first directory of a block of EXIF says, 1 to 8; 1 where it says none."""
     exif = tf.strings.regex_replace(contents, _EXIF, r"\1", replace_global=False)
-    head = read_bytes(exif, 0, 8)
-    big = head[0] == ord("M")
-    start = number(head[4:], big)
-    entries = number(read_bytes(exif, start, 2), big)
-    raw = tf.strings.substr(exif, tf.clip_by_value(start + 2, 0, tf.strings.length(exif)), 12 * entries)
-    rows = tf.strings.length(raw) // 12
-    fields = tf.cast(tf.io.decode_raw(tf.strings.substr(raw, 0, 12 * rows), tf.uint8), tf.int32)
-    fields = tf.reshape(fields, [rows, 12])
-    tag, kind = number(fields[:, :2], big), number(fields[:, 2:4], big)
-    values = tf.stack([number(fields[:, 8 : 8 + width], big) for width in _WIDTHS.values()], axis=-1)
-    said = (tag == 0x112)[:, None] & (kind[:, None] == list(_WIDTHS))
-    value = tf.reduce_max(tf.where(said, values, 0))
-    return tf.where((value >= 1) & (value <= 8), value, 1)
+    motorola = read_bytes(exif, 0, 1)[0] == ord("M")
+
+    def read(start, length):
+        (small,), (big,) = (read_numbers(exif, start, (0, length), big=big) for big in (False, True))
+        return tf.where(motorola, big, small)
+
+    start = read(4, 4)
+    place = tf.clip_by_value(start + 2, 0, tf.strings.length(exif))
+    directory = tf.strings.substr(exif, place, 12 * read(start, 2))
+    said = tf.strings.regex_replace(directory, _ENTRY, r"\1\2\3", replace_global=False)
+    return tf.where(tf.strings.length(said) == 1, read_bytes(said, 0, 1)[0], 1)

@@ -21,6 +21,7 @@ from cplus1_keras.monitoring.geometry import Projection, angles, directions
 from cplus1_keras.monitoring.pictures import draw
 from cplus1_keras.monitoring.timing import Budget, Pace
 from cplus1_keras.monitoring.view import View
+from cplus1_keras.monitoring.waiting import InputClock
 
 NAMES = {NEGATIVE: "negative", UNKNOWN: "unknown"}
 
@@ -87,9 +88,13 @@ class OpenSetMonitor(keras.callbacks.Callback):
         self.class_names, self.score, self.figures, self.calibrate = class_names, score, figures, calibrate
         self.sources = {"validation": validation, **(others or {})}
         self.sample, self.batch_size, self.hparams = sample, batch_size, hparams
-        self.budget, self.pace, self.warned = Budget(share), Pace(), False
+        self.budget, self.pace, self.warned = Budget(share), Pace(InputClock()), False
         self.projection = None
         self._views, self._gradients, self._writer, self._plain = {}, None, None, None
+
+    def watch_input(self, batches):
+        """The same `tf.data.Dataset`, for `fit` on one device, that TensorBoard may show how long it waits for it."""
+        return self.pace.clock.watch(batches)
 
     def on_train_begin(self, logs=None):
         self.budget.begin()
@@ -119,6 +124,8 @@ class OpenSetMonitor(keras.callbacks.Callback):
             if rate is not None:
                 name, factor = ("steps", 1) if self.batch_size is None else ("images", self.batch_size)
                 tf.summary.scalar(f"speed/{name}_per_second", rate * factor)
+            if self.pace.waiting() is not None:
+                tf.summary.scalar("speed/waiting_for_input", self.pace.waiting())
             for name, view in self._views.items():
                 if name == "validation" or due:
                     self._look(name, view, due)

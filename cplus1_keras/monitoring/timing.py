@@ -51,28 +51,39 @@ class Budget:
 
 
 class Pace:
-    """Steps per second of the running epoch, between its first and its last step.
+    """Steps per second of the running epoch, and the share of that time spent waiting, from its first to its last step.
 
-    >>> pace = Pace()
+    Args:
+        clock: An `InputClock`.
+
+    >>> pace = Pace(None)
     >>> pace.begin()
     >>> pace.rate() is None
     True
     """
 
-    def __init__(self):
-        self.first = self.last = None
-        self.steps = -1
+    def __init__(self, clock):
+        self.clock = clock
+        self.begin()
 
     def begin(self):
         """An epoch begins."""
-        self.__init__()
+        self.first = self.last = None
+        self.steps, self.waited = -1, None
 
     def step(self):
         """A step ended. The first one, which may compile, only starts the clock."""
         self.last = time.monotonic()
-        self.first = self.last if self.first is None else self.first
+        if self.first is None:
+            self.first, self.waited = self.last, self.clock.seconds()
         self.steps += 1
 
     def rate(self):
         """Steps per second, or None."""
         return self.steps / (self.last - self.first) if self.steps > 0 and self.last > self.first else None
+
+    def waiting(self):
+        """Share of the time spent waiting for input, or None."""
+        if self.waited is None or self.rate() is None:
+            return None
+        return (self.clock.seconds() - self.waited) / (self.last - self.first)

@@ -21,37 +21,32 @@ def compare(runs):
     'b'
     """
     names = choose_columns(runs)
-    by = next((name for name in names if name.endswith("." + JUDGED_BY)), names[0] if names else None)
-    group, best = split_name(by)[1] if by and by.startswith("open_set.") else None, sort_runs(runs, by)
-    settings, paired = different_settings(runs), {}
-    for run in runs[1:]:
-        paired[run.name] = differences(run, runs[0], group) if group else {}
-    shown = [
-        name for name in dict.fromkeys([JUDGED_BY, "ccr_at_fpr_0.05"]) if any(name in own for own in paired.values())
-    ]
-    rows = []
+    by = next((name for name in names if name.endswith("." + JUDGED_BY)), None)
+    best, group = (sort_runs(runs, by), split_name(by)[1]) if by else ([*runs], None)
+    paired = {run.name: differences(run, runs[0], group) if group else {} for run in runs[1:]}
+    # Which pair the verdict is about: the best and the first run, or where they are one, the second best.
+    other = best[0] if best[0].name != runs[0].name else best[1]
+    told = {"figure": _title(by) if by else "", "group": group, "best": flatten(best[0].figures).get(by)}
+    told |= {"baseline": runs[0].name, "other": other.name, "difference": paired[other.name].get(JUDGED_BY)}
+    return _table(runs, names, paired) | told, best
+
+
+def _table(runs, names, paired):
+    """The head, the rows and the note of the table: figures with these dotted names, and differences."""
+    shown = [name for name in (JUDGED_BY, "ccr_at_fpr_0.05") if any(name in own for own in paired.values())]
+    settings, rows = different_settings(runs), []
     for run in runs:
         values = flatten(run.figures)
         row = [run.name, ", ".join(settings[run.name])]
         row += [as_cell(values.get(name), interval(run, name)) for name in names]
         rows.append(row + [_difference(paired.get(run.name, {}).get(name)) for name in shown])
-    head = ["run", "differs in", *map(_title, names), *(f"{name_figure(name)}, difference" for name in shown)]
     note = (
         f"In brackets the ends of 95 % bootstrap intervals. Differences are from {runs[0].name}, on the same images, "
         "drawn together: where an interval leaves out 0, other test images would hardly change who is better; "
         "another seed of the training still may."
     )
-    table = {
-        "head": head,
-        "rows": rows,
-        "note": note if shown else "",
-        "figure": _title(by) if by else "",
-        "group": group,
-    }
-    table |= {"baseline": runs[0].name, "best": flatten(best[0].figures).get(by)}
-    # Which pair the verdict is about: the best and the first run, or where they are one, the second best.
-    other = best[0] if best[0].name != runs[0].name else best[1]
-    return table | {"other": other.name, "difference": paired[other.name].get(JUDGED_BY)}, best
+    head = ["run", "differs in", *map(_title, names), *(f"{name_figure(name)}, difference" for name in shown)]
+    return {"head": head, "rows": rows, "note": note if shown else ""}
 
 
 def _title(name):

@@ -44,8 +44,11 @@ def read_run(directory, name=None):
     path = pathlib.Path(directory)
     if not (path / "metrics.json").is_file():
         raise FileNotFoundError(f"{path} is no finished run: it lacks metrics.json. `python train.py` makes one.")
-    found = [read_json(file) if (file := path / name).is_file() else None for name in ("config.json", "evidence.json")]
-    return Run(name or path.resolve().name, path, read_json(path / "metrics.json"), found[0] or {}, found[1])
+    config, evidence, name = path / "config.json", path / "evidence.json", name or path.resolve().name
+    if not config.is_file() and (path.parent / "config.json").is_file():  # a later judging of the run around it
+        config, name = path.parent / "config.json", f"{path.resolve().parent.name}/{name}"
+    told, found = (read_json(file) if file.is_file() else None for file in (config, evidence))
+    return Run(name, path, read_json(path / "metrics.json"), told or {}, found)
 
 
 def read_runs(directories):

@@ -11,9 +11,11 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from cplus1_keras.directory import unfinished
 from cplus1_keras.serving.boxes import BoxSpec
+from cplus1_keras.serving.gate import try_requests
 from cplus1_keras.serving.origin import write_origin
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.spec import ImageSpec, LabelSetSpec
+from cplus1_keras.serving.warmup import replay_warmup, write_warmup
 
 SPECS = {spec.output: spec for spec in (ImageSpec, PixelSpec, LabelSetSpec, BoxSpec)}
 
@@ -35,10 +37,23 @@ _FORBIDDEN = {
 def export(predictor, path, samples=None):
     """Writes a SavedModel that takes raw images and answers as a predictor does, then checks it.
 
-    Its signatures and their outputs are those of the predictor's spec; each takes `images`. It needs neither Keras nor
-    this package. The threshold is the one variable of the collection `threshold`: load the SavedModel, assign, and save
-    it elsewhere to change it, as `retune` does. `assets.extra/classes.json` has the names of the classes,
-    `assets.extra/calibration.json` the evidence for the threshold.
+    It needs neither Keras nor this package. Each input and output has the leading axis of a batch. Its signatures:
+
+        serving_default  `images` -> the answers of the predictor's spec
+        predict_bytes    `image_bytes`, encoded images -> the same; what cannot be read is not `valid`. For images of
+                         any size also `sizes`, and each is answered as if it were alone
+        predict_at       `images`, `threshold` for each image, of label sets for each class -> the same
+        features         `images` -> `features`, `valid`
+        classify         `inputs`, tf.Examples with `image/encoded` -> `classes`, `scores`: the answer; of label sets
+                         all classes, "" where one is absent. For images and label sets
+        explain          `images` -> `map` (N, h, w) of the class `map_class`, `valid`. For heads that give `cams`
+        palette          `images` -> `image`, the answer as a picture. For pixels
+        about            `request`, any text -> `class_names`, `score`, `threshold`, `version`
+
+    Those with encoded images are for models of 1 or 3 channels. The threshold is the one variable of the collection
+    `threshold`: load the SavedModel, assign, and save it elsewhere to change it, as `retune` does. In `assets.extra`
+    `classes.json` says what stands above and how images are read, `calibration.json` holds the evidence for the
+    threshold, `tf_serving_warmup_requests` is what TF Serving asks before it takes requests.
 
     Args:
         predictor: A `Predictor`.
@@ -65,7 +80,10 @@ def export(predictor, path, samples=None):
     with unfinished(path) as folder:  # renamed when every check has passed: `path` is complete or absent
         _write(predictor, folder, samples[:1])
         check(folder)
-        _compare(predictor, folder, samples)
+        signatures = tf.saved_model.load(str(folder)).signatures
+        _compare(predictor, signatures["serving_default"], samples)
+        try_requests(predictor, signatures, samples)
+        replay_warmup(folder, signatures)
         folder.rename(path)
 
 
@@ -102,6 +120,12 @@ def check(path):
             problems += [f"{op} {why}" for starts, why in _FORBIDDEN.items() if op.startswith(starts)]
     if problems or not proto.meta_graphs:
         raise ValueError(f"The SavedModel {path} must not be served: {'; '.join(problems) or 'it is empty'}")
+
+
+def plain_threshold(threshold):
+    """A threshold, an array of shape () or (C,), as plain values that any reader of JSON takes: infinity is a text."""
+    values = [value if np.isfinite(value) else str(value) for value in threshold.ravel().tolist()]
+    return values if threshold.ndim else values[0]
 
 
 def _operations(graph):
@@ -161,7 +185,7 @@ def _write(predictor, folder, sample):
         archive.add_endpoint(name, signature.__call__, list(signature.inputs))
     archive.add_variable_collection("threshold", predictor.reject.weights)
     archive.write_out(str(folder), verbose=False)
-    classes = {"class_names": predictor.class_names, **spec.describe(predictor.num_classes)}
+    classes = {**spec.describe(predictor), "threshold": plain_threshold(predictor.reject.weights[0].numpy())}
     classes["signatures"] = {
         name: {"inputs": [value.name for value in signature.inputs], "outputs": list(signature.outputs)}
         for name, signature in signatures.items()
@@ -170,12 +194,13 @@ def _write(predictor, folder, sample):
     evidence = predictor.calibration and predictor.calibration.to_dict()
     for name, values in {CLASSES_FILE: classes, EVIDENCE_FILE: evidence}.items():
         (folder / name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    write_warmup(folder, spec, signatures, sample.shape[1:3])
     write_origin(folder)
 
 
-def _compare(predictor, folder, samples):
+def _compare(predictor, serve, samples):
     """Raises ValueError unless the SavedModel answers on `samples` as the model's own `predict` and threshold do."""
-    served = tf.saved_model.load(str(folder)).signatures["serving_default"](images=tf.constant(samples))
+    served = serve(images=tf.constant(samples))
     run = functools.partial(predictor.network.predict, verbose=0)
     spec = predictor.spec
     outputs = spec.outputs(run, samples.astype("float32"), predictor.num_classes)

@@ -164,10 +164,10 @@ class PixelSpec(Spec):
     def picture(self, predictor, answer):
         return np.array(self._colours(predictor.num_classes), "uint8")[answer["class_id"] - REJECTED]
 
-    def describe(self, num_classes):
-        first, *colours = self._colours(num_classes)
+    def describe(self, predictor):
+        first, *colours = self._colours(predictor.num_classes)
         rejected = {"class_id": REJECTED, "colour": first}
-        return {**super().describe(num_classes), "colours": colours, "rejected": rejected}
+        return {**super().describe(predictor), "colours": colours, "rejected": rejected}
 
     def _colours(self, num_classes):
         return palette(num_classes).tolist() if self.colours is None else [list(colour) for colour in self.colours]

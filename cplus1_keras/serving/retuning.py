@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.directory import unfinished
-from cplus1_keras.serving.exporting import EVIDENCE_FILE, check
+from cplus1_keras.serving.exporting import CLASSES_FILE, EVIDENCE_FILE, check, plain_threshold
 from cplus1_keras.serving.origin import write_origin
 
 
@@ -53,10 +53,19 @@ def retune(saved_model, path, threshold, calibration=None, left_out=()):
         record = calibration and calibration.to_dict()
         (folder / EVIDENCE_FILE).parent.mkdir(exist_ok=True)
         (folder / EVIDENCE_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        _tell_threshold(folder / CLASSES_FILE, variable.numpy())
         write_origin(folder, saved_model, left_out=list(left_out))
         check(folder)
         _compare(folder, samples, before, value)
         folder.rename(path)
+
+
+def _tell_threshold(file, threshold):
+    """Exports of earlier versions do not say their threshold there."""
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if "threshold" in told:
+        told["threshold"] = plain_threshold(threshold)
+        file.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def load_saved_model(path):

@@ -2,11 +2,15 @@
 
 import dataclasses
 import functools
+import importlib.metadata
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from cplus1_keras.images import decode_batch, decode_ragged
+
+EXAMPLE_KEY = "image/encoded"
+"""Of the image in a tf.Example, as TensorFlow's data sets have it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,38 @@ def strings(name):
 def read_images(shape, max_pixels):
     """Function of encoded images (N,) giving float32 images of one shape (H, W, channels), NaN where one is bad."""
     *size, channels = shape
-    return lambda contents: decode_batch(contents, size, channels, max_pixels)
+    read = lambda contents: decode_batch(contents, size, channels, max_pixels)  # noqa: E731
+    return tf.function(read, input_signature=[strings("contents")], autograph=False)  # traced once
+
+
+def read_examples(inputs):
+    """Encoded images, under the key `image/encoded`, of serialised tf.Examples (N,); "" where one has none."""
+    key = tf.io.FixedLenFeature((), tf.string, default_value="")
+    return tf.io.parse_example(inputs, {EXAMPLE_KEY: key})[EXAMPLE_KEY]
+
+
+def score_name(reject):
+    """What the score of a layer that decides is called."""
+    return getattr(getattr(reject, "score", None), "__name__", "logit")
+
+
+def about(predictor):
+    """What an operator asks of a SavedModel or a server: names, threshold, score, version. `request` is any text."""
+    threshold, score, version = predictor.reject.weights[0], score_name(predictor.reject), package_version()
+
+    def tell(request):
+        told = {"class_names": predictor.class_names, "threshold": threshold, "score": score, "version": version}
+        return {name: tf.repeat(tf.convert_to_tensor(x)[None], tf.size(request), axis=0) for name, x in told.items()}
+
+    return Signature(tell, (strings("request"),), ("class_names", "score", "threshold", "version"))
+
+
+def package_version():
+    """The version of this package, as it is installed; of a checkout that is not, without a number."""
+    try:
+        return f"cplus1_keras {importlib.metadata.version('cplus1-keras')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "cplus1_keras"
 
 
 def answer_each(answer, contents, channels, max_size, pad):

@@ -10,7 +10,16 @@ from cplus1_keras.images import MAX_PIXELS
 from cplus1_keras.labels import REJECTED, REJECTED_NAME
 from cplus1_keras.layers import Presence, Reject
 from cplus1_keras.serving import guards
-from cplus1_keras.serving.signatures import Signature, answer_each, read_images, strings
+from cplus1_keras.serving.signatures import (
+    Signature,
+    about,
+    answer_each,
+    package_version,
+    read_examples,
+    read_images,
+    score_name,
+    strings,
+)
 
 
 class Spec:
@@ -19,8 +28,8 @@ class Spec:
     `output`, its name in files; `columns`, the names of what `tell` gives; `layer`, what decides; `answers`, the names
     of what a SavedModel gives; `reads`, the outputs that a model must have; `axes` of the logits before the last;
     `background`, whether there may be a logit for it; `dtype` of the images in a SavedModel; `batch_size`; `max_size`,
-    (height, width), where a model takes any size; `max_pixels` of an encoded image; `compared`, the answers in which
-    a SavedModel must agree with `predict` beside its decisions.
+    (height, width), where a model takes any size; `max_pixels` of an encoded image; `classifies`, whether `classify`
+    makes sense; `compared`, the answers in which a SavedModel must agree with `predict` beside its decisions.
     """
 
     output: ClassVar[str]
@@ -34,6 +43,7 @@ class Spec:
     dtype = "float32"
     max_size = None
     max_pixels = MAX_PIXELS
+    classifies = False
     compared: ClassVar[tuple] = ("score", "probabilities")
 
     def check(self, model, num_classes):
@@ -93,14 +103,27 @@ class Spec:
         answer_at = lambda images, threshold: predictor.answer(to_float(images), threshold)  # noqa: E731
         features = lambda images: predictor.features_graph(to_float(images))  # noqa: E731
         found = {
+            "about": about(predictor),
             "serving_default": Signature(answer, (images,), self.answers),
             "predict_at": Signature(answer_at, (images, threshold), self.answers),
         }
         if "features" in predictor.network.output:
             found["features"] = Signature(features, (images,), ("features", "valid"))
-        if shape[2] in (1, 3):
-            found |= self.byte_signatures(predictor)
-        return found
+        if "cams" in predictor.network.output:
+            explain = lambda images: self.explain(predictor, to_float(images))  # noqa: E731
+            found["explain"] = Signature(explain, (images,), ("map", "map_class", "valid"))
+        return found | (self.byte_signatures(predictor) if shape[2] in (1, 3) else {})
+
+    def explain(self, predictor, images):
+        """Where in float32 images the class is seen that is nearest to being the answer, by class activation maps."""
+        outputs, valid = predictor.read_graph(images)
+        valid &= tf.reduce_all(tf.math.is_finite(outputs["cams"]), axis=(1, 2, 3))
+        thresholds = tf.convert_to_tensor(predictor.reject.weights[0])
+        margins = outputs["logits"][..., : predictor.num_classes] - (thresholds if thresholds.shape.rank else 0.0)
+        k = tf.argmax(tf.where(tf.math.is_nan(margins), -float("inf"), margins), axis=-1)
+        shown = tf.gather(outputs["cams"], k, axis=-1, batch_dims=1)
+        names = tf.where(valid, tf.gather(tf.constant(predictor.class_names), k), REJECTED_NAME)
+        return {"map": tf.where(valid[:, None, None], shown, 0.0), "map_class": names, "valid": valid}
 
     def byte_signatures(self, predictor):
         """Those that take encoded images, which become what training made of them."""
@@ -108,12 +131,20 @@ class Spec:
         if None not in shape:
             read = read_images(shape, self.max_pixels)
             answer = lambda image_bytes: predictor.answer_graph(read(image_bytes))  # noqa: E731
-            return {"predict_bytes": Signature(answer, (image_bytes,), self.answers)}
+            found = {"predict_bytes": Signature(answer, (image_bytes,), self.answers)}
+            classify = lambda inputs: self.classify(predictor, answer(read_examples(inputs)))  # noqa: E731
+            if self.classifies:
+                found["classify"] = Signature(classify, (strings("inputs"),), ("classes", "scores"))
+            return found
         if shape[:2] != (None, None):
             return {}
         one = Signature(predictor.answer_graph, (), self.answers)
         answer = lambda image_bytes: answer_each(one, image_bytes, shape[2], self.max_size, self.pad)  # noqa: E731
         return {"predict_bytes": Signature(answer, (image_bytes,), (*self.answers, "sizes"))}
+
+    def classify(self, predictor, answer):
+        """Of answers, what TF Serving's Classify API gives: `classes`, strings (N, K), and `scores` (N, K)."""
+        return {"classes": answer["class_name"][:, None], "scores": answer["score"][:, None]}
 
     def pad(self, answer, size):
         """An answer for one image, whose pixels are padded to a size, int32 (2,), where there is one for each pixel."""
@@ -129,9 +160,18 @@ class Spec:
         with tf.control_dependencies([tf.debugging.Assert(fits, [f"{text} Received images of shape:", shape])]):
             return tf.identity(images)
 
-    def describe(self, num_classes):
-        """What a SavedModel says of its answers beside the class names: plain values, ready for JSON."""
-        return {"output": self.output} | ({"max_size": self.max_size} if self.max_size else {})
+    def describe(self, predictor):
+        """What a SavedModel says of its answers: plain values, ready for JSON."""
+        size = {"max_size": list(self.max_size)} if self.max_size else {"max_pixels": self.max_pixels}
+        return {
+            "output": self.output,
+            "class_names": predictor.class_names,
+            "score": score_name(predictor.reject),
+            "image_shape": list(predictor.image_shape),
+            "orientation": "encoded images are turned as their EXIF says",
+            "version": package_version(),
+            **size,
+        }
 
     def tell(self, predictor, answer):
         """An answer for one image as rows of a table: dicts with the keys `columns`."""
@@ -168,6 +208,10 @@ class ImageSpec(Spec):
     output: ClassVar[str] = "image"
     columns: ClassVar[tuple] = ("class_name", "score", "valid")
     answers: ClassVar[tuple] = ("class_id", "class_name", "known", "probabilities", "score", "valid")
+
+    @property
+    def classifies(self):
+        return self.positions == 0
 
     @property
     def axes(self):
@@ -215,6 +259,7 @@ class LabelSetSpec(Spec):
     output: ClassVar[str] = "label_set"
     columns: ClassVar[tuple] = ("classes", "none", "valid")
     layer: ClassVar[type] = Presence
+    classifies: ClassVar[bool] = True
     background: ClassVar[bool] = False
     answers: ClassVar[tuple] = ("none", "present", "probabilities", "score", "valid")
 
@@ -230,6 +275,9 @@ class LabelSetSpec(Spec):
             "none": ~tf.reduce_any(present, axis=-1),
             "valid": valid,
         }
+
+    def classify(self, predictor, answer):
+        return {"classes": tf.where(answer["present"], predictor.class_names, ""), "scores": answer["score"]}
 
     def tell(self, predictor, answer):
         names = [name for name, there in zip(predictor.class_names, answer["present"], strict=True) if there]

@@ -44,8 +44,8 @@ class Examples:
         predictions, boxes = np.asarray(record.predictions), record.more.get("boxes")
         for role, name, inside in split_by_class(record, values, self.sweep.names, self.sweep.class_names):
             if np.ndim(inside) == 2:
-                rows, columns = np.nonzero(inside)
-                box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+                columns, rows = (np.flatnonzero(inside.any(axis=axis)) for axis in (0, 1))
+                box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
                 found = [(np.median(scores[inside]), np.bincount(predictions[inside]).argmax(), box)]
             else:
                 places = [tuple(place) for place in np.argwhere(inside)]
@@ -122,6 +122,6 @@ def _shrink(image, box=None):
         half = min(max(0.65 * max(box[2] - box[0], box[3] - box[1]), SIDE / 4), min(picture.size) / 2)
         x, y = ((box[i] + box[i + 2]) / 2 for i in range(2))
         x, y = (min(max(at, half), size - half) for at, size in zip((x, y), picture.size, strict=True))
-        picture = picture.crop(tuple(map(round, (x - half, y - half, x + half, y + half))))
+        return picture.resize((SIDE, SIDE), box=(x - half, y - half, x + half, y + half))
     picture.thumbnail((SIDE, SIDE))
     return picture

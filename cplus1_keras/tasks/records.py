@@ -59,3 +59,7 @@ def split_by_class(record, values, names, class_names):
             for value in np.unique(layer[inside]).tolist() if layer is not None else [None] * bool(inside.any()):
                 name, own = (None, True) if layer is None else (names[value], layer == value)
                 yield role, name, inside & own
+    for role in ("negative", "unknown"):
+        nothing = (labels == ROLES[role]) & (hits < 0)
+        if nothing.any():
+            yield role, None, nothing

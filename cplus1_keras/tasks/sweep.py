@@ -52,8 +52,11 @@ class Sweep:
         for role, name, inside in split_by_class(record, values, self.names, self.class_names):
             if name is not None:
                 inside = inside.ravel()
-                own, counts = np.unique(keys[inside], return_counts=True)
-                good = np.bincount(np.searchsorted(own, keys[inside & right]), minlength=len(own))
+                own, counts = _count(keys[inside])
+                good = np.zeros_like(counts)
+                if role == "known":
+                    found, numbers = _count(keys[inside & right])
+                    good[np.searchsorted(own, found)] = numbers
                 self.parts[role, name].append((record.group, own, counts, good))
 
     def to_keys(self, record):
@@ -126,6 +129,15 @@ class Sweep:
                 shares = np.bincount(np.searchsorted(keys, own, "right"), numbers / totals[places], len(keys) + 1)
                 told[kind] = (_above(shares)[1:] / len(totals)).round(6).tolist()
         return told
+
+
+def _count(keys):
+    """The distinct keys, ascending, and how many there are of each; of many pixels without sorting them."""
+    if len(keys) < 5000:
+        return np.unique(keys, return_counts=True)
+    counts = np.bincount(keys - keys.min())
+    there = np.flatnonzero(counts)
+    return there + keys.min(), counts[there]
 
 
 def _above(counts):

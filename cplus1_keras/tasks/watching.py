@@ -27,7 +27,7 @@ class Watching(serving.Predictor):
         given = predictor.model, predictor.reject, predictor.class_names, predictor.spec, predictor.calibration
         super().__init__(*given)
 
-    def _answer(self, images):
+    def answer(self, images, threshold=None):
         found = {}
 
         def run(images):
@@ -38,7 +38,7 @@ class Watching(serving.Predictor):
         outputs = self.spec.outputs(run, sound, self.num_classes)
         found = {**found, **outputs}
         kept = {name: found[name] for name in KEPT if name in found}
-        return {**kept, "image": images, **self.spec.decide(self, outputs, valid)}
+        return {**kept, "image": images, **self.spec.decide(self, outputs, valid, threshold)}
 
 
 class Told:

@@ -193,3 +193,38 @@ def test_curves_are_read_from_the_logs(tmp_path):
     logs.on_train_end()
     read = read_curves(Run("a", tmp_path, {}, {}, None))
     assert read["loss"] == {"train": [3.0, None, 1.5], "validation": [4.0, None, 2.5]}
+
+
+def test_a_later_judging_is_named_by_its_run(toy, tmp_path):
+    toy.make_run(tmp_path / "digits", number=120)
+    judged = tmp_path / "digits" / "judge"
+    judged.mkdir()
+    (judged / "metrics.json").write_bytes((tmp_path / "digits" / "metrics.json").read_bytes())
+    read = read_run(judged)
+    assert (read.name, read.evidence, read.config["repeat"]) == ("digits/judge", None, read.figures["repeat"])
+
+
+def test_runs_without_a_common_figure_are_shown_all_the_same():
+    runs = [Run(name, name, {"open_set": {}, "at_threshold": {"ccr": 0.5}}, {}, None) for name in "ab"]
+    table, best = compare(runs)
+    assert [own.name for own in best] == ["a", "b"]
+    assert [row[2]["text"] for row in table["rows"]] == ["0.500", "0.500"]
+    assert judge_many(table, best) == "These 2 runs share no figure to compare them by."
+
+
+def test_the_best_run_is_told_with_its_difference_from_the_first():
+    figures = {
+        "figure": "OpenAUC, unknowns",
+        "best": 0.9,
+        "baseline": "a",
+        "other": "b",
+        "difference": [0.1, -0.01, 0.2],
+    }
+    text = "Of 2 runs b is best by OpenAUC on unknowns, 0.900; b differs from a by +0.100 [−0.010, +0.200]"
+    text += " on the same images"
+    best = [RUNS[0]._replace(name="b"), RUNS[1]]
+    assert judge_many(figures, best) == f"{text}, which may be chance."
+    figures["difference"] = [0.1, 0.01, 0.2]
+    assert judge_many(figures, best) == f"{text}, more than chance.".replace("−0.010", "+0.010")
+    figures["difference"] = [-0.2, -0.3, -0.1]
+    assert judge_many(figures, best).endswith("by −0.200 [−0.300, −0.100] on the same images, more than chance.")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 tf = pytest.importorskip("tensorflow", reason="serving is TensorFlow's part")
-pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api: pip install -e '.[serving]'")
+pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("serving runs on Keras's TensorFlow backend", allow_module_level=True)
 
@@ -82,12 +82,12 @@ class Walk:
         to = arguments[-1] if name.endswith("convert") else None
         if any(importlib.util.find_spec(each) is None for each in NEEDS.get(to, ())):
             return
-        stopped = None
+        code = 0
         try:
             importlib.import_module(name).main([self.address(argument) for argument in arguments])
         except SystemExit as error:
-            stopped = error.code
-        assert stopped in ((0, 3) if name.endswith("watch") else (None,)), stopped
+            code = error.code
+        assert code == 0 or (name.endswith("watch") and code == 3), code  # 3 where the world drifts
 
     def python(self, source):
         exec(compile(self.address(source), "docs/serving.md", "exec"), self.names)
@@ -98,12 +98,8 @@ class Walk:
     def start(self, folder):
         text = (folder / "models.config").read_text(encoding="utf-8")
         (config,) = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
-        models = pathlib.Path(
-            re.search(
-                r'source: "([^"]+)", target: /models|source: "([^"]+saved_model)"',
-                (folder / "compose.yaml").read_text(encoding="utf-8"),
-            )[2]
-        )
+        compose = (folder / "compose.yaml").read_text(encoding="utf-8")
+        models = pathlib.Path(re.search(r'source: "([^"]+)", target: "/models', compose)[1])
         versions = {number: models / str(number) for number in config.model_version_policy.specific.versions}
         server = model_server.ModelServer(versions, config.name, dict(config.version_labels))
         self.server = self.stack.enter_context(server)
@@ -124,4 +120,4 @@ def test_the_guide_leads_from_a_run_to_answers_over_http(world, capsys):
             return [row["class_name"] for row in csv.DictReader(file)]
 
     assert table("stable.csv") == table("answers/answers.csv")
-    assert {"0", "unknown"} < {*table("stable.csv")} or len({*table("stable.csv")}) > 3
+    assert len({*table("stable.csv")}) > 3

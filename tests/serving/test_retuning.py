@@ -1,5 +1,6 @@
 """Another threshold for a SavedModel: the same scores to the bit, other decisions, the evidence beside."""
 
+import dataclasses
 import json
 import pathlib
 import runpy
@@ -27,6 +28,7 @@ def versions(small, tmp_path_factory):
     model = small.build()
     scores = Predictor(model, small.rejecting(model)[0], small.NAMES).predict(small.pixels(200))["score"]
     found = calibration.threshold_at_fpr(scores, 0.3, score="log_odds")
+    found = dataclasses.replace(found, sample=calibration.keep_scores(np.repeat([0, -1], 100), scores))
     predictor = Predictor(model, serving.ImageSpec.layer(3, found.threshold), small.NAMES, calibration=found)
     predictor.export(root / "served" / "1")
     pixels = small.pixels(60, seed=5).astype("uint8")
@@ -56,7 +58,7 @@ def test_a_rate_on_a_folder_of_images_makes_the_next_version(versions, capsys):
     main([str(first), "--fpr", "0.2", "--confidence", "0.9", "--negatives", str(root / "images")])
     answer = predictor.predict(pixels)
     expected = calibration.threshold_at_fpr(answer["score"], 0.2, 0.9, "log_odds")
-    assert evidence(second) == expected.to_dict()
+    assert evidence(second) == {**expected.to_dict(), "sample": predictor.calibration.sample}
     before, after = ask(first, pixels), ask(second, pixels)
     for name in ("score", "probabilities", "valid"):
         np.testing.assert_array_equal(before[name], after[name])
@@ -64,7 +66,11 @@ def test_a_rate_on_a_folder_of_images_makes_the_next_version(versions, capsys):
     assert after["known"].sum() == expected.accepted != before["known"].sum()
     np.testing.assert_array_equal(after["class_id"] >= 0, after["known"])
     assert str(expected) in capsys.readouterr().out
-    assert (second / serving.CLASSES_FILE).read_bytes() == (first / serving.CLASSES_FILE).read_bytes()
+    old, new = (json.loads((path / serving.CLASSES_FILE).read_text(encoding="utf-8")) for path in (first, second))
+    assert (old["threshold"], new["threshold"]) == tuple(
+        np.float32([predictor.calibration.threshold, expected.threshold])
+    )
+    assert {**old, "threshold": 0} == {**new, "threshold": 0}
     assert bytes_before == {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
     both = [tf.saved_model.load(str(path)) for path in (first, second)]
     variables = [loaded.signatures["serving_default"].variables for loaded in both]
@@ -77,7 +83,7 @@ def test_a_rate_on_a_folder_of_images_makes_the_next_version(versions, capsys):
     assert json.loads((first / "assets.extra" / "origin.json").read_text())["from"] is None
     main([str(second), "--coverage", "0.7", "--knowns", str(root / "images"), "--output", str(root / "other")])
     wanted = calibration.threshold_at_coverage(answer["score"], 0.7, score="log_odds")
-    assert evidence(root / "other") == wanted.to_dict()
+    assert evidence(root / "other") == {**wanted.to_dict(), "sample": predictor.calibration.sample}
     assert (ask(root / "other", pixels)["known"]).sum() == wanted.accepted
 
 

@@ -1,15 +1,19 @@
 """What every threshold would do, against counting at each."""
 
+import io
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cplus1_keras import calibration
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.metrics import BinnedScores
 from cplus1_keras.tasks import Record
 from cplus1_keras.tasks.evidence import Evidence
+from cplus1_keras.tasks.examples import draw
 from cplus1_keras.tasks.strangers import Strangers
 from cplus1_keras.tasks.sweep import STOPS, Sweep
 
@@ -38,6 +42,15 @@ def pixels(number=30):
     return records, masks
 
 
+def large():
+    """An image of so many pixels that they are not sorted."""
+    rng = np.random.default_rng(8)
+    values = np.tile([0, 1, 4, 9], (200, 40))
+    labels = np.select([values == 4, values == 9], [NEGATIVE, UNKNOWN], values)
+    scores = (rng.normal(size=labels.shape) + (labels >= 0)).astype("float32")
+    return [Record(labels, rng.integers(0, 2, labels.shape), scores, "a")], [values]
+
+
 def swept(records, values, found):
     sweep = Sweep(found, KNOWN, NAMES)
     for record, value in zip(records, values, strict=True):
@@ -46,7 +59,9 @@ def swept(records, values, found):
 
 
 @pytest.mark.parametrize(
-    "given", [images(), images(60, 1), images(decimals=1), pixels()], ids=["many", "few", "ties", "pixels"]
+    "given",
+    [images(), images(60, 1), images(decimals=1), pixels(), large()],
+    ids=["many", "few", "ties", "pixels", "large"],
 )
 def test_all_numbers_are_those_that_the_package_counts_at_each_threshold(given):
     records, values = given
@@ -154,8 +169,41 @@ def test_examples_of_pixels_are_parts_of_images_and_of_boxes_each_box():
     evidence.update(record, np.array([[0, 0, 0], [9, 9, 9]]))
     boxes = np.array([[0, 0, 4, 4], [1.25, 2, 3, 4]])
     evidence.update(Record(np.array([1, -1]), np.array([1, 0]), np.array([3, 5], "float32"), "b", {"boxes": boxes}))
+    more = {"boxes": boxes, "which": np.array([-1, 0])}
+    hits = Record(np.array([NEGATIVE, UNKNOWN]), np.array([1, 0]), np.array([7, 8], "float32"), "c", more)
+    evidence.update(hits, np.array([9]))
     told = [tuple(own.values()) for own in evidence.examples.chosen()]
+    assert ("stranger", 2, "negative", "negative", "dog", 7.0, [0.0, 0.0, 4.0, 4.0]) in told  # it hits nothing
+    assert ("stranger", 2, "newt", "unknown", "cat", 8.0, [1.2, 2.0, 3.0, 4.0]) in told
     assert ("stranger", 0, "newt", "unknown", "cat", 5.0, [0.0, 1.0, 2.0, 2.0]) in told
     assert ("wrong", 0, "cat", "known", "dog", 2.0, [0.0, 0.0, 3.0, 1.0]) in told
     assert ("stranger", 1, "negative", "negative", "cat", 5.0, [1.2, 2.0, 3.0, 4.0]) in told
     assert ("refused", 1, "dog", "known", "dog", 3.0, [0.0, 0.0, 4.0, 4.0]) in told
+
+
+def a_split(images):
+    """Images by their indices, as a split gives them."""
+
+    def subset(indices):
+        examples = [{"image": images[index]} for index in indices.tolist()]
+        return mock.Mock(dataset=lambda: mock.Mock(as_numpy_iterator=lambda: iter(examples)))
+
+    return mock.Mock(subset=subset)
+
+
+def test_thumbnails_show_their_images_and_what_is_around_a_box():
+    rng = np.random.default_rng(0)
+    grey, colour = (rng.integers(0, 256, size).astype("uint8") for size in ((5, 7, 1), (9, 4, 3)))
+    content, columns, side = draw([{"index": 5}, {"index": 2}], a_split({2: grey, 5: colour}))
+    sheet = np.asarray(Image.open(io.BytesIO(content)))
+    assert (sheet.shape, columns, side) == ((9, 18, 3), 2, 9)
+    assert sheet[:, 2:6].tolist() == colour.tolist()
+    assert sheet[2:7, 10:17].tolist() == np.repeat(grey, 3, axis=-1).tolist()
+    large = np.full((200, 300, 3), 10, "uint8")
+    large[100:140, 200:240] = 250
+    content, _, side = draw([{"index": 6, "box": [200, 100, 240, 140]}], a_split({6: large}))
+    sheet = np.asarray(Image.open(io.BytesIO(content)).convert("L")).astype(int)
+    assert sheet.shape == (side, side) == (96, 96)  # 52 pixels around 40
+    assert (sheet[14:82, 14:82] > 240).all()
+    assert (sheet[:8] < 20).all()
+    assert (sheet[:, -8:] < 20).all()
