@@ -32,7 +32,7 @@ TITLES = ("accuracy", "CCR at FPR 1e-2", "CCR at FPR 1e-1", "AUROC", "OpenAUC", 
 def train(experiment, splits=None):
     """The trained model of an experiment, its splits and what `fit` logged."""
     keras.utils.set_random_seed(experiment.seed)
-    splits = splits or experiment.data(experiment.seed)
+    splits = splits or experiment.splits()
     experiment = experiment.with_loss(splits)
     model = build(experiment, splits)
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +64,7 @@ def compare(config, methods, seeds, settings, output):
         experiment = dataclasses.replace(experiment, seed=seed)
         if seed not in splits:  # the same for each method
             splits.clear()
-            splits[seed] = experiment.data(seed)
+            splits[seed] = experiment.splits()
         return run(experiment, splits[seed])
 
     def tell(figures):
