@@ -3,8 +3,6 @@
 import getpass
 import pathlib
 
-from cplus1_keras.provenance import provenance, write_json
-
 ORIGIN_FILE = pathlib.PurePath("assets.extra", "origin.json")
 """In the folder of a SavedModel."""
 
@@ -17,6 +15,8 @@ def write_origin(folder, made_from=None, **more):
     >>> sorted(json.loads((pathlib.Path("version") / ORIGIN_FILE).read_text()))[:6]
     ['commit', 'cpus', 'date', 'from', 'left_out', 'machine']
     """
+    from cplus1_keras.provenance import provenance, write_json  # which loads the losses, and who serves needs none
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # in a container without names

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 tf = pytest.importorskip("tensorflow", reason="serving is TensorFlow's part")
-pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api: pip install -e '.[serving]'")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("serving runs on Keras's TensorFlow backend", allow_module_level=True)
 

@@ -6,7 +6,6 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 tf = pytest.importorskip("tensorflow", reason="serving is TensorFlow's part")
 yaml = pytest.importorskip("yaml", reason="needs PyYAML")
-pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api: pip install -e '.[serving]'")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("serving runs on Keras's TensorFlow backend", allow_module_level=True)
 
