@@ -40,6 +40,8 @@ negative ones.
     """
     shares = {name: figures.get(f"fpr_{name}") for name in ("negative", "unknown")}
     accepted = [f"{100 * share:.1f} % of the {name} ones" for name, share in shares.items() if share is not None]
+    if figures["ccr"] is None:
+        return f"The test has no known {unit}s." + (f" Accepted are {' and '.join(accepted)}." if accepted else "")
     text = (
         f"At this threshold: {100 * figures['ccr']:.1f} % of the test's known {unit}s are answered right, "
         f"{100 * figures['coverage']:.1f} % are accepted"

@@ -43,8 +43,8 @@ class Experiment:
             `optimizers.poly`; None keeps the rate. A command line takes the names of `optimizers.SCHEDULES`.
         warmup: Share of all steps in [0, 1) in which the rate rises linearly to where it would be.
         label_smoothing: ε in [0, 1) of the loss's softmax cross-entropies, see `losses.CrossEntropyLoss`.
-        ema: Momentum in (0, 1) of a moving average of the weights, Keras's: what `validation_data` tells, and the model
-            that training ends with, have the average. None takes the weights as they are.
+        ema: Momentum in (0, 1) of a moving average of the weights, Keras's: what the validation split tells, and the
+            model that training ends with, have the average. None takes the weights as they are.
         precision: Name of a Keras dtype policy for the model, like `"mixed_bfloat16"`; None takes the global one.
         epochs: Passes over the training images (over the knowns, where negatives are sampled), or None.
         steps: Training batches, in place of `epochs`.

@@ -231,11 +231,10 @@ def fit(model, experiment, splits, directory):
     sample = keras.tree.map_structure(lambda tensor: tensor[:share], next(iter(batches)))
     watch = make_monitor(model, experiment, splits, directory / "logs", sample)
     watchers = [
-        StopOnNaN(checkpoint.folder),
         watch,
+        StopOnNaN(checkpoint.folder),
         keras.callbacks.TensorBoard(directory / "logs", write_graph=False),
         *([stopping] if stopping else []),
-        *([keras.callbacks.SwapEMAWeights()] if experiment.ema is not None else []),
         checkpoint,
         *([Progress(experiment.batch_size, task.headline)] if keras.config.is_interactive_logging_enabled() else []),
     ]

@@ -44,6 +44,14 @@ def test_settings_are_plain_values_with_their_origin():
     assert described(types.SimpleNamespace(a=1))["value"] == "namespace(a=1)"
 
 
+def test_a_test_without_knowns_is_told():
+    """A detector that hits no known object makes no decision about one."""
+    none = {"ccr": None, "coverage": None, "fpr_negative": 0.25, "fpr_unknown": None}
+    text = "The test has no known detections. Accepted are 25.0 % of the negative ones."
+    assert epilogue.at_threshold(none, "detection") == text
+    assert epilogue.at_threshold({"ccr": None}, "image") == "The test has no known images."
+
+
 @pytest.mark.parametrize("own", [None, "elsewhere"])
 def test_the_last_words(own):
     figures = {"open_set": {}, "at_threshold": {"ccr": 0.5, "coverage": 0.75}, "seconds": 61.6, "note": own and "Mind."}

@@ -294,12 +294,28 @@ def test_a_picture_that_fails_is_told_once_and_training_goes_on(tmp_path, monkey
     assert "validation/worst_mistakes" in tags(tmp_path)
 
 
+def test_a_sample_that_fails_is_told_and_training_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "thumbnail", lambda record, place: 1 / 0)
+    with pytest.warns(UserWarning, match="TensorBoard lacks samples of images, .* goes on. ZeroDivisionError"):
+        history = fit(compiled(network()), *data(0), logs=tmp_path)
+    assert len(history["val_loss"]) == 2
+
+
+def test_images_with_and_without_features_are_one_sample():
+    """Some of a pass may be cut into tiles, which have none."""
+    some = sample.Sample(["cat"])
+    for features in (np.ones((1, 1, 3)), None):
+        more = {} if features is None else {"features": features}
+        some.update(Record(np.zeros((2, 2), int), np.zeros((2, 2), int), np.ones((2, 2)), "", more))
+    assert {*some.arrays()} == {"label", "prediction", "score"}
+
+
 def test_data_that_cannot_be_judged_is_an_error(tmp_path):
     def records():
         yield Record(np.array(0), np.array(0), np.array(np.nan), "")
 
     for calibrate in (None, list):
-        with pytest.raises(ValueError, match="NaN"):
+        with pytest.raises(FloatingPointError, match="NaN"):
             fit(compiled(network()), *data(0), logs=tmp_path, validation=records, calibrate=calibrate)
     with pytest.raises(ValueError, match=r"must be above 0\. Received: share=0"):
         OpenSetMonitor(None, tmp_path, share=0)

@@ -226,7 +226,7 @@ def test_fit_gets_all_that_watches_in_order(experiment, task, training, tmp_path
     assert "validation_data" not in given  # the monitor makes that pass
     settings = {"epochs": 4, "initial_epoch": 2, "steps_per_epoch": 5, "verbose": 0, "shuffle": False}
     assert {name: given[name] for name in settings} == settings
-    stop, own, board, checkpoint, *progress = given["callbacks"]
+    own, stop, board, checkpoint, *progress = given["callbacks"]
     assert (type(stop), type(checkpoint)) == (StopOnNaN, Checkpoint)
     assert stop.checkpoint == checkpoint.folder == tmp_path / "checkpoints"
     ((*place, (images, y, weights)), _) = run.make_monitor.call_args  # the share of one of two replicas

@@ -132,7 +132,8 @@ class OpenSetMonitor(keras.callbacks.Callback):
                     self._look(name, view, due)
                     self._tell(name, view, {} if logs is None or name != "validation" else logs)
             if due:
-                self.budget.draw(self._parts(epoch, {} if logs is None else logs))
+                parts = functools.partial(self._parts, epoch, {} if logs is None else logs)
+                self.budget.draw(self._or_warn("its pictures", parts) or {})
                 self._writer.flush()
 
     def _look(self, name, view, due):
@@ -140,6 +141,8 @@ class OpenSetMonitor(keras.callbacks.Callback):
         start = time.monotonic()
         with averages(self.model):
             view.look(whole=due)
+        if view.lost is not None:
+            self._warn("samples of images", view.lost)
         seconds = time.monotonic() - start
         if name != "validation":
             self.budget.spend(seconds)
@@ -229,11 +232,14 @@ class OpenSetMonitor(keras.callbacks.Callback):
             tf.summary.scalar(name, value)
 
     def _or_warn(self, name, draw):
-        """Go on after an error, which is told the first time."""
+        """What `draw` gives; goes on after an error, which is told the first time."""
         try:
-            draw()
+            return draw()
         except Exception as error:
-            if not self.warned:
-                self.warned = True
-                text = f"{type(error).__name__}: {error}"
-                warnings.warn(f"TensorBoard lacks {name}, and training goes on. {text}", stacklevel=2)
+            self._warn(name, error)
+
+    def _warn(self, name, error):
+        if not self.warned:
+            self.warned = True
+            text = f"{type(error).__name__}: {error}"
+            warnings.warn(f"TensorBoard lacks {name}, and training goes on. {text}", stacklevel=2)

@@ -49,7 +49,8 @@ def settings(experiment):
     >>> settings(configs.resolve("digits"))["loss"]
     'entropic_open_set + 0.01 magnitude'
     """
-    names = ("name", "learning_rate", "epochs", "steps", "batch_size", "fpr", "coverage", "confidence", "seed")
+    names = ("name", "learning_rate", "warmup", "epochs", "steps", "patience", "batch_size", "label_smoothing", "ema")
+    names += ("precision", "fpr", "coverage", "confidence", "seed")
     plain = {name: getattr(experiment, name) for name in names}
     terms = [f"{weight:g} {term.name}".removeprefix("1 ") for weight, term in experiment.loss.terms()]
     plain |= {"loss": " + ".join(terms), "score": experiment.score.__name__, "task": type(experiment.task).__name__}

@@ -75,8 +75,10 @@ class Sample:
     def arrays(self):
         """Dict of the arrays `label`, `prediction` and `score` (n,), `features` (n, K) where there are any."""
         rows = [row for row, _ in self.rows]
-        names = [name for name in ("label", "prediction", "score", "features") if rows and rows[0][name] is not None]
-        return {name: np.stack([row[name] for row in rows]) for name in names}
+        names = ("label", "prediction", "score", "features")
+        # Of images that were cut into tiles there are none, of others in the same pass there may be.
+        there = [name for name in names if rows and all(row[name] is not None for row in rows)]
+        return {name: np.stack([row[name] for row in rows]) for name in there}
 
     def update(self, record):
         """Look at one image's record; `more` may have its `image`, `features` and `boxes`."""

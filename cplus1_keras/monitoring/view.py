@@ -30,12 +30,18 @@ class View:
 
     def __init__(self, records, names, figures=None, calibrate=None):
         self.records, self.names, self.figures, self.calibrate = records, names, figures, calibrate
-        self.common, self.own, self.sample, self.found = {}, {}, None, None
+        self.common, self.own, self.sample, self.found, self.lost = {}, {}, None, None, None
         self._scores, self._sets, self._failed = None, True, None
 
     def look(self, whole=False):
-        """Make one pass; `whole` also keeps a sample for pictures and calibrates."""
-        self._scores, self._sets, self.found = None, True, None
+        """Make one pass; `whole` also keeps a sample for pictures and calibrates.
+
+        An error of the sample is kept as `lost`, and the pass goes on without one.
+
+        Raises:
+            FloatingPointError: Scores are NaN.
+        """
+        self._scores, self._sets, self.found, self.lost = None, True, None, None
         self.sample = Sample(self.names) if whole else None
         accumulator = self.figures() if self.figures else None
         records = self._watch(accumulator)
@@ -60,15 +66,27 @@ class View:
                 if self._scores is None:
                     self._scores = BinnedScores() if np.ndim(record.labels) else ExactScores(samples=0)
                 self._sets &= _is_set(record)
+                if np.isnan(record.scores).any():
+                    raise FloatingPointError(
+                        "The model gives NaN for images that do not train. Usual causes: a learning rate that is too "
+                        "high, or NaN or infinite pixels."
+                    )
                 self._scores.update(record.labels, record.predictions, record.scores)
                 if accumulator is not None:
                     accumulator.update(record)
-                if self.sample is not None:
-                    self.sample.update(record)
+                self._keep(record)
                 yield record
         except Exception as error:
             self._failed = error
             raise
+
+    def _keep(self, record):
+        if self.sample is None or self.lost is not None:
+            return
+        try:
+            self.sample.update(record)
+        except Exception as error:
+            self.sample, self.lost = Sample(self.names), error
 
     def _figures(self):
         if self._scores is None:

@@ -74,7 +74,9 @@ def different_settings(runs):
     >>> different_settings(runs)
     {'a': ['fpr=0.1'], 'b': ['fpr=0.2']}
     """
-    told = {run.name: _leaves(run.config) for run in runs}
+    # A later judging tells its own settings among its figures.
+    plain = {run.name: {key: run.figures.get(key, value) for key, value in run.config.items()} for run in runs}
+    told = {name: _leaves(own) for name, own in plain.items()}
     keys = [key for key in dict.fromkeys(key for own in told.values() for key in own) if not key.startswith(IGNORED)]
     keys = [key for key in keys if len({own.get(key) for own in told.values()}) > 1]
     return {name: [f"{key}={own[key]}" for key in keys if key in own] for name, own in told.items()}

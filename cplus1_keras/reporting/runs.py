@@ -59,7 +59,10 @@ def read_runs(directories):
 
 
 def read_curves(run):
-    """What TensorBoard's logs of a run tell of each epoch: dict by figure of dicts `train`, `validation` of floats."""
+    """What TensorBoard's logs of a run tell of each epoch: dict by figure of dicts `train`, `validation` of lists.
+
+    A list has an entry for each epoch, a float, or None where nothing finite was told.
+    """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util import tensor_util
 
@@ -72,8 +75,9 @@ def read_curves(run):
                 if tag.startswith(PREFIX):
                     # A run that was resumed tells some steps twice: the last counts.
                     steps = {event.step: event.tensor_proto for event in events.Tensors(tag)}
-                    values = [float(tensor_util.make_ndarray(steps[step])) for step in sorted(steps)]
-                    told = [round(value, 6) if np.isfinite(value) else None for value in values]
+                    values = {step: float(tensor_util.make_ndarray(tensor)) for step, tensor in steps.items()}
+                    all_steps = (values.get(step, np.nan) for step in range(max(values) + 1))
+                    told = [round(value, 6) if np.isfinite(value) else None for value in all_steps]
                     curves.setdefault(tag.removeprefix(PREFIX), {})[part] = told
     return curves
 

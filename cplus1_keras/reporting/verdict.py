@@ -11,9 +11,13 @@ def judge_one(run):
     """
     own, unit = run.figures["at_threshold"], (run.evidence or {}).get("unit", "image")
     rates = [(name, own.get(f"fpr_{name}")) for name in ("negative", "unknown")]
-    text = f"Answers {percent(own['ccr'])} of the known {unit}s rightly"
+    none = own["ccr"] is None
+    text = f"Meets no known {unit}" if none else f"Answers {percent(own['ccr'])} of the known {unit}s rightly"
     accepted = [f"{percent(rate)} of the {name}s" for name, rate in rates if rate is not None]
-    text += f" and lets in {' and '.join(accepted)}" if accepted else f" and accepts {percent(own['coverage'])} of them"
+    if accepted:
+        text += f" and lets in {' and '.join(accepted)}"
+    elif not none:
+        text += f" and accepts {percent(own['coverage'])} of them"
     return f"{text}{_promise(run.figures)}."
 
 
@@ -48,4 +52,4 @@ def judge_many(comparison, best):
 
 def percent(share):
     """A share in percent, as the page shows it."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.{2 if 0 < share < 0.00995 else 1}f} %"

@@ -23,7 +23,8 @@ class Classification(Task):
             next one, as `data.noise` says; at most one of the two above 0.
         crop: (shorter side, side), such as (256, 224): images keep their shape and are resized to this shorter side; a
             square of this side is cut out at random in training, from the middle elsewhere. The model takes squares of
-            that side. None stretches images to the model's size.
+            that side. None stretches images to the model's size. The exported model takes such squares as `images`;
+            what it is given as files it stretches, so cut those before.
         mixup: α >= 0 of `data.mixing.mixup`, which mixes training images; 0 mixes none.
         by_class: Whether the threshold's promise is for a negative class never seen: classes count in place of images,
             which takes many of them that do not train (`calibration_classes` of `data.split`).

@@ -158,7 +158,7 @@ class Task:
         )
 
     def validation(self, model, split, experiment):
-        """Batches for Keras's `validation_data`, or None where images have no common size."""
+        """Batches of a split to look at after each epoch, or None where images have no common size."""
         replicas = model.distribute_strategy.num_replicas_in_sync
         # A replica without an image fails in its layers.
         count = len(split) - len(split) % replicas

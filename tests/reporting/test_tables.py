@@ -104,6 +104,10 @@ def test_settings_that_differ_are_told():
         for name, m in (("a", 1), ("b", None))
     ]
     assert different_settings(runs) == {"a": ["loss.margin=1"], "b": ["loss.margin=None"]}
+    judged = [
+        Run(name, None, {"fpr": rate, "auroc": rate}, {"fpr": 0.1}, None) for name, rate in (("a", 0.1), ("b", 0.2))
+    ]
+    assert different_settings(judged) == {"a": ["fpr=0.1"], "b": ["fpr=0.2"]}
 
 
 def test_the_verdict_tells_of_a_broken_promise():
@@ -120,6 +124,10 @@ def test_the_verdict_tells_of_a_broken_promise():
     figures["at_threshold"]["fpr_unknown"] = None
     wanted = "Answers 80.0 % of the known pixels rightly and accepts 90.0 % of them."
     assert judge_one(Run("", None, figures, {}, {"unit": "pixel"})) == wanted
+    figures["at_threshold"] = {"ccr": None, "coverage": None}
+    assert judge_one(Run("", None, figures, {}, None)) == "Meets no known image."
+    figures["at_threshold"]["fpr_negative"] = 0.0004
+    assert judge_one(Run("", None, figures, {}, None)) == "Meets no known image and lets in 0.04 % of the negatives."
 
 
 def test_figures_and_facts(run):
@@ -189,10 +197,12 @@ def test_curves_are_read_from_the_logs(tmp_path):
     model.compile("sgd", "mse")
     logs.set_model(model)
     for epoch, loss in enumerate((3.0, np.nan, 1.5)):
-        logs.on_epoch_end(epoch, {"loss": loss, "val_loss": loss + 1})
+        some = {"gradient_ratio/magnitude": 0.5} if epoch == 1 else {}
+        logs.on_epoch_end(epoch, {"loss": loss, "val_loss": loss + 1, **some})
     logs.on_train_end()
     read = read_curves(Run("a", tmp_path, {}, {}, None))
     assert read["loss"] == {"train": [3.0, None, 1.5], "validation": [4.0, None, 2.5]}
+    assert read["gradient_ratio/magnitude"] == {"train": [None, 0.5]}  # at its own epoch
 
 
 def test_a_later_judging_is_named_by_its_run(toy, tmp_path):
