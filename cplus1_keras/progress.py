@@ -91,10 +91,10 @@ def follow(items, total, unit="images", stream=None):
 
     A terminal's line is rewritten; a file gets one at the end.
 
-    >>> list(follow("ab", 2, stream=open("log", "w")))
-    ['a', 'b']
-    >>> open("log").read()[:11]
-    '2/2 images '
+    >>> import io
+    >>> log = io.StringIO()
+    >>> list(follow("ab", 2, stream=log)), log.getvalue()[:11]
+    (['a', 'b'], '2/2 images ')
     """
     stream = sys.stderr if stream is None else stream
     start = written = time.monotonic()

@@ -52,6 +52,11 @@ def embeddings(folder, features, table, thumbnails=None):
         features: (n, K).
         table: n + 1 rows of texts, the first the names of the columns.
         thumbnails: n pictures (side, side, 3) uint8, or None.
+
+    >>> import pathlib
+    >>> embeddings("board", np.eye(2), [("class",), ("cat",), ("dog",)])
+    >>> pathlib.Path("board/metadata.tsv").read_text().split()
+    ['class', 'cat', 'dog']
     """
     rows = ["\t".join(f"{value:.6g}" for value in row) for row in np.asarray(features, "float64")]
     cells = ["\t".join(str(cell).replace("\t", " ").replace("\n", " ") for cell in row) for row in table]

@@ -17,6 +17,10 @@ def draw(sample, curves, rays, projection, names, threshold, score_name):
         names: Names of the known classes.
         threshold: What a calibration would choose, or None.
         score_name: Name of the score.
+
+    >>> from cplus1_keras.monitoring.sample import Sample
+    >>> draw(Sample(["cat"]), {}, None, None, ["cat"], None, "log_odds")
+    {}
     """
     found, made = sample.arrays(), {}
     if curves:

@@ -18,6 +18,14 @@ def make_monitor(model, experiment, splits, logs, sample):
         splits: Its `data.Splits`.
         logs: Folder of the logs.
         sample: A training batch.
+
+    >>> from cplus1_keras import run
+    >>> experiment = configs.resolve("digits")
+    >>> splits = experiment.splits()
+    >>> model = run.build(experiment, splits)
+    >>> batch = next(iter(experiment.task.training(model, splits.train, experiment)))
+    >>> make_monitor(model, experiment, splits, "logs", batch).directory
+    'logs/monitor'
     """
     task = experiment.task
     every = task.predictor(model, experiment.score, splits)

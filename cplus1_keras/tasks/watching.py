@@ -47,6 +47,19 @@ class Told:
     Args:
         accumulator: With `update(record)` and `result()`.
         tell: Function from that result to floats by name.
+
+    >>> class Sum:
+    ...     total = 0
+    ...
+    ...     def update(self, record):
+    ...         self.total += record
+    ...
+    ...     def result(self):
+    ...         return self.total
+    >>> told = Told(Sum(), lambda total: {"sum": total})
+    >>> told.update(3)
+    >>> told.result()
+    {'sum': 3}
     """
 
     def __init__(self, accumulator, tell):
