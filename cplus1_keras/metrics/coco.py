@@ -37,21 +37,28 @@ def coco_figures(images, class_names, max_detections=100):
 
     Reference: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; https://cocodataset.org.
     """
-    coco, evaluator = _library()
-    names = check_names(class_names, len(class_names))
-    truth, found = _tables([*images], len(names))
-    judged = coco(truth)
-    evaluation = evaluator(judged, judged.loadRes(found), "bbox")
-    evaluation.params.maxDets = [1, 10, max_detections]
-    evaluation.run()
-    values = [_share(value) for value in evaluation.stats[:12]]
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # by IoU, recall, class
-    objects = np.bincount([a["category_id"] for a in truth["annotations"] if not a["iscrowd"]], minlength=len(names))
+    names, (found, truth) = check_names(class_names, len(class_names)), _columns([*images])
+    evaluate, parts, counts = _library(), [], []
+    for k in range(len(names)):  # one by one: what the library makes of a detection takes kilobytes
+        own = {name: column[found["classes"] == k] for name, column in found.items()}
+        of_class = {name: column[np.isin(truth["classes"], (k, IGNORE))] for name, column in truth.items()}
+        counts.append(int(np.count_nonzero(is_known(of_class["labels"]))))
+        parts.append(_evaluate(own, of_class, evaluate, max_detections) if counts[-1] else None)
+    there = [part for part in parts if part is not None]
+    if not there:
+        none = {"ap": None, "ap50": None, "ap75": None}
+        return {**dict.fromkeys(FIGURES), "classes": {name: {"objects": 0, **none} for name in names}}
+    # By IoU, recall, class, size, number of detections; the second without recall.
+    precision, recall = (np.concatenate(own, axis=-3) for own in zip(*there, strict=True))
+    average = (precision[..., 0, -1], precision[0, ..., 0, -1], precision[5, ..., 0, -1])
+    values = [*average, *(precision[..., size, -1] for size in (1, 2, 3))]
+    values += [*(recall[..., 0, most] for most in (0, 1, 2)), *(recall[..., size, -1] for size in (1, 2, 3))]
     classes = {}
-    for k, name in enumerate(names):
-        ap, ap50, ap75 = (_share(part.mean()) for part in (precision[..., k], precision[0, :, k], precision[5, :, k]))
-        classes[name] = {"objects": int(objects[k]), "ap": ap, "ap50": ap50, "ap75": ap75}
-    return {**dict(zip(FIGURES, values, strict=True)), "classes": classes}
+    for name, count, part in zip(names, counts, parts, strict=True):
+        own = None if part is None else part[0][:, :, 0, 0, -1]  # by IoU and recall
+        told = (None,) * 3 if own is None else (_mean(own), _mean(own[0]), _mean(own[5]))
+        classes[name] = {"objects": count, **dict(zip(("ap", "ap50", "ap75"), told, strict=True))}
+    return {**dict(zip(FIGURES, map(_mean, values), strict=True)), "classes": classes}
 
 
 def class_table(figures):
@@ -71,31 +78,44 @@ def _library():
     return COCO, COCOeval_faster
 
 
-def _tables(images, num_classes):
-    """COCO's json of the truth, and its list of detections."""
-    annotations, found = [], []
-    for number, (boxes, predictions, confidences, *truth) in enumerate(images):
-        detected = zip(_corner_and_size(boxes), predictions.tolist(), confidences.tolist(), strict=True)
-        for box, k, confidence in detected:
-            # Without a mask here, the library would draw one for each box.
-            found.append({"image_id": number, "category_id": k, "bbox": box, "score": confidence, "segmentation": None})
-        objects, labels, areas, *classes = (part.tolist() for part in truth)
-        rows = zip(_corner_and_size(objects), labels, areas, *(classes or [labels]), strict=True)
-        for box, label, area, k in rows:
-            if is_known(label) or label == IGNORE:
-                for own in range(num_classes) if k == IGNORE else [k] if k >= 0 else ():
-                    place = {"id": len(annotations) + 1, "image_id": number, "category_id": own}
-                    annotations.append({**place, "iscrowd": int(label < 0), "bbox": box, "area": area})
-    categories = [{"id": k, "name": str(k)} for k in range(num_classes)]
-    truth = {"images": [{"id": number} for number in range(len(images))], "categories": categories}
-    return {**truth, "annotations": annotations}, found
+def _columns(images):
+    """Columns of all detections and of all objects that count or are ignored, as dicts of arrays."""
+    names = ("boxes", "classes", "confidences"), ("boxes", "labels", "areas", "classes")
+    rows = [[(*own[:3],), (*own[3:], *(own[4:5] if len(own) == 6 else ()))] for own in images]
+    columns = []
+    for side, own_names in enumerate(names):
+        parts = [[np.asarray(column) for column in row[side]] for row in rows]
+        own = {name: np.concatenate(column) for name, column in zip(own_names, zip(*parts, strict=True), strict=True)}
+        own["image"] = np.repeat(np.arange(len(rows)), [len(part[0]) for part in parts])
+        boxes = own["boxes"].reshape(-1, 4).astype("float64")
+        columns.append({**own, "boxes": np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)})
+    found, truth = columns
+    kept = is_known(truth["labels"]) | (truth["labels"] == IGNORE)
+    return found, {name: column[kept] for name, column in truth.items()}
 
 
-def _corner_and_size(boxes):
-    boxes = np.asarray(boxes, "float64").reshape(-1, 4)
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
+def _evaluate(found, truth, library, max_detections):
+    """COCO's precision and recall of one class."""
+    coco, evaluator = library
+    images = np.union1d(found["image"], truth["image"]).tolist()
+    rows = zip(*(truth[name].tolist() for name in ("image", "boxes", "labels", "areas")), strict=True)
+    annotations = [
+        {"id": n, "image_id": image, "category_id": 0, "iscrowd": int(label < 0), "bbox": box, "area": area}
+        for n, (image, box, label, area) in enumerate(rows, 1)
+    ]
+    judged = coco({"images": [{"id": n} for n in images], "categories": [{"id": 0}], "annotations": annotations})
+    rows = zip(*(found[name].tolist() for name in ("image", "boxes", "confidences")), strict=True)
+    # Without a mask here, the library would draw one for each box.
+    same = {"category_id": 0, "segmentation": None}
+    detections = [{"image_id": image, "bbox": box, "score": score, **same} for image, box, score in rows]
+    evaluation = evaluator(judged, judged.loadRes(detections), "bbox")
+    evaluation.params.maxDets = [1, 10, max_detections]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return evaluation.eval["precision"], evaluation.eval["recall"]
 
 
-def _share(value):
-    """A figure as a float, None for COCO's -1."""
-    return None if value < 0 else float(value)
+def _mean(values):
+    """The mean of those that some object tells, as a float, or None; COCO has -1 for the others."""
+    told = values[values > -1]
+    return float(told.mean()) if told.size else None
