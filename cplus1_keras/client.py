@@ -117,6 +117,7 @@ class _Rest:
             status, text = reply.status, reply.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
+            self.close()  # of a server that went away the other connections are stale, too
             raise ServerError(f"{self.host}: {error or type(error).__name__}", passing=True) from error
         self.free.append(connection)
         answer = {"error": text[:200].decode(errors="replace")}

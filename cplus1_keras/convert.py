@@ -46,7 +46,7 @@ def convert(saved_model, to, path=None):
     ValueError: runs/none is no SavedModel: it lacks saved_model.pb
     """
     served = serving.SavedModel(saved_model)
-    path = pathlib.Path(path or f"{saved_model}{ENDINGS[to]}")
+    path = pathlib.Path(path or f"{pathlib.Path(saved_model)}{ENDINGS[to]}")
     if path.exists():
         raise FileExistsError(f"Nothing is overwritten, and {path} exists. Choose another path.")
     if not isinstance(served.spec, serving.ImageSpec | serving.LabelSetSpec):

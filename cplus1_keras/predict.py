@@ -19,7 +19,7 @@ import tensorflow as tf
 from absl import logging
 
 import cplus1_keras
-from cplus1_keras import data
+from cplus1_keras import data, serving
 from cplus1_keras.data.folders import find_images, read_images
 from cplus1_keras.directory import new_directory, unfinished
 from cplus1_keras.progress import follow
@@ -74,6 +74,9 @@ def answer_files(predictor, files):
     Yields:
         Triples of the path, a dict of arrays without the batch axis, and "" or what is wrong with the file.
 
+    Raises:
+        RuntimeError: The model fails, or memory is short for one image alone.
+
     >>> from types import SimpleNamespace
     >>> nobody = SimpleNamespace(image_shape=(8, 8, 1), spec=SimpleNamespace(batch_size=2))
     >>> [problem for _, _, problem in answer_files(nobody, ["none.png"])]
@@ -86,14 +89,17 @@ def answer_files(predictor, files):
 
 
 def _answer(predictor, batch):
-    files, images = [path for path, _ in batch], [image for _, (image, _) in batch]
-    if not images[0].size:
+    if not batch[0][1][0].size:
         return [(path, None, f"cannot be read: {why}") for path, (_, why) in batch]
-    try:
-        answers = predictor.predict(tf.stack(images).numpy())
-    except tf.errors.OpError as error:  # such as an image above the largest size
-        return [(path, None, f"cannot be answered: {data.sentence(error).splitlines()[0]}") for path in files]
-    return [(path, {name: rows[i] for name, rows in answers.items()}, "") for i, path in enumerate(files)]
+
+    def ask(batch):
+        answers = predictor.predict(tf.stack([image for _, (image, _) in batch]).numpy())
+        return [(path, {name: rows[i] for name, rows in answers.items()}, "") for i, (path, _) in enumerate(batch)]
+
+    def refuse(row, error):  # such as an image above the largest size
+        return [(row[0], None, f"cannot be answered: {data.sentence(error).splitlines()[0]}")]
+
+    return itertools.chain(*serving.isolate(ask, refuse, batch))
 
 
 def main(arguments=None):

@@ -161,7 +161,7 @@ def main(arguments=None):
         )
     except KeyboardInterrupt:
         sys.exit("Not changed: stopped.")
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"Not changed. {error}")
     print(found or f"Accept score >= {given.threshold:g}, without evidence.")
     if damaged:

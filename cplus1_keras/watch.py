@@ -105,7 +105,11 @@ def read_answers(path, time=None, column="score"):
     if "valid" in table.column_names:
         told = compute.fill_null(table["valid"].cast(pa.string()), "false")
         valid &= compute.equal(compute.utf8_lower(told), "true").to_numpy(zero_copy_only=False)
-    unknown = compute.equal(table["class_name"], REJECTED_NAME).fill_null(True).to_numpy(zero_copy_only=False)
+    unknown = (
+        compute.equal(table["class_name"].cast(pa.string()), REJECTED_NAME)
+        .fill_null(True)
+        .to_numpy(zero_copy_only=False)
+    )
     times = [str(when) for when in table[time].filter(pa.array(valid)).to_pylist()] if time else []
     return Answers(scores[valid], unknown[valid].astype("float64"), times, int((~valid).sum()))
 
@@ -119,9 +123,13 @@ def _read_table(path):
         needs = "neither a csv, nor a parquet file, nor a folder of them"
         raise FileNotFoundError(f"There are no answers at {path}: {needs}.")
     try:
-        tables = [parquet.read_table(file) if file.suffix == ".parquet" else csv.read_csv(file) for file in files]
+        names = csv.ConvertOptions(column_types={"class_name": pa.string()})  # also where all are numbers
+        tables = [
+            parquet.read_table(file) if file.suffix == ".parquet" else csv.read_csv(file, convert_options=names)
+            for file in files
+        ]
         return pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise ValueError(f"{path} is no table of answers: {error}") from error
 
 

@@ -194,3 +194,13 @@ def test_it_runs_as_a_module_of_the_checkout(run, drifting, tmp_path, monkeypatc
     with pytest.raises(SystemExit):
         runpy.run_module("export.watch", run_name="__main__")
     assert (tmp_path / "drift.png").is_file()
+
+
+def test_names_that_are_numbers_are_names(tmp_path):
+    """A log of digits without a stranger holds nothing but numbers; the next one has "unknown"."""
+    for name, answers in (("a.csv", ("3", "5")), ("b.csv", ("unknown", "4"))):
+        (tmp_path / name).write_text(
+            "class_name,score\n" + "".join(f"{own},2.5\n" for own in answers), encoding="utf-8"
+        )
+    assert read_answers(tmp_path / "a.csv").unknown.tolist() == [0, 0]
+    assert read_answers(tmp_path).unknown.tolist() == [0, 0, 1, 0]

@@ -55,6 +55,9 @@ def plan(nodes, workers=None):
     Returns:
         Triple of ints.
 
+    Raises:
+        ValueError: `workers` is none, or no node can run one.
+
     >>> plan([{"CPU": 8.0}, {"CPU": 16.0}, {}]), plan([{"CPU": 8.0}], 4)
     ((2, 8, 0), (4, 2, 0))
     >>> plan([{"CPU": 16.0, "GPU": 4.0}, {"CPU": 16.0, "GPU": 4.0}])
@@ -64,6 +67,8 @@ def plan(nodes, workers=None):
         raise ValueError(f"`workers` is a number of actors, at least 1. Received: workers={workers}")
     gpus = int(sum(node.get("GPU", 0) for node in nodes))
     able = [node for node in nodes if node.get("GPU", 0) >= bool(gpus) and node.get("CPU", 0) >= 1]
+    if not able:
+        raise ValueError(f"No node of the Ray cluster has a CPU{' beside its GPUs' * bool(gpus)}: {nodes}. Add one.")
     number = workers or gpus or len(able)
     on_each = -(-number // len(able))  # actors take all cores of the smallest node that has any
     return number, max(1, int(min(node["CPU"] for node in able) // on_each)), int(0 < number <= gpus)

@@ -3,11 +3,24 @@
 import functools
 import os
 import socket
+import urllib.parse
 import uuid
 
 from pyarrow import fs
 
 from cplus1_keras.directory import UNFINISHED
+
+
+def absolute(path):
+    """A path or URI that means the same in every folder; `file://` URIs become paths.
+
+    >>> absolute("file:///tmp/a%20b.png"), absolute("s3://bucket/a.png")
+    ('/tmp/a b.png', 's3://bucket/a.png')
+    """
+    path = str(path)
+    if path.startswith("file://"):
+        path = urllib.parse.unquote(urllib.parse.urlsplit(path).path)
+    return path if "://" in path else os.path.abspath(path)
 
 
 def locate(path):
@@ -18,9 +31,10 @@ def locate(path):
     >>> locate("/tmp/a.png")[1]
     '/tmp/a.png'
     """
-    scheme, found, rest = str(path).partition("://")
+    path = absolute(path)
+    scheme, found, rest = path.partition("://")
     if not found:
-        return fs.LocalFileSystem(), os.path.abspath(path)
+        return fs.LocalFileSystem(), path
     system, root = _connect(f"{scheme}://{rest.split('/')[0]}")
     return system, "/".join(part for part in (root, *rest.split("/")[1:]) if part)
 
@@ -68,10 +82,12 @@ def write_file(path, contents):
         with system.open_output_stream(hidden) as stream:
             stream.write(contents)
         system.move(hidden, own)
-    except OSError as error:
+    except BaseException as error:
         if system.get_file_info(hidden).type == fs.FileType.File:
             system.delete_file(hidden)
-        raise OSError(f"{path} cannot be written: {error}") from error
+        if isinstance(error, OSError):
+            raise OSError(f"{path} cannot be written: {error}") from error
+        raise
 
 
 def clean(folder):

@@ -1,7 +1,9 @@
 """What is to be answered: the images of a folder, or those that a column of a table names or holds."""
 
+import contextlib
 import functools
 import os
+import threading
 
 import pyarrow as pa
 from pyarrow import csv, parquet
@@ -13,6 +15,9 @@ SCHEMA = pa.schema([("path", pa.string()), ("file", pa.string()), ("row", pa.int
 """A row for each input: its name in the answers, the file to read, and the row where that is a table of images."""
 
 
+_TABLES = threading.Lock()  # batches that are read at once share the row group in memory
+
+
 def list_inputs(source, column=None):
     """All inputs, in the order of their answers.
 
@@ -20,7 +25,8 @@ def list_inputs(source, column=None):
         source: Path or URI of a folder, searched for images at any depth; or of a csv, a parquet file or, with
             `column`, a folder of parquet files.
         column: Of a table, what names the images (text; paths that are not absolute begin at the table's folder) or
-            holds them (bytes; their name is that of the column `path`, if there is one). None takes `path`.
+            holds them (bytes; their name is that of the column `path`, if there is one). None takes `path`. Of bytes a
+            row group of parquet is in memory whole: write groups of some hundred MB at most.
 
     Returns:
         `pa.Table` of `SCHEMA`.
@@ -113,17 +119,17 @@ def read_contents(rows, column):
     >>> read_contents([{"path": "a.png", "file": "/nowhere/a.png", "row": None}], None)[0]
     [b'']
     """
-    contents, problems = [], []
-    for row in rows:
-        try:
-            found = files.read_file(row["file"]) if row["row"] is None else _read_cell(row["file"], row["row"], column)
-        except (OSError, TypeError, ValueError) as error:
-            found, problem = b"", f"cannot be read: {str(error).splitlines()[0]}"
-        else:
-            problem = None if found else "cannot be read: it is empty"
-        contents.append(found or b"")
-        problems.append(problem)
-    return contents, problems
+    with _TABLES if any(row["row"] is not None for row in rows) else contextlib.nullcontext():
+        pairs = [_read(row, column) for row in rows]
+    return [found for found, _ in pairs], [problem for _, problem in pairs]
+
+
+def _read(row, column):
+    try:
+        found = files.read_file(row["file"]) if row["row"] is None else _read_cell(row["file"], row["row"], column)
+    except (OSError, TypeError, ValueError) as error:
+        return b"", f"cannot be read: {str(error).splitlines()[0]}"
+    return found or b"", None if found else "cannot be read: it is empty"
 
 
 def _read_cell(path, row, column):
@@ -132,7 +138,7 @@ def _read_cell(path, row, column):
     return read(group)[row - starts[group]].as_py()
 
 
-@functools.lru_cache(maxsize=4)  # the rows of a part follow each other
+@functools.lru_cache(maxsize=1)  # the rows of a part follow each other
 def _open_table(path, column):
     """The first rows of the groups of a parquet file, and a function from the number of a group to its column."""
     system, own = files.locate(path)
@@ -140,5 +146,5 @@ def _open_table(path, column):
     starts = [0]
     for number in range(table.num_row_groups):
         starts.append(starts[-1] + table.metadata.row_group(number).num_rows)
-    read = functools.lru_cache(maxsize=2)(lambda group: table.read_row_group(group, columns=[column])[column])
+    read = functools.lru_cache(maxsize=1)(lambda group: table.read_row_group(group, columns=[column])[column])
     return starts, read

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from pyarrow import compute, csv, parquet
 
 from cplus1_keras.bulk import files
 from cplus1_keras.bulk.inputs import list_inputs
+from cplus1_keras.directory import UNFINISHED
 from cplus1_keras.provenance import provenance
 
 JOB, INPUTS, PROBLEMS = "_job.json", "_inputs.parquet", "_problems.csv"
@@ -83,7 +85,9 @@ def open_job(saved_model, source, output, column=None, part=10_000):
     Raises:
         ValueError: `output` holds a job of another model or other inputs, or something else.
     """
-    asked = {"model": fingerprint(saved_model), "input": str(source), "column": column}
+    model = fingerprint(saved_model)
+    saved_model, source, output = map(files.absolute, (saved_model, source, output))  # for workers in other folders
+    asked = {"model": model, "input": source, "column": column}
     found = files.list_files(output)
     if JOB in found:
         record = json.loads(files.read_file(files.join(output, JOB)))
@@ -94,16 +98,17 @@ def open_job(saved_model, source, output, column=None, part=10_000):
             )
         rows, part = record["rows"], record["part"]
     else:
-        if set(found) - {INPUTS}:
-            raise ValueError(f"{output} holds other files, such as {found[0]}. Choose another output.")
+        others = [name for name in found if name != INPUTS and not os.path.basename(name).startswith(UNFINISHED)]
+        if others:
+            raise ValueError(f"{output} holds other files, such as {others[0]}. Choose another output.")
         if part < 1:
             raise ValueError(f"`part` is a number of images, at least 1. Received: part={part}")
         table = list_inputs(source, column)
         rows = table.num_rows
         files.write_file(files.join(output, INPUTS), _to_bytes(table, part))
-        record = {**asked, "rows": rows, "part": part, "saved_model": str(saved_model), **provenance()}
+        record = {**asked, "rows": rows, "part": part, "saved_model": saved_model, **provenance()}
         files.write_file(files.join(output, JOB), json.dumps(record, indent=1).encode())
-    return Job(str(saved_model), str(source), column, str(output), rows, part)
+    return Job(saved_model, source, column, output, rows, part)
 
 
 def fingerprint(saved_model):

@@ -7,7 +7,6 @@ import socket
 
 import numpy as np
 import pyarrow as pa
-import tensorflow as tf
 
 from cplus1_keras import serving
 from cplus1_keras.bulk import inputs, tables
@@ -44,6 +43,7 @@ def score(saved_model, source, output, column=None, part=10_000, batch_size=None
     Raises:
         FileNotFoundError: There is no input.
         ImportError: Ray is asked for and not installed.
+        RuntimeError: The model fails, or memory is short for one image alone; parts that are done stay.
         ValueError: Model, inputs and output do not fit.
 
     >>> score("runs/none", "images", "answers")
@@ -99,15 +99,17 @@ class Worker:
 
     def answer(self, rows):
         """The table of a batch of inputs."""
+        return pa.concat_tables(serving.isolate(self._ask, self._refuse, rows))
+
+    def _ask(self, rows):
         contents, problems = inputs.read_contents(rows, self.job.column)
-        try:
-            told = tables.tell(self.model, self.model.predict_bytes(contents, len(contents)))
-        except tf.errors.OpError as error:  # one of them does what the graph does not foresee, or memory is short
-            if len(rows) > 1:
-                halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-                return pa.concat_tables(map(self.answer, halves))
-            told = {"valid": [False]}
-            problems = [problems[0] or f"cannot be answered: {error.message.splitlines()[0]}"]
+        told = tables.tell(self.model, self.model.predict_bytes(contents, len(contents)))
+        return self._tabulate(rows, told, problems)
+
+    def _refuse(self, row, error):
+        return self._tabulate([row], {"valid": [False]}, [f"cannot be answered: {error.message.splitlines()[0]}"])
+
+    def _tabulate(self, rows, told, problems):
         wrong = [why or (None if fine else UNANSWERED) for why, fine in zip(problems, told["valid"], strict=True)]
         columns = {"path": [row["path"] for row in rows], **told, "problem": wrong}
         arrays = [_to_array(columns.get(field.name), field.type, len(rows)) for field in self.schema]

@@ -7,6 +7,7 @@ writes its SavedModel and checks it. All of it runs on Keras's TensorFlow backen
 from cplus1_keras.labels import check_names
 from cplus1_keras.serving.boxes import BoxSpec
 from cplus1_keras.serving.exporting import CLASSES_FILE, check, export
+from cplus1_keras.serving.guards import isolate
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.predictor import Predictor
 from cplus1_keras.serving.retuning import retune
@@ -36,6 +37,7 @@ __all__ = [
     "check",
     "check_names",
     "export",
+    "isolate",
     "load",
     "next_version",
     "retune",

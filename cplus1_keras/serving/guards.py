@@ -9,6 +9,38 @@ import tensorflow as tf
 LOWEST, HIGHEST = -255.0, 510.0
 
 
+def isolate(answer, refuse, rows):
+    """`[answer(rows)]`; where a graph refuses a row or memory is short, halves by themselves: one harms no other.
+
+    Args:
+        answer: Function of a list of rows.
+        refuse: Function of one row and the error that it causes.
+        rows: List of anything.
+
+    Returns:
+        List of what the two functions return, in the order of the rows.
+
+    Raises:
+        RuntimeError: The model fails otherwise, or memory is short for one row alone: that is no row's fault.
+
+    >>> isolate(lambda rows: tf.reshape(rows, [2]).numpy().tolist(), lambda row, error: "none", [1, 2, 3])
+    ['none', [2, 3]]
+    """
+    try:
+        return [answer(rows)]
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.ResourceExhaustedError) as error:
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            return isolate(answer, refuse, rows[:middle]) + isolate(answer, refuse, rows[middle:])
+        if not isinstance(error, tf.errors.ResourceExhaustedError):
+            return [refuse(rows[0], error)]
+        raise RuntimeError(
+            f"Memory is short for one image alone: {error.message.splitlines()[0]}. Free some."
+        ) from error
+    except tf.errors.OpError as error:
+        raise RuntimeError(f"The model fails, by no fault of an image: {error.message.splitlines()[0]}") from error
+
+
 def only_valid(images):
     """Images (N, H, W, channels) with black ones for those that have a NaN or a pixel far outside 0..255; which not."""
     inside = (images >= LOWEST) & (images <= HIGHEST)  # False for NaN

@@ -1,9 +1,11 @@
 """Folders and tables in, parquet out: one row for each input, as the SavedModel answers; what was stopped goes on."""
 
+import concurrent.futures
 import json
 import runpy
 import shutil
 import sys
+import time
 
 import keras
 import numpy as np
@@ -16,7 +18,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("serving runs on Keras's TensorFlow backend", allow_module_level=True)
 
 from cplus1_keras import bulk, heads, layers, serving
-from cplus1_keras.bulk import files, jobs, scoring, tables
+from cplus1_keras.bulk import files, inputs, jobs, scoring, tables
 from cplus1_keras.bulk.__main__ import main
 
 NAMES = ["cat", "dög", "eel"]
@@ -204,8 +206,10 @@ def test_a_batch_that_fails_whole_is_answered_in_halves(saved_model, images, tmp
     answer, bad = serving.SavedModel.predict_bytes, (images / "0" / "03.png").read_bytes()
 
     def fail(self, contents, batch_size=None):
+        if len(contents) > 8:
+            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
         if bad in contents:
-            raise tf.errors.ResourceExhaustedError(None, None, "out of memory\nwith a long trace")
+            raise tf.errors.InvalidArgumentError(None, None, "odd image\nwith a long trace")
         return answer(self, contents, batch_size)
 
     monkeypatch.setattr(serving.SavedModel, "predict_bytes", fail)
@@ -213,7 +217,75 @@ def test_a_batch_that_fails_whole_is_answered_in_halves(saved_model, images, tmp
     rows = {row["path"]: row for row in read(tmp_path / "answers").to_pylist()}
     assert len(rows) == COUNT
     row = rows[str(images / "0" / "03.png")]
-    assert (row["class_name"], row["valid"], row["problem"]) == (None, False, "cannot be answered: out of memory")
+    assert (row["class_name"], row["valid"], row["problem"]) == (None, False, "cannot be answered: odd image")
+
+
+@pytest.mark.parametrize(("name", "text"), [("InternalError", "no fault"), ("ResourceExhaustedError", "one image")])
+def test_what_is_no_fault_of_an_image_is_not_recorded_as_one(saved_model, images, tmp_path, monkeypatch, name, text):
+    import tensorflow as tf
+
+    def fail(*given):
+        raise getattr(tf.errors, name)(None, None, "the GPU fell off the bus")
+
+    monkeypatch.setattr(serving.SavedModel, "predict_bytes", fail)
+    with pytest.raises(RuntimeError, match=rf"{text}.*the GPU fell off the bus"):
+        bulk.score(saved_model, images, tmp_path / "answers")
+    assert not list((tmp_path / "answers").glob("part-*"))
+
+
+def test_a_job_means_the_same_in_every_folder(saved_model, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(images.parent)
+    job = jobs.open_job(saved_model, images.name, tmp_path / "answers")
+    assert (job.source, job.output) == (str(images), str(tmp_path / "answers"))
+    monkeypatch.chdir(tmp_path)
+    assert jobs.open_job(saved_model, images.as_uri(), "answers") == job
+    assert job.read_inputs(0)[0]["file"] == str(images / "0" / "00.png")
+
+
+def test_a_kill_while_the_job_is_opened_is_no_obstacle(saved_model, images, tmp_path):
+    output = tmp_path / "answers"
+    output.mkdir()
+    (output / "_inputs.parquet").write_bytes(b"")
+    (output / ".unfinished-host-_job.json").write_bytes(b"{")
+    (output / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"other files, such as mine\.txt"):
+        jobs.open_job(saved_model, images, output)
+    (output / "mine.txt").unlink()
+    assert jobs.open_job(saved_model, images, output).rows == COUNT
+
+
+def test_what_is_stopped_while_it_is_written_leaves_nothing(tmp_path, monkeypatch):
+    class Stopped:
+        """A local file system whose process is told to stop when a file is renamed."""
+
+        def __getattr__(self, name):
+            return getattr(fs.LocalFileSystem(), name)
+
+        def move(self, source, target):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "locate", lambda path: (Stopped(), str(path)))
+    with pytest.raises(KeyboardInterrupt):
+        files.write_file(tmp_path / "part", b"whole")
+    assert not list(tmp_path.iterdir())
+
+
+def test_batches_that_are_read_at_once_load_a_row_group_once(tmp_path, monkeypatch):
+    path, loaded = str(tmp_path / "images.parquet"), []
+    parquet.write_table(pa.table({"image": pa.array([b"%d" % n for n in range(40)])}), path, row_group_size=20)
+    load = parquet.ParquetFile.read_row_group
+
+    def slow(self, group, **given):
+        loaded.append(group)
+        time.sleep(0.05)
+        return load(self, group, **given)
+
+    monkeypatch.setattr(parquet.ParquetFile, "read_row_group", slow)
+    rows = [{"path": "", "file": path, "row": row} for row in range(40)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        batches = pool.map(lambda i: inputs.read_contents(rows[i : i + 5], "image"), range(0, 20, 5))
+        assert b"".join(b"".join(contents) for contents, _ in batches) == b"".join(b"%d" % n for n in range(20))
+    assert loaded == [0]
 
 
 def test_pixels_have_shares_of_each_image_whatever_its_size(images, tmp_path):
@@ -273,7 +345,7 @@ def test_what_cannot_be_scored_is_said(saved_model, images, tmp_path):
     (tmp_path / "odd.parquet").write_bytes(b"odd")
     for given, text in (
         ([tmp_path, f"--input={images}", "--output=x"], "is no SavedModel"),
-        ([saved_model, "--input=nowhere", "--output=x"], "There is no file or folder nowhere"),
+        ([saved_model, "--input=nowhere", "--output=x"], "There is no file or folder .*nowhere"),
         ([saved_model, f"--input={tmp_path}/empty", "--output=x"], "has no image"),
         ([saved_model, f"--input={tmp_path}/empty", "--column=image", "--output=x"], "has no row"),
         ([saved_model, f"--input={images}", f"--output={tmp_path}/taken"], "holds other files, such as mine.txt"),

@@ -39,6 +39,15 @@ def decode():
     return lambda raw, channels=3: graphs[channels](tf.constant(raw)).numpy()
 
 
+def test_grey_holds_no_integers_of_all_channels_at_once():
+    """They would take four times the image, on each core."""
+    graph = tf.function(lambda raw: images.decode(raw, 1)).get_concrete_function(tf.TensorSpec((), tf.string)).graph
+    outputs = [output for operation in graph.get_operations() for output in operation.outputs]
+    integers = [output for output in outputs if output.dtype == tf.int32 and output.shape.rank == 3]
+    assert integers
+    assert {output.shape[-1] for output in integers} == {1}
+
+
 KINDS = {
     "jpeg": encode(PICTURE, "JPEG"),
     "jpeg, progressive": encode(PICTURE, "JPEG", progressive=True),
