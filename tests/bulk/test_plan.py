@@ -6,7 +6,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("serving runs on Keras's TensorFlow backend", allow_module_level=True)
 
-from cplus1_keras.bulk import cluster  # noqa: E402  needs TensorFlow
+from cplus1_keras.bulk import cluster
 
 
 @pytest.mark.parametrize(
