@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cplus1_keras import calibration, data, losses, metrics, plots
+from cplus1_keras import calibration, data, losses, plots
 from cplus1_keras.labels import NEGATIVE, REJECTED_NAME, UNKNOWN
 from cplus1_keras.tasks.task import Task, image_format
 
@@ -71,15 +71,9 @@ class Classification(Task):
         cut = {name: dataclasses.replace(part, source=part.source.centered(*self.crop)) for name, part in parts.items()}
         return dataclasses.replace(splits, **cut)
 
-    def metrics(self, model, experiment, num_classes):
-        watched = [metrics.KnownAccuracy(num_classes)]
-        if experiment.loss.needs_negatives:
-            watched += [metrics.BinnedAUROC(num_classes, "negative"), metrics.BinnedOSCR(num_classes, "negative")]
-        return {"logits": watched}
-
     def watched(self, experiment, splits):
         if experiment.loss.needs_negatives and splits.validation.has_negatives:
-            return "val_logits_auroc_negative"
+            return "val_auroc_negative"
         return super().watched(experiment, splits)
 
     def steps_per_epoch(self, split, experiment):

@@ -50,7 +50,7 @@ class Task:
     promises = ("fpr", "coverage", "confidence")
     """Settings, of the experiment or the task, that ask for another threshold."""
 
-    headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_logits_auroc_negative"})
+    headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_auroc_negative"})
     """Figures for the line of progress: the name to show, and that in the logs of `fit`."""
 
     def splits(self, splits, seed):
