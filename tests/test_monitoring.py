@@ -449,6 +449,10 @@ class Numbers(list):
     def subset(self, indices):
         return Numbers(self[index] for index in indices)
 
+    @property
+    def groups(self):
+        return [f"of {number}" for number in self]
+
 
 @pytest.mark.parametrize("given", ["batches", None])
 @pytest.mark.parametrize("number", [5, 0])
@@ -476,8 +480,11 @@ def test_what_a_run_looks_at(tmp_path, monkeypatch, given, number):
     assert told == (["a", "b"], scores.energy, "a batch", 24)
     assert watch.figures() is task.watched_figures.return_value
     task.watched_figures.assert_called_once_with(every)
-    assert watch.calibrate("records") is task.choose_threshold.return_value
-    task.choose_threshold.assert_called_once_with(every, "records", experiment=experiment)
+    records = (Record(np.array(label), None, None, "batch", {}) for label in range(4))  # the last may not fill replicas
+    assert watch.calibrate(records) is task.choose_threshold.return_value
+    ((one, own, *others), _) = task.choose_threshold.call_args
+    assert [one, *others] == [every, split, experiment]
+    assert [(int(record.labels), record.group) for record in own] == [(k, f"of {split[k]}") for k in range(4)]
     assert watch.hparams["loss"] == "entropic_open_set + 0.5 magnitude"
     assert (watch.hparams["score"], watch.hparams["name"], watch.hparams["steps"]) == ("energy", "mine", 60)
     assert "epochs" not in watch.hparams

@@ -113,14 +113,13 @@ class Classification(Task):
                 "`fpr`, or leave `by_class` False: the run tells what its classes say without a promise."
             )
 
-    def calibrate(self, predictor, split, experiment):
+    def choose_threshold(self, predictor, records, split, experiment):
         if not self.by_class:
-            return super().calibrate(predictor, split, experiment)
-        found = [record.scores for record in self.records(predictor, split, experiment)]
-        inside = split.labels == NEGATIVE
-        classes = np.array([split.class_name(index) for index in np.flatnonzero(inside)])
+            return super().choose_threshold(predictor, records, split, experiment)
+        found = [(float(record.scores), index) for index, record in enumerate(records) if record.labels == NEGATIVE]
+        scores, classes = [score for score, _ in found], np.array([split.class_name(index) for _, index in found])
         given = experiment.fpr, experiment.confidence, experiment.score.__name__
-        return calibration.threshold_at_fpr(np.array(found)[inside], *given, groups=classes)
+        return calibration.threshold_at_fpr(np.array(scores), *given, groups=classes)
 
     def find_threshold(self, predictor, splits, experiment):
         found, names = super().find_threshold(predictor, splits, experiment), self.held_out(splits, experiment)

@@ -218,10 +218,10 @@ class Task:
 
     def calibrate(self, predictor, split, experiment):
         """The threshold with its evidence, a `calibration.Calibration`."""
-        return self.choose_threshold(predictor, self.records(predictor, split, experiment), experiment)
+        return self.choose_threshold(predictor, self.records(predictor, split, experiment), split, experiment)
 
-    def choose_threshold(self, predictor, records, experiment):
-        """What `calibrate` finds on these records."""
+    def choose_threshold(self, predictor, records, split, experiment):
+        """What `calibrate` finds on these records of a split's images, in its order."""
         return calibration.calibrate(
             records,
             experiment.fpr,
