@@ -1,5 +1,6 @@
 """Layers with state or rules of their own: hooks, class centres, the threshold, warm-up, resizing."""
 
+from cplus1_keras.layers.alignment import RoIAlign
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
 from cplus1_keras.layers.hooks import OpenSetLayer, complete, labels_for, named
 from cplus1_keras.layers.points import BoxOffsets, FCOSPoints
@@ -20,6 +21,7 @@ __all__ = [
     "Reject",
     "RepeatLike",
     "ResizeLike",
+    "RoIAlign",
     "ScaleWithin",
     "SharedCenters",
     "Views",
