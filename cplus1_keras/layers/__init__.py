@@ -1,6 +1,7 @@
 """Layers with state or rules of their own: hooks, class centres, the threshold, warm-up, resizing."""
 
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
+from cplus1_keras.layers.counting import ClassCounts, UniformDraws
 from cplus1_keras.layers.hooks import OpenSetLayer, complete, labels_for, named
 from cplus1_keras.layers.points import BoxOffsets, FCOSPoints
 from cplus1_keras.layers.presence import Presence
@@ -11,6 +12,7 @@ from cplus1_keras.layers.warmup import MarginWarmup
 
 __all__ = [
     "BoxOffsets",
+    "ClassCounts",
     "FCOSPoints",
     "LearnableCenters",
     "MarginWarmup",
@@ -22,6 +24,7 @@ __all__ = [
     "ResizeLike",
     "ScaleWithin",
     "SharedCenters",
+    "UniformDraws",
     "Views",
     "complete",
     "labels_for",
