@@ -2,6 +2,7 @@
 
 from cplus1_keras.layers.alignment import RoIAlign
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
+from cplus1_keras.layers.counting import ClassCounts, UniformDraws
 from cplus1_keras.layers.hooks import OpenSetLayer, complete, labels_for, named
 from cplus1_keras.layers.points import BoxOffsets, FCOSPoints
 from cplus1_keras.layers.presence import Presence
@@ -12,6 +13,7 @@ from cplus1_keras.layers.warmup import MarginWarmup
 
 __all__ = [
     "BoxOffsets",
+    "ClassCounts",
     "FCOSPoints",
     "LearnableCenters",
     "MarginWarmup",
@@ -24,6 +26,7 @@ __all__ = [
     "RoIAlign",
     "ScaleWithin",
     "SharedCenters",
+    "UniformDraws",
     "Views",
     "complete",
     "labels_for",
