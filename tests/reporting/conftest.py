@@ -175,6 +175,8 @@ def make_run(path, number=600, seed=0, gap=2.0):
     evidence.write(path, split)
     settings = {"name": path.name, "epochs": 3, "seed": seed, "batch_size": 8, "provenance": provenance()}
     settings |= {"loss": {"class": "Loss", "margin": "<u>"}, "repeat": "python train.py --set gap='<b>'"}
+    plain = {"loss": "Loss(margin=<u>)", "steps": 3000, "weight_decay": 0.5, "note": "Mind.", "flip": False}
+    settings["settings"] = plain
     write_json(path / "config.json", settings)
     write_json(path / "metrics.json", {**settings, **figures, "calibration": found.to_dict(), "seconds": 1.5})
     with open(path / "predictions.csv", "w", newline="", encoding="utf-8") as file:
