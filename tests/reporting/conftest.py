@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from cplus1_keras import calibration, data, metrics
+from cplus1_keras.calibration.evidence import NewClasses
 from cplus1_keras.labels import NEGATIVE
 from cplus1_keras.provenance import provenance, write_json
 from cplus1_keras.tasks import Classification, Record
@@ -168,6 +169,8 @@ def make_run(path, number=600, seed=0, gap=2.0):
     records = [*task.records(None, split, experiment)]
     negatives = np.array([r.scores for r in records if r.labels == NEGATIVE])[:200]
     found = calibration.threshold_at_fpr(negatives, 0.1, score="log_odds")
+    new = NewClasses(3, 38, 0.1, 0.95, left_out=0.2, worst="<u>fly", worst_rate=0.5)
+    found = dataclasses.replace(found, new_classes=new)
     predictor = types.SimpleNamespace(class_names=NAMES[:2])
     evidence = task.evidence(predictor, split, found)
     figures, judged = task.judge(predictor, split, experiment, found, evidence.update)
