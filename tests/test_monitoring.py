@@ -459,11 +459,10 @@ class Numbers(list):
 def test_what_a_run_looks_at(tmp_path, monkeypatch, given, number):
     """Batches where a task has them, else its records; without a validation split a few training images."""
     monkeypatch.setattr(runs, "Watching", lambda predictor: ("watching", predictor))
+    monkeypatch.setattr(runs, "list_settings", lambda experiment: ("settings of", experiment))
     task = mock.Mock()
     task.validation.return_value = given
     experiment = mock.Mock(task=task, score=scores.energy, batch_size=24)
-    experiment.loss = losses.EntropicOpenSetLoss() + 0.5 * losses.MagnitudeLoss(3.0)
-    experiment.name, experiment.epochs, experiment.steps = "mine", None, 60
     splits = mock.Mock(class_names=["a", "b"], validation=Numbers(range(number)), train=Numbers(range(46)))
     watch = monitoring.make_monitor("model", experiment, splits, tmp_path, "a batch")
     every = task.predictor.return_value
@@ -485,9 +484,7 @@ def test_what_a_run_looks_at(tmp_path, monkeypatch, given, number):
     ((one, own, *others), _) = task.choose_threshold.call_args
     assert [one, *others] == [every, split, experiment]
     assert [(int(record.labels), record.group) for record in own] == [(k, f"of {split[k]}") for k in range(4)]
-    assert watch.hparams["loss"] == "entropic_open_set + 0.5 magnitude"
-    assert (watch.hparams["score"], watch.hparams["name"], watch.hparams["steps"]) == ("energy", "mine", 60)
-    assert "epochs" not in watch.hparams
+    assert watch.hparams == ("settings of", experiment)
     assert watch.budget.share == 0.05
 
 
