@@ -31,6 +31,7 @@ from cplus1_keras.losses.lengths import MagnitudeLoss, RingLoss, SymmetricMagnit
 from cplus1_keras.losses.margins import ArcFace, CosFace, GaussianMargin, LSoftmax, Margin, SMSoftmax, SphereFace
 from cplus1_keras.losses.mixed import MixedLoss, mix
 from cplus1_keras.losses.multilabel import AsymmetricLoss, MultiLabelCrossEntropyLoss, WeightedSigmoidLoss
+from cplus1_keras.losses.regions import BoxDeltaLoss, ObjectnessLoss
 
 __all__ = [
     "C2AM",
@@ -40,6 +41,7 @@ __all__ = [
     "AttentionConsistencyLoss",
     "BackgroundCrossEntropyLoss",
     "BackgroundMarginLoss",
+    "BoxDeltaLoss",
     "CenternessLoss",
     "ClassBalancedFocalLoss",
     "CompactnessLoss",
@@ -60,6 +62,7 @@ __all__ = [
     "Margin",
     "MixedLoss",
     "MultiLabelCrossEntropyLoss",
+    "ObjectnessLoss",
     "OpenSetLoss",
     "RingLoss",
     "SMSoftmax",
