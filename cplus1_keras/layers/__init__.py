@@ -3,6 +3,7 @@
 from cplus1_keras.layers.alignment import RoIAlign
 from cplus1_keras.layers.anchors import Anchors, Proposals
 from cplus1_keras.layers.centers import LearnableCenters, MovingAverageCenters, SharedCenters
+from cplus1_keras.layers.counting import ClassCounts, UniformDraws
 from cplus1_keras.layers.hooks import OpenSetLayer, complete, labels_for, named
 from cplus1_keras.layers.points import BoxOffsets, FCOSPoints
 from cplus1_keras.layers.presence import Presence
@@ -15,6 +16,7 @@ from cplus1_keras.layers.warmup import MarginWarmup
 __all__ = [
     "Anchors",
     "BoxOffsets",
+    "ClassCounts",
     "FCOSPoints",
     "LearnableCenters",
     "MarginWarmup",
@@ -29,6 +31,7 @@ __all__ = [
     "RoIHeads",
     "ScaleWithin",
     "SharedCenters",
+    "UniformDraws",
     "Views",
     "complete",
     "labels_for",

@@ -28,6 +28,7 @@ from cplus1_keras.losses.compositions import (
     sfn_norm,
 )
 from cplus1_keras.losses.lengths import MagnitudeLoss, RingLoss, SymmetricMagnitudeLoss
+from cplus1_keras.losses.long_tail import LDAM, BalancedSoftmax, Equalization, Seesaw, SigmoidEqualizationLoss
 from cplus1_keras.losses.margins import ArcFace, CosFace, GaussianMargin, LSoftmax, Margin, SMSoftmax, SphereFace
 from cplus1_keras.losses.mixed import MixedLoss, mix
 from cplus1_keras.losses.multilabel import AsymmetricLoss, MultiLabelCrossEntropyLoss, WeightedSigmoidLoss
@@ -35,12 +36,14 @@ from cplus1_keras.losses.regions import BoxDeltaLoss, ObjectnessLoss
 
 __all__ = [
     "C2AM",
+    "LDAM",
     "AnchorLoss",
     "ArcFace",
     "AsymmetricLoss",
     "AttentionConsistencyLoss",
     "BackgroundCrossEntropyLoss",
     "BackgroundMarginLoss",
+    "BalancedSoftmax",
     "BoxDeltaLoss",
     "CenternessLoss",
     "ClassBalancedFocalLoss",
@@ -48,6 +51,7 @@ __all__ = [
     "CosFace",
     "CrossEntropyLoss",
     "EntropicOpenSetLoss",
+    "Equalization",
     "FocalLoss",
     "GIoULoss",
     "GaussianMargin",
@@ -66,6 +70,8 @@ __all__ = [
     "OpenSetLoss",
     "RingLoss",
     "SMSoftmax",
+    "Seesaw",
+    "SigmoidEqualizationLoss",
     "SigmoidFocalLoss",
     "SmoothL1BoxLoss",
     "SphereFace",

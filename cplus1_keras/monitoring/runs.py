@@ -30,21 +30,25 @@ def make_monitor(model, experiment, splits, logs, sample):
     task = experiment.task
     every = task.predictor(model, experiment.score, splits)
 
-    def source(split):
-        if not len(split):
-            return None
-        batches = task.validation(model, split, experiment)
-        return functools.partial(task.records, Watching(every), split, experiment) if batches is None else batches
+    judged = len(splits.validation) > 0
+    split = splits.validation if judged else splits.train.subset(spaced(len(splits.train), FEW))
+    source = task.validation(model, split, experiment)
+    if source is None:
+        source = functools.partial(task.records, Watching(every), split, experiment)
 
-    few = {} if len(splits.validation) else {"training": source(splits.train.subset(spaced(len(splits.train), FEW)))}
+    def calibrate(records):
+        # Batches do not tell what belongs together.
+        own = (record._replace(group=group) for record, group in zip(records, split.groups, strict=False))
+        return task.choose_threshold(every, own, split, experiment)
+
     return OpenSetMonitor(
-        source(splits.validation),
+        source if judged else None,
         logs,
         splits.class_names,
         experiment.score,
-        others=few,
+        others={} if judged else {"training": source},
         figures=functools.partial(task.watched_figures, every),
-        calibrate=functools.partial(task.choose_threshold, every, experiment=experiment),
+        calibrate=calibrate,
         sample=sample,
         batch_size=experiment.batch_size,
         hparams=settings(experiment),

@@ -19,6 +19,16 @@ from cplus1_keras.serving.warmup import replay_warmup, write_warmup
 
 SPECS = {spec.output: spec for spec in (ImageSpec, PixelSpec, LabelSetSpec, BoxSpec)}
 
+
+def read_spec(values):
+    """The spec of plain values that its `to_dict` gave; ValueError where there is no such output."""
+    settings = dict(values)
+    output = settings.pop("output")
+    if output not in SPECS:
+        raise ValueError(f"There is no output {output!r}. Outputs: {', '.join(SPECS)}")
+    return SPECS[output](**settings)
+
+
 CLASSES_FILE = pathlib.PurePath("assets.extra", "classes.json")
 """Names of the classes, and what else a spec says of its answers, in the folder of the SavedModel."""
 

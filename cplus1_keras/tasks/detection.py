@@ -122,7 +122,7 @@ class Detection(Task):
             truth |= {"object_classes": split.class_labels[own.values], "which": which}
             yield Record(hits, guesses, found["score"], group, {**found, **truth})
 
-    def choose_threshold(self, predictor, records, experiment):
+    def choose_threshold(self, predictor, records, split, experiment):
         return calibration.calibrate_detections(
             records,
             experiment.fpr,
