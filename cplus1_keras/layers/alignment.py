@@ -58,7 +58,9 @@ class RoIAlign(keras.layers.Layer):
         cells = ops.reshape(ops.concatenate([_flat(x) for x in maps], axis=1), (-1, channels))
         starts, (rows, row_weights), (columns, column_weights) = self._taps(regions, maps)
         batch, count = ops.shape(regions)[:2]
-        column_weights = ops.reshape(ops.cast(column_weights, dtype), (batch, count, 1, self.size, 1, -1))
+        column_weights = ops.reshape(
+            ops.cast(column_weights, dtype), (batch, count, 1, self.size, 1, 2 * self.sampling)
+        )
         found = 0.0
         # A row of taps at a time, so that memory holds a few maps for each region, not all of their samples.
         for k in range(2 * self.sampling):
