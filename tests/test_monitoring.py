@@ -25,7 +25,7 @@ import tensorflow as tf
 from tensorboard import program
 
 from cplus1_keras import OpenSetModel, calibration, heads, layers, losses, metrics, monitoring, plots, scores
-from cplus1_keras.monitoring import OpenSetMonitor, batches, geometry, runs, sample, timing
+from cplus1_keras.monitoring import OpenSetMonitor, batches, geometry, pictures, runs, sample, timing
 from cplus1_keras.tasks import Record
 
 NAMES = ["$cat", "dog", "eel"]
@@ -380,6 +380,19 @@ def test_samples_of_boxes_are_cut_from_their_image():
     assert (first["label"], second["label"], bright.min(), dark.max()) == (1, -1, 200, 0)
     ((_, box, text),) = kept.mistakes["negative accepted"]
     assert (box.tolist(), text) == ([0, 0, 2, 2], "negative → $cat\n4.00")
+
+
+def test_objects_that_a_calibration_would_refuse_are_drawn_so(monkeypatch):
+    """A predictor that watches accepts everything; hundreds of boxes would hide an image."""
+    more = {"image": np.zeros((8, 8, 3)), "objects": "objects", "object_labels": "labels"}
+    more |= {"class_id": np.array([2, 1, 0]), "score": np.array([1.0, 0.5, 0.25])}
+    shown = mock.Mock(arrays=dict, mistakes={}, images=[Record(np.zeros(3), np.zeros(3), np.zeros(3), "", more)])
+    monkeypatch.setattr(plots, "detections", lambda *given: given)
+    for threshold, classes in ((0.5, [2, 1, -1]), (None, [2, 1, 0])):
+        made = pictures.draw(shown, {}, None, None, NAMES, threshold, "energy")
+        image, *truth, answer, names = made["images/0"]()
+        assert (image is more["image"], truth, names) == (True, ["objects", "labels"], NAMES)
+        assert answer["class_id"].tolist() == classes
 
 
 def test_one_projection_for_all_frames(tmp_path):
