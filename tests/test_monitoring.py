@@ -322,9 +322,10 @@ def test_data_that_cannot_be_judged_is_an_error(tmp_path):
 
 
 def test_drawing_keeps_its_share_by_turns(monkeypatch):
+    """Looks count, and are made only where at least as much time is left to draw in."""
     clock = [100.0]
     monkeypatch.setattr(timing.time, "monotonic", lambda: clock[0])
-    budget, drawn = timing.Budget(0.1), []
+    budget, drawn, looks = timing.Budget(0.1), [], []
     budget.begin()
     costs = {"a": 0.5, "b": 2.0, "c": 0.25}
 
@@ -333,15 +334,20 @@ def test_drawing_keeps_its_share_by_turns(monkeypatch):
         clock[0] += costs[name]
 
     shares = []
-    for _ in range(100):
+    for _ in range(200):
         clock[0] += 1.0
         if budget.due():
+            looks.append(len(drawn))
+            clock[0] += 0.4
+            budget.spend(0.4)
             budget.draw({name: lambda name=name: draw(name) for name in costs})
         shares.append(budget.spent / (clock[0] - 100 - budget.spent))
     assert [name for name, _ in drawn[:7]] == ["a", "b", "c", "a", "b", "c", "a"]
-    assert drawn[0][1] == 102.0  # 0.2 seconds, what is expected of a part that was never drawn
-    assert max(shares[30:]) <= 0.1
+    assert drawn[0][1] == pytest.approx(112.8)  # 12 seconds afford 0.4 spent, 0.4 for a look, as much to draw
+    assert max(shares[60:]) <= 0.1
     assert shares[-1] > 0.08
+    assert min(np.diff([*looks[1:], len(drawn)])) >= 1  # but for the first look, whose cost nothing told, none in vain
+    assert sum(costs[name] for name, _ in drawn) >= 0.4 * (len(looks) - 1)
 
 
 def test_some_of_a_stream_is_evenly_spaced():
@@ -443,17 +449,20 @@ class Numbers(list):
     def subset(self, indices):
         return Numbers(self[index] for index in indices)
 
+    @property
+    def groups(self):
+        return [f"of {number}" for number in self]
+
 
 @pytest.mark.parametrize("given", ["batches", None])
 @pytest.mark.parametrize("number", [5, 0])
 def test_what_a_run_looks_at(tmp_path, monkeypatch, given, number):
     """Batches where a task has them, else its records; without a validation split a few training images."""
     monkeypatch.setattr(runs, "Watching", lambda predictor: ("watching", predictor))
+    monkeypatch.setattr(runs, "list_settings", lambda experiment: ("settings of", experiment))
     task = mock.Mock()
     task.validation.return_value = given
     experiment = mock.Mock(task=task, score=scores.energy, batch_size=24)
-    experiment.loss = losses.EntropicOpenSetLoss() + 0.5 * losses.MagnitudeLoss(3.0)
-    experiment.name, experiment.epochs, experiment.steps = "mine", None, 60
     splits = mock.Mock(class_names=["a", "b"], validation=Numbers(range(number)), train=Numbers(range(46)))
     watch = monitoring.make_monitor("model", experiment, splits, tmp_path, "a batch")
     every = task.predictor.return_value
@@ -470,12 +479,13 @@ def test_what_a_run_looks_at(tmp_path, monkeypatch, given, number):
     assert told == (["a", "b"], scores.energy, "a batch", 24)
     assert watch.figures() is task.watched_figures.return_value
     task.watched_figures.assert_called_once_with(every)
-    assert watch.calibrate("records") is task.choose_threshold.return_value
-    task.choose_threshold.assert_called_once_with(every, "records", experiment=experiment)
-    assert watch.hparams["loss"] == "entropic_open_set + 0.5 magnitude"
-    assert (watch.hparams["score"], watch.hparams["name"], watch.hparams["steps"]) == ("energy", "mine", 60)
-    assert "epochs" not in watch.hparams
-    assert watch.budget.share == 0.1
+    records = (Record(np.array(label), None, None, "batch", {}) for label in range(4))  # the last may not fill replicas
+    assert watch.calibrate(records) is task.choose_threshold.return_value
+    ((one, own, *others), _) = task.choose_threshold.call_args
+    assert [one, *others] == [every, split, experiment]
+    assert [(int(record.labels), record.group) for record in own] == [(k, f"of {split[k]}") for k in range(4)]
+    assert watch.hparams == ("settings of", experiment)
+    assert watch.budget.share == 0.05
 
 
 def test_waiting_for_input_is_told(tmp_path):

@@ -32,6 +32,7 @@ from cplus1_keras.losses.long_tail import LDAM, BalancedSoftmax, Equalization, S
 from cplus1_keras.losses.margins import ArcFace, CosFace, GaussianMargin, LSoftmax, Margin, SMSoftmax, SphereFace
 from cplus1_keras.losses.mixed import MixedLoss, mix
 from cplus1_keras.losses.multilabel import AsymmetricLoss, MultiLabelCrossEntropyLoss, WeightedSigmoidLoss
+from cplus1_keras.losses.regions import BoxDeltaLoss, ObjectnessLoss
 
 __all__ = [
     "C2AM",
@@ -43,6 +44,7 @@ __all__ = [
     "BackgroundCrossEntropyLoss",
     "BackgroundMarginLoss",
     "BalancedSoftmax",
+    "BoxDeltaLoss",
     "CenternessLoss",
     "ClassBalancedFocalLoss",
     "CompactnessLoss",
@@ -64,6 +66,7 @@ __all__ = [
     "Margin",
     "MixedLoss",
     "MultiLabelCrossEntropyLoss",
+    "ObjectnessLoss",
     "OpenSetLoss",
     "RingLoss",
     "SMSoftmax",

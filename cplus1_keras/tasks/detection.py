@@ -72,6 +72,11 @@ class Detection(Task):
     def watched(self, experiment, splits):
         return "val_ap50"
 
+    def metrics(self, model, experiment, num_classes):
+        # Of the first box head of two stages, whose regions are sampled in training alone.
+        name = "roi1_logits" if "roi_boxes" in model.output else "logits"
+        return {name: [metrics.KnownAccuracy(num_classes)]}
+
     def training(self, model, split, experiment, first_step=0):
         return data.training(
             split,
@@ -116,7 +121,7 @@ class Detection(Task):
             truth |= {"object_classes": split.class_labels[own.values], "which": which}
             yield Record(hits, guesses, found["score"], group, {**found, **truth})
 
-    def choose_threshold(self, predictor, records, experiment):
+    def choose_threshold(self, predictor, records, split, experiment):
         return calibration.calibrate_detections(
             records,
             experiment.fpr,

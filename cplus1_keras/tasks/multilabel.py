@@ -90,7 +90,7 @@ class MultiLabel(Task):
             labels = np.select([truth == 1, truth == 0], [classes, absent], IGNORE)
             yield Record(labels, classes, answer["score"], group, {"multi_hot": truth, **answer})
 
-    def choose_threshold(self, predictor, records, experiment):
+    def choose_threshold(self, predictor, records, split, experiment):
         """A threshold for each class, whose promises hold together: a `calibration.ClassCalibration`."""
         asked = experiment.fpr, experiment.confidence, "log_odds"
         return calibration.calibrate_classes(records, *asked, class_names=predictor.class_names)

@@ -50,7 +50,7 @@ class Task:
     promises = ("fpr", "coverage", "confidence")
     """Settings, of the experiment or the task, that ask for another threshold."""
 
-    headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_logits_auroc_negative"})
+    headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_auroc_negative"})
     """Figures for the line of progress: the name to show, and that in the logs of `fit`."""
 
     def splits(self, splits, seed):
@@ -217,10 +217,10 @@ class Task:
 
     def calibrate(self, predictor, split, experiment):
         """The threshold with its evidence, a `calibration.Calibration`."""
-        return self.choose_threshold(predictor, self.records(predictor, split, experiment), experiment)
+        return self.choose_threshold(predictor, self.records(predictor, split, experiment), split, experiment)
 
-    def choose_threshold(self, predictor, records, experiment):
-        """What `calibrate` finds on these records."""
+    def choose_threshold(self, predictor, records, split, experiment):
+        """What `calibrate` finds on these records of a split's images, in its order."""
         return calibration.calibrate(
             records,
             experiment.fpr,
