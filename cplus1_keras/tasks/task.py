@@ -148,14 +148,13 @@ class Task:
         return "val_logits_known_accuracy"
 
     def steps_per_epoch(self, split, experiment):
-        """Batches that show each training image once."""
-        return data.steps_per_epoch(split, experiment.batch_size)
+        """Batches of a pass over the training images."""
+        chosen = experiment.sampling, experiment.repeat_threshold
+        return data.steps_per_epoch(split, experiment.batch_size, None, *chosen)
 
     def training(self, model, split, experiment, first_step=0):
         """Training batches (images, y) or (images, y, weights) without end, beginning with the step of this number."""
-        return data.training(
-            split, experiment.batch_size, seed=experiment.seed, first_step=first_step, **image_format(model)
-        )
+        return data.training(split, experiment.batch_size, **order(experiment, first_step), **image_format(model))
 
     def validation(self, model, split, experiment):
         """Batches of a split to look at after each epoch, or None where images have no common size."""
@@ -290,7 +289,12 @@ class Task:
         return []
 
 
+def order(experiment, first_step):
+    """Which images `data.training` takes, and from where on."""
+    sampling = {"sampling": experiment.sampling, "repeat_threshold": experiment.repeat_threshold}
+    return {"seed": experiment.seed, "first_step": first_step, **sampling}
+
+
 def image_format(model):
     """What `data` must make of an image for a model of images of one size."""
-    height, width, channels = model.input_shape[1:]
-    return {"image_size": (height, width), "channels": channels}
+    return {"image_size": model.input_shape[1:3], "channels": model.input_shape[3]}
