@@ -44,7 +44,6 @@ FAMILIES = (
     "cos_eos",
     "arc_eos",
     "e_ncm",
-    "cplus1_moving_average",
 )
 SCORES = (*PLAIN, *(name for name in FITTED if not name.startswith(("react", "ash"))))
 BASE = "objectosphere"
@@ -232,7 +231,7 @@ def judge(experiment, splits, far):
 
 
 def figures(values, splits, right, far):
-    """Figures of one score; AUROC, CCR at FPR 10 % and the share let in at the calibrated threshold of each far kind."""
+    """Figures of one score, and of each far kind AUROC, CCR at FPR 10 % and the share that the threshold lets in."""
     labels, known = splits.test.labels, values["test"][splits.test.labels >= 0]
     threshold = calibration.threshold_at_fpr(values["held"][splits.calibration.labels == -1], FPR).threshold
     near = values["test"][labels == -2]

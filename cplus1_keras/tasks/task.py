@@ -13,7 +13,7 @@ from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
 from cplus1_keras.tasks.evidence import Evidence
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.strangers import Strangers
+from cplus1_keras.tasks.strangers import NearAndFar, Strangers
 
 SAMPLE = 32
 """How many images of each split are read before a training, where they are not in memory."""
@@ -248,19 +248,20 @@ class Task:
 
         Returns:
             Pair of the figures, plain values ready for JSON: `images`, `open_set` by group, where there is a
-            calibration `at_threshold` and `by_class` of strangers, and those of `figures`; and the accumulator that
-            holds the scores.
+            calibration `at_threshold` and, of strangers, `by_class` and, where the protocol tells near from far ones,
+            `by_distance`, which are groups then, too; those of `figures`; and the accumulator that holds the scores.
         """
         common, own, number = self.scores(getattr(found, "threshold", None)), self.figures(predictor, split), 0
         values = None if found is None else self.values(split)
         strangers = None if values is None else Strangers(split.source.names, found.threshold)
+        apart = NearAndFar(strangers, split.protocol.far, self.scores) if strangers and split.protocol.far else None
         for record in self.records(predictor, split, experiment):
             common.update(record.labels, record.predictions, record.scores)
             for accumulator in own.values():
                 accumulator.update(record)
             own_values = None if values is None else next(values)
-            if strangers is not None:
-                strangers.update(record, own_values)
+            for counting in filter(None, (strangers, apart)):
+                counting.update(record, own_values)
             if watch is not None:
                 watch(record, own_values)
             number += 1
@@ -269,6 +270,9 @@ class Task:
             figures["at_threshold"] = common.at_threshold()
         if strangers is not None:
             figures["by_class"] = strangers.result()
+        if apart is not None:
+            figures["open_set"] |= apart.summary()
+            figures["by_distance"] = apart.result()
         return figures | {name: accumulator.result() for name, accumulator in own.items()}, common
 
     def evidence(self, predictor, split, found):
