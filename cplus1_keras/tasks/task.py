@@ -221,13 +221,8 @@ class Task:
 
     def choose_threshold(self, predictor, records, split, experiment):
         """What `calibrate` finds on these records of a split's images, in its order."""
-        return calibration.calibrate(
-            records,
-            experiment.fpr,
-            experiment.coverage,
-            experiment.confidence,
-            score=experiment.score.__name__,
-        )
+        chosen = experiment.fpr, experiment.coverage, experiment.confidence
+        return calibration.calibrate(records, *chosen, score=experiment.score.__name__)
 
     def find_threshold(self, predictor, splits, experiment):
         """`calibrate` on the calibration split, and what more a task can tell by the other splits."""
