@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cplus1_keras import calibration, data, losses, metrics, plots, serving
+from cplus1_keras import calibration, data, losses, plots, serving
 from cplus1_keras.images import shorten
 from cplus1_keras.labels import NEGATIVE, REJECTED_NAME, UNKNOWN
-from cplus1_keras.tasks.task import Task, image_format
+from cplus1_keras.tasks.task import Task, image_format, order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,19 +79,15 @@ class Classification(Task):
     def spec(self):
         return serving.ImageSpec(short_side=None if self.crop is None else self.crop[0])
 
-    def metrics(self, model, experiment, num_classes):
-        watched = [metrics.KnownAccuracy(num_classes)]
-        if experiment.loss.needs_negatives:
-            watched += [metrics.BinnedAUROC(num_classes, "negative"), metrics.BinnedOSCR(num_classes, "negative")]
-        return {"logits": watched}
-
     def watched(self, experiment, splits):
         if experiment.loss.needs_negatives and splits.validation.has_negatives:
-            return "val_logits_auroc_negative"
+            return "val_auroc_negative"
         return super().watched(experiment, splits)
 
     def steps_per_epoch(self, split, experiment):
-        return data.steps_per_epoch(split, experiment.batch_size, self._negative_fraction(experiment))
+        fraction = self._negative_fraction(experiment)
+        chosen = experiment.sampling, experiment.repeat_threshold
+        return data.steps_per_epoch(split, experiment.batch_size, fraction, *chosen)
 
     def training(self, model, split, experiment, first_step=0):
         form, augment = image_format(model), self.augment
@@ -105,8 +101,7 @@ class Classification(Task):
             experiment.batch_size,
             augment=augment,
             negative_fraction=self._negative_fraction(experiment),
-            seed=experiment.seed,
-            first_step=first_step,
+            **order(experiment, first_step),
             **form,
         )
         return data.mixing.mixup(batches, self.mixup, experiment.seed, first_step) if self.mixup else batches
@@ -127,14 +122,13 @@ class Classification(Task):
                 "`fpr`, or leave `by_class` False: the run tells what its classes say without a promise."
             )
 
-    def calibrate(self, predictor, split, experiment):
+    def choose_threshold(self, predictor, records, split, experiment):
         if not self.by_class:
-            return super().calibrate(predictor, split, experiment)
-        found = [record.scores for record in self.records(predictor, split, experiment)]
-        inside = split.labels == NEGATIVE
-        classes = np.array([split.class_name(index) for index in np.flatnonzero(inside)])
+            return super().choose_threshold(predictor, records, split, experiment)
+        found = [(float(record.scores), index) for index, record in enumerate(records) if record.labels == NEGATIVE]
+        scores, classes = [score for score, _ in found], np.array([split.class_name(index) for _, index in found])
         given = experiment.fpr, experiment.confidence, experiment.score.__name__
-        return calibration.threshold_at_fpr(np.array(found)[inside], *given, groups=classes)
+        return calibration.threshold_at_fpr(np.array(scores), *given, groups=classes)
 
     def find_threshold(self, predictor, splits, experiment):
         found, names = super().find_threshold(predictor, splits, experiment), self.held_out(splits, experiment)
