@@ -73,6 +73,18 @@ def test_a_test_without_knowns_is_told():
     assert epilogue.at_threshold({"ccr": None}, "image") == "The test has no known images."
 
 
+def test_near_and_far_unknowns_are_told():
+    figures = {"open_set": {}, "at_threshold": {"ccr": 0.5, "coverage": 0.75}, "seconds": 1, "by_class": {}}
+    figures["by_distance"] = {
+        "near": {"images": 40, "accepted": 0.25, "interval": [0.125, 0.5]},
+        "far": {"images": 1200, "accepted": 0.01, "interval": [0.005, 0.02]},
+    }
+    task = types.SimpleNamespace(tables=lambda given: [], unit="image")
+    text = epilogue.epilogue(task, figures, "Accept score >= 1", pathlib.Path("runs/a"), pathlib.Path("runs/a/1"))
+    near, far = "of the near unknowns: 25.00 % (12.50 to 50.00 %, 40 images)", "of the far unknowns: 1.00 % (0.50 to"
+    assert f"\n\nAccepted {near}; {far} 2.00 %, 1,200 images).\n\n" in text
+
+
 @pytest.mark.parametrize("own", [None, "elsewhere"])
 def test_the_last_words(own):
     figures = {"open_set": {}, "at_threshold": {"ccr": 0.5, "coverage": 0.75}, "seconds": 61.6, "note": own and "Mind."}

@@ -22,7 +22,7 @@ LABELS = {
 }
 """What people call figures whose names in `metrics.json` are others."""
 
-OWN = ("open_set", "at_threshold", "by_class", "calibration", "settings", "provenance")
+OWN = ("open_set", "at_threshold", "by_class", "by_distance", "calibration", "settings", "provenance")
 """What has a place of its own in a report."""
 
 
@@ -35,6 +35,15 @@ def name_figure(name):
     if name.startswith("ccr_at_fpr_"):
         return f"CCR at FPR {100 * float(name.removeprefix('ccr_at_fpr_')):g} %"
     return LABELS.get(name, name.replace("_", " "))
+
+
+def name_group(group):
+    """What people call the members of a group of open-set figures.
+
+    >>> name_group("negative"), name_group("far")
+    ('negatives', 'far unknowns')
+    """
+    return f"{group} unknowns" if group in ("near", "far") else f"{group}s"
 
 
 def facts(run):
@@ -70,7 +79,13 @@ def tables(run):
         exact = "intervals" in next(iter(open_set.values()))
         note = "In brackets the ends of 95 % bootstrap intervals: what other test images could have given."
         title = "Open-set figures, whatever the threshold"
-        found.append(_table(title, ["", *(f"{group}s" for group in open_set)], rows, note if exact else ""))
+        found.append(_table(title, ["", *map(name_group, open_set)], rows, note if exact else ""))
+    if run.figures.get("by_distance"):
+        kinds = run.figures["by_distance"]
+        rows = [["accepted", *(as_cell(own["accepted"], own["interval"]) for own in kinds.values())]]
+        rows.append(["images", *(as_cell(own["images"]) for own in kinds.values())])
+        note = "In brackets the ends of 95 % intervals: what other images of these classes could have given."
+        found.append(_table("Near and far unknowns, at the threshold", ["", *map(name_group, kinds)], rows, note))
     for name, values in run.figures.items():
         if name not in OWN and isinstance(values, dict) and not _is_setting(values):
             found += _own(name, values)

@@ -146,6 +146,20 @@ def test_figures_and_facts(run):
     assert read_curves(read) == {}
 
 
+def test_near_and_far_unknowns_have_columns_and_a_table():
+    own = {"auroc": 0.75, "intervals": {"auroc": [0.5, 1.0]}}
+    kinds = {"near": {"images": 4, "accepted": 0.25, "interval": [0.01, 0.75]}, "far": {"images": 2, "accepted": 0.0}}
+    kinds["far"]["interval"] = [0.0, 0.5]
+    figures = {"open_set": {"unknown": own, "near": own, "far": own}, "by_distance": kinds}
+    figured, told = tables(Run("a", None, figures, {}, None))
+    assert figured["head"] == ["", "unknowns", "near unknowns", "far unknowns"]
+    assert told["head"] == ["", "near unknowns", "far unknowns"]
+    assert [[cell["text"] + cell["sub"] for cell in row[1:]] for row in told["rows"]] == [
+        ["0.250 [0.010, 0.750]", "0.000 [0.000, 0.500]"],
+        ["4", "2"],
+    ]
+
+
 def test_a_task_has_its_own_tables():
     figures = {"open_set": {}, "segmentation": {"miou": 0.5, "classes": {"sky": {"iou": 0.25, "pixels": 3}}}}
     figures |= {"task": {"class": "Segmentation", "crop_size": 3}}
