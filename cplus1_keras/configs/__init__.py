@@ -56,6 +56,11 @@ SHIPPED = {
         ("cifar10_small", "small", "cifar10"),
         {"knowns": "train[:60%]"},
     ),
+    "mnist_tail": Config(
+        "tails.mnist_tail",
+        "MNIST, ten digits, 100 training images of 7, 8 and 9 (--set method=): section 3.3 of the C2AM paper.",
+        "tfds",
+    ),
     "toy": Config(
         "images.toy", "MNIST digits known, NIST letters negative and unknown, LeNet++.", "letters", ("toy", "lenet")
     ),
