@@ -8,8 +8,8 @@ import types
 
 import pytest
 
-from cplus1_keras import epilogue, losses, tasks
-from cplus1_keras.provenance import describe, provenance
+from cplus1_keras import configs, epilogue, losses, optimizers, tasks
+from cplus1_keras.provenance import describe, list_settings, provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,7 @@ def described(value):
 def test_settings_are_plain_values_with_their_origin():
     told = described(functools.partial(tasks.Task, 3, scores={1: (None, True, 0.5)}))
     origin = told.pop("provenance")
+    told.pop("settings")
     assert {**origin, "date": 0} == {**provenance(), "date": 0}
     assert json.loads(json.dumps(told)) == told
     assert told == {
@@ -42,6 +43,26 @@ def test_settings_are_plain_values_with_their_origin():
     assert described([2, "a"])["value"] == [2, "a"]
     assert described(described)["value"].endswith("test_epilogue.described")
     assert described(types.SimpleNamespace(a=1))["value"] == "namespace(a=1)"
+
+
+def test_what_tells_a_run_from_others():
+    """All that has no default, and what everybody asks for; in numbers, or a few words."""
+    task = tasks.Classification(crop=(9, 8), by_class=True, augment=lambda example, seed: example)
+    loss = losses.CrossEntropyLoss() + 0.25 * losses.MagnitudeLoss(radius=3.0)
+    experiment = dataclasses.replace(
+        configs.resolve("digits"),
+        **{"task": task, "loss": loss, "ema": 0.5, "precision": "float64", "schedule": optimizers.poly},
+        **{"data": functools.partial(print, 1, end="x"), "interval": 7, "patience": None},
+    )
+    told = list_settings(experiment)
+    wanted = {"name": "digits", "task": "Classification", "crop": "9, 8", "by_class": True, "interval": 7, "ema": 0.5}
+    wanted |= {"precision": "float64", "schedule": "optimizers.poly", "data": "print(1, end=x)", "seed": 0, "fpr": 0.1}
+    wanted |= {"augment": f"{__name__}.test_what_tells_a_run_from_others.<locals>.<lambda>", "confidence": 0.95}
+    assert {name: told.get(name) for name in wanted} == wanted
+    assert told["loss"].startswith("CrossEntropyLoss(")
+    assert told["loss"].endswith(" + 0.25 · MagnitudeLoss(radius=3.0)")
+    assert not {"mixup", "warmup", "coverage", "steps", "patience", "note"} & set(told)
+    assert list_settings(Some("a", tasks.Task(), None, [1, None]))["value"] == "1, none"
 
 
 def test_a_test_without_knowns_is_told():

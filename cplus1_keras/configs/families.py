@@ -5,7 +5,8 @@ import functools
 import math
 from collections.abc import Callable
 
-from cplus1_keras import anchors, heads, layers, losses, scores
+from cplus1_keras import anchors, data, heads, layers, losses, scores
+from cplus1_keras.backbones.outputs import check_choice
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.scale import simplex_bound
 
@@ -26,6 +27,69 @@ def background_head(num_classes, centers=None, use_bias=False, prior=None):
     return lambda features: layer(head(features))
 
 
+def center_head(num_classes):
+    """A linear classifier with class centres on its features, for the center loss."""
+    head, centers = heads.LinearHead(num_classes), layers.MovingAverageCenters(num_classes, normalize=False)
+    return lambda features: centers(head(features))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tail:
+    """A classifier for long tails: a linear or a cosine head, what the counts of the classes make of its loss, and a
+    layer with state that the margin reads.
+    """
+
+    margin: Callable = lambda counts: None  # from numbers of training samples (C,) to a margin, or None
+    cosine: bool = False
+    layer: Callable | None = None  # from the number of known classes to a layer on the head's outputs
+
+
+def _equalization(counts):
+    return losses.Equalization([count / sum(counts) for count in counts], threshold=0.01)
+
+
+TAILS = {
+    "softmax": Tail(),
+    "cosine": Tail(cosine=True),
+    "c2am": Tail(lambda counts: losses.C2AM(0.5), cosine=True),
+    "balanced_softmax": Tail(losses.BalancedSoftmax),
+    "ldam": Tail(losses.LDAM, cosine=True),
+    "equalization": Tail(_equalization, layer=lambda num_classes: layers.UniformDraws()),
+    "seesaw": Tail(lambda counts: losses.Seesaw(), layer=layers.ClassCounts),
+}
+"""Classifiers for long tails by name. Equalization spares classes of less than 1 % of the samples: sets that train here
+are small."""
+
+
+def tail_head(num_classes, method="c2am", scale=30.0, background=False, prior=None):
+    """The head of a method of `TAILS`; a linear one has a bias where it has a `prior`.
+
+    >>> list(tail_head(3, "seesaw")(np.ones((1, 5), "float32")))
+    ['features', 'logits']
+    """
+    check_choice("method", method, TAILS)
+    tail = TAILS[method]
+    if tail.cosine:
+        head = heads.CosineHead(num_classes, scale, background=background)
+    else:
+        head = heads.LinearHead(num_classes, use_bias=prior is not None, background=background, prior=prior)
+    if tail.layer is None:
+        return head
+    layer = tail.layer(num_classes)
+    return lambda features: layer(head(features))
+
+
+def tail_loss(splits, method="c2am", background=False):
+    """The loss of a method of `TAILS` for the counts of a training split; with `background`, over C + 1 classes.
+
+    >>> tail_loss(configs.resolve("digits").data(0), "balanced_softmax").margin.counts
+    [107, 109, 106, 109, 108, 109]
+    """
+    check_choice("method", method, TAILS)
+    margin = TAILS[method].margin(data.pixel_counts(splits.train)[: splits.num_classes].tolist())
+    return losses.BackgroundCrossEntropyLoss(margin) if background else losses.CrossEntropyLoss(margin)
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """A head and a loss that belong together."""
@@ -36,10 +100,12 @@ class Family:
     score: Callable = scores.log_odds  # that the family is judged by
 
 
-def families(num_classes, features):
+def families(num_classes, features, hnc=1.0):
     """All families for C classes, by name, with the margins, scale and weights of the thesis's Table 5.2.
 
-    `features` is K >= C, the length of the features: anchors need their own axis each.
+    `features` is K >= C, the length of the features: anchors need their own axis each. `hnc` multiplies the weights of
+    homogeneous negative CAM. The weight of the center loss, 0.003, is that of Wen et al. (2016): HNC's tables state
+    none.
 
     >>> families(10, 10)["cosface"].loss.margin.margin
     0.35
@@ -54,7 +120,11 @@ def families(num_classes, features):
         "softmax": Family(heads.LinearHead, cross_entropy()),
         "focal": Family(heads.LinearHead, losses.FocalLoss()),
         "sm_softmax": Family(heads.LinearHead, cross_entropy(losses.SMSoftmax(0.3))),
+        "hinge": Family(heads.LinearHead, losses.HingeLoss()),
+        "center": Family(center_head, cross_entropy() + 0.003 * losses.CompactnessLoss()),
         "l_softmax": Family(heads.LinearHead, cross_entropy(losses.LSoftmax(2, annealing=5.0))),
+        "l_softmax3": Family(heads.LinearHead, cross_entropy(losses.LSoftmax(3, annealing=5.0))),
+        "l_softmax4": Family(heads.LinearHead, cross_entropy(losses.LSoftmax(4, annealing=5.0))),
         "lgm": Family(heads.GaussianHead, losses.lgm(), score=scores.max_logit),  # a likelihood
         "anchor_loss": Family(heads.LinearHead, losses.AnchorLoss()),
         "gce": Family(heads.LinearHead, losses.GuidedComplementEntropyLoss()),
@@ -75,10 +145,14 @@ def families(num_classes, features):
         "norm_os": Family(soft, losses.norm_os(scale)),
         "cos_os": Family(soft, losses.cos_os(0.35, scale)),
         "arc_os": Family(soft, losses.arc_os(0.5, scale)),
+        "cos_os_one_sided": Family(soft, cross_entropy(losses.CosFace(0.35)) + 0.01 * losses.MagnitudeLoss(scale)),
+        "arc_os_one_sided": Family(soft, cross_entropy(losses.ArcFace(0.5)) + 0.01 * losses.MagnitudeLoss(scale)),
         "norm_eos": Family(hard, losses.EntropicOpenSetLoss()),
         "cos_eos": Family(hard, losses.cos_eos(0.35)),
         "arc_eos": Family(hard, losses.arc_eos(0.5)),
+        "cos_eos_ring": Family(hard, losses.cos_eos(0.35) + 0.01 * losses.RingLoss(scale)),
+        "arc_eos_ring": Family(hard, losses.arc_eos(0.5) + 0.01 * losses.RingLoss(scale)),
         "cam": Family(heads.CAMHead, cross_entropy(), maps=True),
-        "hnc_mse": Family(heads.CAMHead, cross_entropy() + 0.0007 * losses.HNCMSELoss(num_classes), maps=True),
-        "hnc_kd": Family(heads.CAMHead, cross_entropy() + 0.0065 * losses.HNCKDLoss(num_classes), maps=True),
+        "hnc_mse": Family(heads.CAMHead, cross_entropy() + 0.0007 * hnc * losses.HNCMSELoss(num_classes), maps=True),
+        "hnc_kd": Family(heads.CAMHead, cross_entropy() + 0.0065 * hnc * losses.HNCKDLoss(num_classes), maps=True),
     }

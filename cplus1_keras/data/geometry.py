@@ -10,6 +10,9 @@ _LABELS = ("labels", "box_labels")
 def resize(example, size):
     """Resize to (height, width), the image bilinear, label maps by nearest neighbour at the pixels' centres.
 
+    Without antialiasing, as mmsegmentation does: the layers that resize within models of pixels and boxes do the same,
+    so that what is trained is what is judged and served. Images that are classified are resized by `images.preprocess`.
+
     >>> resize({"image": tf.zeros([2, 2, 3]), "labels": tf.constant([[0, 1], [2, 3]])}, [1, 4])["labels"].numpy()
     array([[2, 2, 3, 3]], dtype=int32)
     """

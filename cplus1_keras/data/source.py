@@ -191,14 +191,8 @@ class Source:
 
     def centered(self, short_side, size):
         """The same source, each image resized to a shorter side of so many pixels and cut to `size` in the middle."""
-        height, width = size_pair(size)
-
-        def cut(image):
-            sides = tf.cast(tf.shape(image)[:2], tf.float32)
-            image = tf.image.resize(image, tf.cast(tf.round(short_side / tf.reduce_min(sides) * sides), tf.int32))
-            return tf.image.resize_with_crop_or_pad(image, height, width)
-
-        return self._with_images(cut, (height, width, self.shape[2]))
+        shape = (*size_pair(size), self.shape[2])
+        return self._with_images(lambda image: preprocess(image, size, short_side=short_side), shape)
 
     def _with_images(self, change, shape):
         def decode(record):

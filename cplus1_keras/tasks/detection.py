@@ -10,7 +10,7 @@ import numpy as np
 from cplus1_keras import calibration, data, metrics, models, plots, serving
 from cplus1_keras.metrics.matching import MISTAKES, mistakes
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task
+from cplus1_keras.tasks.task import Task, order
 from cplus1_keras.tasks.watching import Told, spaced
 
 NAMES = {-1: "background", -2: "unknown", -100: "ignored"}
@@ -72,14 +72,18 @@ class Detection(Task):
     def watched(self, experiment, splits):
         return "val_ap50"
 
+    def metrics(self, model, experiment, num_classes):
+        # Of the first box head of two stages, whose regions are sampled in training alone.
+        name = "roi1_logits" if "roi_boxes" in model.output else "logits"
+        return {name: [metrics.KnownAccuracy(num_classes)]}
+
     def training(self, model, split, experiment, first_step=0):
         return data.training(
             split,
             experiment.batch_size,
             channels=model.input_shape[-1],
             augment=self.augment,
-            seed=experiment.seed,
-            first_step=first_step,
+            **order(experiment, first_step),
         )
 
     def validation(self, model, split, experiment):
@@ -117,7 +121,7 @@ class Detection(Task):
             truth |= {"object_classes": split.class_labels[own.values], "which": which}
             yield Record(hits, guesses, found["score"], group, {**found, **truth})
 
-    def choose_threshold(self, predictor, records, experiment):
+    def choose_threshold(self, predictor, records, split, experiment):
         return calibration.calibrate_detections(
             records,
             experiment.fpr,

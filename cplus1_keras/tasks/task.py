@@ -50,7 +50,7 @@ class Task:
     promises = ("fpr", "coverage", "confidence")
     """Settings, of the experiment or the task, that ask for another threshold."""
 
-    headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_logits_auroc_negative"})
+    headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_auroc_negative"})
     """Figures for the line of progress: the name to show, and that in the logs of `fit`."""
 
     def splits(self, splits, seed):
@@ -148,14 +148,13 @@ class Task:
         return "val_logits_known_accuracy"
 
     def steps_per_epoch(self, split, experiment):
-        """Batches that show each training image once."""
-        return data.steps_per_epoch(split, experiment.batch_size)
+        """Batches of a pass over the training images."""
+        chosen = experiment.sampling, experiment.repeat_threshold
+        return data.steps_per_epoch(split, experiment.batch_size, None, *chosen)
 
     def training(self, model, split, experiment, first_step=0):
         """Training batches (images, y) or (images, y, weights) without end, beginning with the step of this number."""
-        return data.training(
-            split, experiment.batch_size, seed=experiment.seed, first_step=first_step, **image_format(model)
-        )
+        return data.training(split, experiment.batch_size, **order(experiment, first_step), **image_format(model))
 
     def validation(self, model, split, experiment):
         """Batches of a split to look at after each epoch, or None where images have no common size."""
@@ -218,17 +217,12 @@ class Task:
 
     def calibrate(self, predictor, split, experiment):
         """The threshold with its evidence, a `calibration.Calibration`."""
-        return self.choose_threshold(predictor, self.records(predictor, split, experiment), experiment)
+        return self.choose_threshold(predictor, self.records(predictor, split, experiment), split, experiment)
 
-    def choose_threshold(self, predictor, records, experiment):
-        """What `calibrate` finds on these records."""
-        return calibration.calibrate(
-            records,
-            experiment.fpr,
-            experiment.coverage,
-            experiment.confidence,
-            score=experiment.score.__name__,
-        )
+    def choose_threshold(self, predictor, records, split, experiment):
+        """What `calibrate` finds on these records of a split's images, in its order."""
+        chosen = experiment.fpr, experiment.coverage, experiment.confidence
+        return calibration.calibrate(records, *chosen, score=experiment.score.__name__)
 
     def find_threshold(self, predictor, splits, experiment):
         """`calibrate` on the calibration split, and what more a task can tell by the other splits."""
@@ -294,7 +288,12 @@ class Task:
         return []
 
 
+def order(experiment, first_step):
+    """Which images `data.training` takes, and from where on."""
+    sampling = {"sampling": experiment.sampling, "repeat_threshold": experiment.repeat_threshold}
+    return {"seed": experiment.seed, "first_step": first_step, **sampling}
+
+
 def image_format(model):
     """What `data` must make of an image for a model of images of one size."""
-    height, width, channels = model.input_shape[1:]
-    return {"image_size": (height, width), "channels": channels}
+    return {"image_size": model.input_shape[1:3], "channels": model.input_shape[3]}

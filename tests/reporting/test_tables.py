@@ -135,7 +135,7 @@ def test_figures_and_facts(run):
     told = dict(facts(read))
     assert told["loss"] == "Loss(margin=<u>)"
     assert told["again"] == "python train.py --set gap='<b>'"
-    assert told["length"] == "3 epochs, batches of 8"
+    assert (told["steps"], told["weight decay"], told["flip"], "note" in told) == ("3,000", "0.5", "False", False)
     (table,) = tables(read)
     assert table["head"] == ["", "negatives", "unknowns"]
     rows = {name: cells for name, *cells in table["rows"]}

@@ -17,7 +17,7 @@ import cplus1_keras
 from cplus1_keras import calibration, configs, data, heads, losses, models, scores
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.labels import UNKNOWN
-from cplus1_keras.monitoring import OpenSetMonitor
+from cplus1_keras.monitoring import OpenSetMonitor, make_monitor
 from cplus1_keras.run import build, fit
 from cplus1_keras.tasks import Classification
 from cplus1_keras.tasks import classification as module
@@ -489,6 +489,10 @@ def test_a_threshold_by_class(judged):
     assert dataclasses.replace(found, new_classes=None) == expected
     assert found.new_classes.kept
     assert found.samples == 4
+    watched = dataclasses.replace(parts, validation=dataclasses.replace(parts.calibration, name="validation"))
+    watch = make_monitor(predictor.model, experiment, watched, "logs", None)
+    records = (own._replace(group="") for own in experiment.task.records(predictor, parts.calibration, experiment))
+    assert watch.calibrate(records) == expected
     with pytest.raises(ValueError, match=r"`by_class`.*takes 38 negative classes.*there are 4"):
         experiment.task.check(by_classes(by_class=True, fpr=0.1, confidence=0.95), parts)
     assert "by_class" in experiment.task.promises
