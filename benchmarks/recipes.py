@@ -244,6 +244,8 @@ def figures(values, splits, right, far):
         both = np.concatenate([known, strangers])
         marks = np.concatenate([np.where(right["test"], 0, 1), np.full(len(strangers), -2)])  # predictions are 0
         ccr = metrics.ccr_at_fpr(marks, np.zeros(len(marks), int), both, FPR, "unknown")
+        if np.isnan(ccr):  # more strangers than that share the highest score: only what is above it is told from them
+            ccr = np.mean(right["test"] & (known > strangers.max()))
         return metrics.auroc(marks, both, "unknown"), ccr, np.mean(strangers >= threshold)
 
     kinds = {kind: tell(values[kind]) for kind in far}
