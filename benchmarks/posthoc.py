@@ -69,13 +69,13 @@ def tiny_imagenet(seed, images, protocols):
 
 TINY = Experiment(
     name="tiny_imagenet",
-    task=Classification(augment=data.augment.random_crop(padding=4)),
+    task=Classification(augment=data.augment.chain(data.augment.random_crop(padding=4), data.augment.random_flip())),
     data=tiny_imagenet,
     model=models.classifier,
     loss=losses.CrossEntropyLoss(),
     optimizer=keras.optimizers.Adam,
     learning_rate=2e-3,
-    epochs=15,
+    epochs=25,
     batch_size=32,
 )
 
