@@ -255,7 +255,9 @@ def stock(kind):
     return keras_cv.models.ImageClassifier(backbone, num_classes=3), None
 
 
-@pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mobilenet", "vgg")), "keras_cv"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mobilenet", "vgg")), "keras_cv"]
+)
 def test_stock_models_are_wrapped_saved_and_exported(kind, tmp_path):
     generator = np.random.default_rng(0)
     data = generator.integers(0, 256, (48, 32, 32, 3)).astype("uint8"), np.arange(48) % 4 - 1

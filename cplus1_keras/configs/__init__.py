@@ -95,6 +95,11 @@ SHIPPED = {
     "bccd": Config(
         "detection.bccd", "BCCD, FCOS: red and white blood cells and platelets; hold_out=WBC makes one unknown.", "bccd"
     ),
+    "bccd_tail": Config(
+        "two_stage.bccd_tail",
+        "BCCD, Faster R-CNN: white cells and platelets in a few training images; long-tail methods (--set method=).",
+        "bccd",
+    ),
     "coco_mini_boxes": Config(
         "detection.coco_mini_boxes",
         "COCO, 267 images, FCOS: boxes of 4 merged classes, all else background, furniture unknown.",
