@@ -20,7 +20,7 @@ def build(agnostic, seed=0):
     images = keras.Input((*SIZE, 3))
     flat = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(images / 64 - 2))
     classes, outputs = 1 if agnostic else 3, {}
-    for name, shape, spread in (("logits", (4,), 0.08), ("low", (classes, 2), 0.1), ("side", (classes, 2), 0.1)):
+    for name, shape, spread in (("logits", (4,), 0.08), ("low", (classes, 2), 0.6), ("side", (classes, 2), 0.1)):
         start = keras.initializers.RandomNormal(stddev=spread)
         own = keras.layers.Dense(REGIONS * int(np.prod(shape)), kernel_initializer=start)(flat)
         outputs[name] = keras.layers.Reshape((REGIONS, *shape))(own)
