@@ -1,13 +1,5 @@
-"""Compare methods on a config: train each with the same seeds, judge each on the same test images, write a table.
+"""What benchmarks that train share: one training, the figures of a test set, and what seeds tell about two rows."""
 
-    python benchmarks/comparison.py --config toy --methods softmax,entropic --seeds 3 --set knowns=train[:3000]
-
-Results go to --output as JSON, run by run, so that a comparison that was stopped goes on where it was; the table beside
-it is Markdown. Cells are means over the seeds with the half-width of their 95 % interval (Student's t).
-"""
-
-import argparse
-import dataclasses
 import json
 import os
 import pathlib
@@ -20,57 +12,26 @@ import keras
 import numpy as np
 from scipy import stats
 
-from cplus1_keras import configs
-from cplus1_keras.metrics import cell
 from cplus1_keras.provenance import provenance, write_json
 from cplus1_keras.run import build, fit
 
-FIGURES = ("accuracy", "ccr_at_fpr_0.01", "ccr_at_fpr_0.1", "auroc", "open_auc")
-TITLES = ("accuracy", "CCR at FPR 1e-2", "CCR at FPR 1e-1", "AUROC", "OpenAUC", "unknowns accepted at FPR 10 %")
+LEVEL, POWER = 0.05, 0.8
+"""Of the tests of `seeds_needed`: the share of false alarms, and that of true effects which are seen."""
+MOST = 10_000
 
 
-def train(experiment, splits=None):
-    """The trained model of an experiment, its splits and what `fit` logged."""
+def train(experiment, splits=None, folder=None):
+    """The trained model of an experiment, its splits and what `fit` logged.
+
+    Its checkpoints and logs are in `folder`, and it goes on from one that is there; None keeps none.
+    """
     keras.utils.set_random_seed(experiment.seed)
     splits = splits or experiment.splits()
     experiment = experiment.with_loss(splits)
     model = build(experiment, splits)
-    with tempfile.TemporaryDirectory() as folder:
-        history = fit(model, experiment, splits, pathlib.Path(folder)).history
+    with tempfile.TemporaryDirectory() as spare:
+        history = fit(model, experiment, splits, pathlib.Path(folder or spare)).history
     return model, splits, history
-
-
-def run(experiment, splits):
-    """Figures of one training, on the unknowns of the test split."""
-    start = time.perf_counter()
-    model, splits, history = train(experiment, splits)
-    seconds, task = time.perf_counter() - start, experiment.task
-    every, found = task.predictor(model, experiment.score, splits), None
-    if splits.protocol.negative:
-        found = task.calibrate(every, splits.calibration, experiment)
-    judged, _ = task.judge(every, splits.test, experiment, found)
-    figures = {"unknown": judged["open_set"]["unknown"], "loss": history["loss"][-1], "seconds": round(seconds, 1)}
-    if found is not None:
-        figures |= {"calibration": found.to_dict(), "fpr_unknown": judged["at_threshold"]["fpr_unknown"]}
-    return figures
-
-
-def compare(config, methods, seeds, settings, output):
-    """Results of what `output` holds, and of what it lacks: {method: {seed: figures}}."""
-    splits = {}
-
-    def one(method, seed):
-        experiment = configs.resolve(config, [*settings, f"method={method}"])
-        experiment = dataclasses.replace(experiment, seed=seed)
-        if seed not in splits:  # the same for each method
-            splits.clear()
-            splits[seed] = experiment.splits()
-        return run(experiment, splits[seed])
-
-    def tell(figures):
-        return "  ".join(f"{name} {cell(figures['unknown'][name])}" for name in FIGURES)
-
-    return resume(output, {"config": config, "settings": list(settings)}, methods, seeds, one, tell)
 
 
 def resume(output, settings, rows, seeds, run, tell):
@@ -119,63 +80,53 @@ def look_up(result, keys):
     return np.nan if result is None else result
 
 
-def table(results):
-    """Markdown: a row a method, mean over the seeds and the half-width of its 95 % interval."""
-    rows = ["| method | " + " | ".join(TITLES) + " |", "|---|" + "---|" * len(TITLES)]
-    for method, by_seed in results.items():
-        values = [[r["unknown"][name] for r in by_seed.values()] for name in FIGURES]
-        values.append([r.get("fpr_unknown") for r in by_seed.values()])
-        rows.append(f"| {method} | " + " | ".join(map(spread, values)) + " |")
-    return "\n".join(rows)
-
-
-def paired(results, pairs):
-    """Markdown: a row a pair of methods, the first less the second, seed by seed."""
-    names = ("accuracy", "ccr_at_fpr_0.1", "auroc", "open_auc")
-    titles = [TITLES[FIGURES.index(name)] for name in names]
-    rows = ["| first − second, same seeds | " + " | ".join(titles) + " |", "|---|" + "---|" * len(names)]
-    for first, second in pairs:
-        cells = []
-        for name in names:
-            one, two = ([r["unknown"][name] for r in results[method].values()] for method in (first, second))
-            known = not any(value is None for value in one + two)
-            cells.append(spread([a - b for a, b in zip(one, two, strict=True)] if known else [None], "+.3f"))
-        rows.append(f"| {first} − {second} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+def interval(values):
+    """Mean, and half-width of its 95 % interval (Student's t), of the values of several seeds; NaN of a single one."""
+    if len(values) < 2:
+        return float(np.mean(values)), float("nan")
+    half = stats.t.ppf(1 - LEVEL / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(np.mean(values)), float(half)
 
 
 def spread(values, form=".3f"):
-    """Mean ± half-width of the 95 % interval (Student's t) of the values of several seeds; "" where one is None."""
-    if any(value is None for value in values):
+    """`interval` as text, mean ± half-width; "" where a value is None or there is none."""
+    if not len(values) or any(value is None for value in values):
         return ""
-    mean = np.mean(values)
-    if len(values) < 2:
-        return f"{mean:{form}}"
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{mean:{form}} ± {half:{form.lstrip('+')}}"
+    mean, half = interval(values)
+    return f"{mean:{form}}" + (f" ± {half:{form.lstrip('+')}}" if len(values) > 1 else "")
 
 
-def report(config, methods, seeds, settings, output, pairs=()):
-    """Compare, write the table, and that of paired differences, beside the results and print them."""
-    results = compare(config, methods, seeds, settings, output)
-    text = table({method: results[method] for method in methods})
-    if pairs:
-        text += "\n\n" + paired(results, pairs)
-    pathlib.Path(output).with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    print(f"\n{config}, {', '.join(settings) or 'as it ships'}, {seeds} seeds, on unknowns\n\n{text}\n")
+def paired(first, second):
+    """Differences of two rows {seed: value}, for the seeds that both have; those with None are left out."""
+    seeds = [seed for seed in first if first[seed] is not None and second.get(seed) is not None]
+    return [first[seed] - second[seed] for seed in seeds]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="toy")
-    parser.add_argument("--methods", default="softmax,entropic,objectosphere", help="names of configs.families")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
-    parser.add_argument("--output", default="docs/results/comparison.json")
-    arguments = parser.parse_args()
-    keras.utils.disable_interactive_logging()
-    report(arguments.config, arguments.methods.split(","), arguments.seeds, arguments.settings, arguments.output)
+def seeds_needed(differences, effect):
+    """How many paired seeds would show a difference, by the power of a paired t-test; `MOST` where they do not do.
+
+    The standard deviation is that of `differences`, of which a few seeds give a poor idea.
+    """
+    noise = np.std(differences, ddof=1)
+    if not noise or not effect:
+        return 2 if effect else MOST
+    low, high = 1, MOST
+    while high - low > 1:
+        seeds = (low + high) // 2
+        edge, shift = stats.t.ppf(1 - LEVEL / 2, seeds - 1), abs(effect) / noise * np.sqrt(seeds)
+        enough = stats.nct.sf(edge, seeds - 1, shift) >= POWER
+        low, high = (low, seeds) if enough else (seeds, high)
+    return high
 
 
-if __name__ == "__main__":
-    main()
+def judge_claim(differences, printed=None, form=".3f"):
+    """Whether seeds show that a difference is above 0, as text; `printed` is the paper's, if it has one."""
+    if len(differences) < 2:
+        return "not run" if not differences else "one seed"
+    mean, half = interval(differences)
+    if abs(mean) > half:
+        return "seen" if mean > 0 else "the opposite is seen"
+    effect = mean if printed is None else printed
+    seeds = seeds_needed(differences, effect)
+    needed = f"more than {MOST:,}" if seeds >= MOST else f"about {seeds:,}"
+    return f"not seen; {needed} seeds would show {'ours' if printed is None else 'the paper’s'}, {effect:+{form}}"

@@ -17,6 +17,7 @@ import functools
 import io
 import json
 import pathlib
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -44,7 +45,6 @@ FAMILIES = (
     "cos_eos",
     "arc_eos",
     "e_ncm",
-    "cplus1_moving_average",
 )
 SCORES = (*PLAIN, *(name for name in FITTED if not name.startswith(("react", "ash"))))
 BASE = "objectosphere"
@@ -74,7 +74,6 @@ FIGURES = {
     "spoilt_right": "spoilt right",
     "spoilt_wrong": "spoilt wrong",
 }
-SMALLER = ("near_in", "far_in", "spoilt_wrong")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +113,8 @@ class Pictures:
         """Images (N, H, W) or (N, H, W, 3) and their classes."""
         if name == "noise":
             return np.random.default_rng(1).integers(0, 256, (FAR, 32, 32, 3)).astype("uint8"), None
-        if name in ("letters", "kmnist", "omniglot"):
+        if name in ("letters", "kmnist", "omniglot", "photographs"):
             return getattr(self, f"_{name}")()
-        if name == "photographs":
-            return self._photographs(), None
         if name == "digits":
             source = data.sources.digits()
         else:
@@ -138,17 +135,23 @@ class Pictures:
         with np.load(self.folder / "omniglot_small" / "omniglot_small_28x28.npz") as file:
             return file["x"], file["y"]
 
+    def alphabets(self):
+        """The alphabet of each of Omniglot's images."""
+        with np.load(self.folder / "omniglot_small" / "omniglot_small_28x28.npz") as file:
+            return file["alphabets"][file["y_alphabet"]]
+
     def _photographs(self):
         root = self.folder / "tiny_imagenet_openset"
         names = json.loads((root / "class_names.json").read_text(encoding="utf-8"))
-        chosen, images = {key for key, name in names.items() if name not in OWN_CLASSES}, []
+        chosen, images, classes = sorted(key for key, name in names.items() if name not in OWN_CLASSES), [], []
         with zipfile.ZipFile(root / "tiny_imagenet_openset.zip") as file:
             for path in sorted(file.namelist()):
-                parts = path.split("/")
-                if "val" in parts and chosen & {*parts} and path.endswith(".JPEG") and len(images) < 8 * FAR:
+                part, _, own = path.rpartition("/")[0].partition("/")
+                if part == "val" and own in chosen:
                     with Image.open(io.BytesIO(file.read(path))) as image:
                         images.append(np.asarray(image.convert("RGB")))
-        return np.stack(images)
+                    classes.append(chosen.index(own))
+        return np.stack(images), np.array(classes)
 
     def like(self, name, shape):
         """`FAR` images of a kind, brought to a shape."""
@@ -232,7 +235,7 @@ def judge(experiment, splits, far):
 
 
 def figures(values, splits, right, far):
-    """Figures of one score; AUROC, CCR at FPR 10 % and the share let in at the calibrated threshold of each far kind."""
+    """Figures of one score, and of each far kind AUROC, CCR at FPR 10 % and the share that the threshold lets in."""
     labels, known = splits.test.labels, values["test"][splits.test.labels >= 0]
     threshold = calibration.threshold_at_fpr(values["held"][splits.calibration.labels == -1], FPR).threshold
     near = values["test"][labels == -2]
@@ -241,6 +244,8 @@ def figures(values, splits, right, far):
         both = np.concatenate([known, strangers])
         marks = np.concatenate([np.where(right["test"], 0, 1), np.full(len(strangers), -2)])  # predictions are 0
         ccr = metrics.ccr_at_fpr(marks, np.zeros(len(marks), int), both, FPR, "unknown")
+        if np.isnan(ccr):  # more strangers than that share the highest score: only what is above it is told from them
+            ccr = np.mean(right["test"] & (known > strangers.max()))
         return metrics.auroc(marks, both, "unknown"), ccr, np.mean(strangers >= threshold)
 
     kinds = {kind: tell(values[kind]) for kind in far}
@@ -279,6 +284,54 @@ def compare(name, pictures, families_asked, seeds, output):
     return comparison.resume(output, settings, families_asked, seeds, one, tell)
 
 
+def look_up(run, figure, score="log_odds"):
+    """A figure of a run, NaN where the score does not fit the head."""
+    return run["accuracy"] if figure == "accuracy" else run["scores"].get(score, {}).get(figure, np.nan)
+
+
+def cell(values, base):
+    """Mean with its interval, and whether the difference to another row, seed by seed, has one beside 0."""
+    if np.isnan(values).any():
+        return ""
+    return comparison.spread(values) + sign([one - other for one, other in zip(values, base, strict=True)])
+
+
+def tell_one(results, kinds):
+    """Tables of a data set: families by `log_odds`, each far kind, and scores by family."""
+    runs = {family: [*by_seed.values()] for family, by_seed in results.items()}
+
+    def values(family, figure, score="log_odds"):
+        return [look_up(run, figure, score) for run in runs[family]]
+
+    rows = [[f, *(cell(values(f, figure), values(BASE, figure)) for figure in FIGURES)] for f in runs]
+    parts = [f"By `log_odds`; marks are differences to {BASE}.", align([["family", *FIGURES.values()], *rows])]
+    rows = [[f, *(comparison.spread([run["far"][kind][0] for run in runs[f]]) for kind in kinds)] for f in runs]
+    parts += ["AUROC of each far kind, by `log_odds`.", align([["family", *kinds], *rows])]
+    for figure in ("near_auroc", "far_auroc"):
+        rows = []
+        for score in SCORES:
+            own = [cell(values(f, figure, score), values(f, figure)) for f in runs]
+            rows.append([score, *own])
+        parts += [f"{FIGURES[figure]}; marks are differences to `log_odds`.", align([["score", *runs], *rows])]
+    return "\n\n".join(parts)
+
+
+def tell_all(results):
+    """Tables over data sets: the mean of each one's mean over seeds, with intervals over the data sets."""
+    found = {name: {f: [*own.values()] for f, own in families.items()} for name, families in results.items()}
+
+    def means(family, figure, score="log_odds"):
+        return [np.mean([look_up(run, figure, score) for run in own[family]]) for own in found.values()]
+
+    names = [*next(iter(found.values()))]
+    rows = [[f, *(cell(means(f, figure), means(BASE, figure)) for figure in FIGURES)] for f in names]
+    parts = [f"By `log_odds`; marks are differences to {BASE}.", align([["family", *FIGURES.values()], *rows])]
+    for figure in ("near_auroc", "far_auroc", "right", "spoilt_right"):
+        rows = [[s, *(cell(means(f, figure, s), means(f, figure)) for f in names)] for s in SCORES]
+        parts += [f"{FIGURES[figure]}; marks are differences to `log_odds`.", align([["score", *names], *rows])]
+    return "\n\n".join(parts)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path(), help="folder of letters and photographs")
@@ -286,13 +339,24 @@ def main():
     parser.add_argument("--name", action="append", choices=[*PROBLEMS], help="a data set instead of all")
     parser.add_argument("--families", default=",".join(FAMILIES), help="names of configs.families")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--smoke", action="store_true", help="two families, an epoch, noise alone as far strangers")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/results"), help="folder of results")
     arguments = parser.parse_args()
     keras.utils.disable_interactive_logging()
-    pictures = Pictures(arguments.data, arguments.sets)
-    for name in arguments.name or PROBLEMS:
-        output = arguments.output / f"recipes_{name}.json"
-        compare(name, pictures, arguments.families.split(","), arguments.seeds, output)
+    names, asked, folder = arguments.name or [*PROBLEMS], arguments.families.split(","), arguments.output
+    if arguments.smoke:
+        PROBLEMS["digits"] = dataclasses.replace(PROBLEMS["digits"], far=("noise",), settings=("epochs=1",))
+        names, asked, folder = ["digits"], [BASE, "cos_eos"], pathlib.Path(tempfile.mkdtemp())
+    pictures, results = Pictures(arguments.data, arguments.sets), {}
+    for name in names:
+        output = folder / f"recipes_{name}.json"
+        results[name] = compare(name, pictures, asked, 1 if arguments.smoke else arguments.seeds, output)
+        text = tell_one({family: results[name][family] for family in asked}, PROBLEMS[name].far)
+        output.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    text = tell_all(results)
+    if len(results) > 1:
+        (folder / "recipes.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -214,7 +214,10 @@ def test_a_zip_file_is_unpacked_once(tmp_path, monkeypatch):
     ("name", "settings", "shape", "features"),
     [
         ("cifar100", ["net=densenet", "method=hnc_mse"], (32, 32, 3), 342),
-        ("cifar10", ["net=plain", "dropout=0.25", "method=l_softmax"], (32, 32, 3), 256),
+        ("cifar10_plain", ["dropout=0.25", "method=l_softmax", "width=0.5"], (32, 32, 3), 256),
+        ("cifar100_plain", ["method=e_ncm"], (32, 32, 3), 512),
+        ("cifar100", ["coarse=True", "net=small", "method=hnc_kd"], (32, 32, 3), 64),
+        ("tiny_imagenet", ["protocol=3", "method=arc_eos"], (64, 64, 3), 15),
         ("cifar100", ["method=c_ncm"], (32, 32, 3), 100),
         ("imagenet", ["protocol=2"], (224, 224, 3), 30),
         pytest.param("imagenet", ["method=cos_eos"], (224, 224, 3), 116, marks=pytest.mark.slow),
@@ -223,12 +226,65 @@ def test_a_zip_file_is_unpacked_once(tmp_path, monkeypatch):
 )
 def test_nets_of_photographs(name, settings, shape, features):
     experiment = configs.resolve(name, settings)
-    number = {"cifar10": 10, "cifar100": 100, "imagenet": 30 if "protocol=2" in settings else 116, "cub": 200}[name]
+    numbers = {"cifar10_plain": 10, "tiny_imagenet": 15, "imagenet": 30 if "protocol=2" in settings else 116}
+    numbers |= {"cub": 200, "cifar100": 20 if "coarse=True" in settings else 100, "cifar100_plain": 100}
+    number = numbers[name]
     model = experiment.model(number)
     assert model.input_shape[1:] == shape
     assert model.output["logits"].shape[-1] == number
     assert model.output["features"].shape[-1] == features
-    assert experiment.task.crop == (None if name.startswith("cifar") else (256, 224))
+    assert experiment.task.crop == ((256, 224) if shape[0] == 224 else None)
+
+
+def test_the_weight_of_negative_maps_is_a_setting():
+    weights = [weight for weight, _ in configs.resolve("cifar100", ["method=hnc_mse", "hnc=10"]).loss.terms()]
+    assert weights == [1.0, pytest.approx(0.007)]
+
+
+def test_the_anchor_losss_training():
+    """Section 4.2: batches of 256, weight decay 5e-4, a rate of 0.1 that falls, about 90 epochs."""
+    experiment = configs.resolve("mnist_plain", ["dropout=0.25"])
+    assert (experiment.batch_size, experiment.epochs, experiment.learning_rate) == (256, 90, 0.1)
+    assert (experiment.optimizer(0.1).l2, experiment.optimizer(0.1).momentum) == (5e-4, 0.9)
+    assert [layer.rate for layer in experiment.model(10).layers if "dropout" in layer.name] == [0.25, 0.25]
+    assert experiment.task.augment is None
+
+
+def test_tiny_imagenet_is_cut_to_its_classes(shared):
+    import collections
+
+    root = shared / "data/tiny_imagenet_openset/tiny_imagenet_openset.zip"
+    for number, (known, negative, unknown) in {1: (6, 12, 40), 3: (15, 12, 35)}.items():
+        splits = configs.resolve("tiny_imagenet", [f"protocol={number}", f"root={root}"]).data(0)
+        assert (splits.num_classes, len(splits.protocol.negative), len(splits.protocol.unknown)) == (
+            known,
+            negative,
+            unknown,
+        )
+        counts = collections.Counter(np.sign(splits.test.labels + 1) - (splits.test.labels == -2))
+        assert counts == {1: 50 * known, 0: 50 * negative, -2: 50 * unknown}
+        assert len(splits.train) == 84 * (known + negative)  # of 120 images, a fifth watches and a tenth calibrates
+    with pytest.raises(ValueError, match="a single known class"):
+        configs.resolve("tiny_imagenet", ["protocol=2"])
+
+
+def test_imagenet_comes_from_a_folder_or_from_tfds(monkeypatch, tmp_path):
+    from cplus1_keras import data
+    from cplus1_keras.configs import photos
+
+    asked = []
+    monkeypatch.setattr(data.sources, "tfds", lambda *given, **more: asked.append((given, more)))
+    photos.imagenet_sources(data_dir="/sets")
+    assert asked == [(("imagenet2012", part), {"data_dir": "/sets"}) for part in ("train", "validation")]
+    monkeypatch.setattr(data.sources, "ilsvrc", lambda root, part: (root, part))
+    assert photos.imagenet_sources(str(tmp_path)) == [(tmp_path, "train"), (tmp_path, "val")]
+
+
+def test_the_superclasses_of_cifar100(shared):
+    settings = ["coarse=True", f"data_dir={shared / 'tfds'}"]
+    splits = configs.resolve("cifar100", settings).data(0)
+    assert (splits.num_classes, len(splits.train), len(splits.test)) == (20, 6800, 2000)
+    assert "aquatic_mammals" in splits.class_names
 
 
 def test_the_recipes_of_photographs():

@@ -3,9 +3,7 @@
 import io
 import json
 import math
-import pathlib
 import random
-import subprocess
 import sys
 import time
 import urllib.parse
@@ -25,7 +23,7 @@ import tensorflow as tf
 from tensorboard import program
 
 from cplus1_keras import OpenSetModel, calibration, heads, layers, losses, metrics, monitoring, plots, scores
-from cplus1_keras.monitoring import OpenSetMonitor, batches, geometry, runs, sample, timing
+from cplus1_keras.monitoring import OpenSetMonitor, batches, geometry, pictures, runs, sample, timing
 from cplus1_keras.tasks import Record
 
 NAMES = ["$cat", "dog", "eel"]
@@ -284,6 +282,15 @@ def test_without_negatives_or_features_there_is_less(tmp_path):
     assert {"validation/accuracy", "validation/score/known"} <= {*tags(tmp_path)}
 
 
+def test_pictures_need_no_display(tmp_path, monkeypatch):
+    """Nor what matplotlib's own state would take one for; that state stays as it is."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setenv("MPLBACKEND", "tkagg")
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # to import it is an error
+    fit(compiled(network()), *data(0), logs=tmp_path)  # a picture that fails warns, which is an error in tests
+    assert {"validation/oscr", "validation/features", "validation/worst_mistakes"} <= {*tags(tmp_path)}
+
+
 def test_a_picture_that_fails_is_told_once_and_training_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "oscr", lambda *given: 1 / 0)
     monkeypatch.setattr(plots, "features", lambda *given, **more: 1 / 0)
@@ -382,6 +389,19 @@ def test_samples_of_boxes_are_cut_from_their_image():
     assert (box.tolist(), text) == ([0, 0, 2, 2], "negative → $cat\n4.00")
 
 
+def test_objects_that_a_calibration_would_refuse_are_drawn_so(monkeypatch):
+    """A predictor that watches accepts everything; hundreds of boxes would hide an image."""
+    more = {"image": np.zeros((8, 8, 3)), "objects": "objects", "object_labels": "labels"}
+    more |= {"class_id": np.array([2, 1, 0]), "score": np.array([1.0, 0.5, 0.25])}
+    shown = mock.Mock(arrays=dict, mistakes={}, images=[Record(np.zeros(3), np.zeros(3), np.zeros(3), "", more)])
+    monkeypatch.setattr(plots, "detections", lambda *given: given)
+    for threshold, classes in ((0.5, [2, 1, -1]), (None, [2, 1, 0])):
+        made = pictures.draw(shown, {}, None, None, NAMES, threshold, "energy")
+        image, *truth, answer, names = made["images/0"]()
+        assert (image is more["image"], truth, names) == (True, ["objects", "labels"], NAMES)
+        assert answer["class_id"].tolist() == classes
+
+
 def test_one_projection_for_all_frames(tmp_path):
     from sklearn.decomposition import PCA
 
@@ -411,38 +431,6 @@ def test_directions_of_the_classes(head, name):
     assert (told, rays.shape) == (name, (3, 6))
 
 
-MIRRORED = """
-import json, sys
-import numpy as np, tensorflow as tf, keras
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-sys.path.insert(0, sys.argv[1])
-import test_monitoring as own
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-keras.utils.set_random_seed(3)
-with strategy.scope():
-    model = own.compiled(own.network(), own.losses.EntropicOpenSetLoss() + 0.01 * own.losses.MagnitudeLoss(5.0))
-x, y = own.data(0)
-print(json.dumps(own.fit(model, x, y, logs=sys.argv[2], sample=(x[:4], y[:4]))))
-"""
-
-
-def test_replicas_tell_what_one_device_tells(tmp_path):
-    command = [sys.executable, "-c", MIRRORED, str(pathlib.Path(__file__).parent), str(tmp_path / "two")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
-        keras.utils.set_random_seed(3)
-        x, y = data(0)
-        model = compiled(network(), losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(5.0))
-        one = fit(model, x, y, logs=tmp_path / "one", sample=(x[:4], y[:4]))
-        told, wrong = other.communicate()
-    assert other.returncode == 0, wrong
-    two = json.loads(told.splitlines()[-1])
-    assert set(one) == set(two)
-    for name, values in one.items():
-        assert two[name] == pytest.approx(values, rel=1e-3, abs=1e-3), name
-    assert {*tags(tmp_path / "one")} == {*tags(tmp_path / "two")}
-
-
 class Numbers(list):
     """A split that keeps which of its images were taken."""
 
@@ -459,11 +447,10 @@ class Numbers(list):
 def test_what_a_run_looks_at(tmp_path, monkeypatch, given, number):
     """Batches where a task has them, else its records; without a validation split a few training images."""
     monkeypatch.setattr(runs, "Watching", lambda predictor: ("watching", predictor))
+    monkeypatch.setattr(runs, "list_settings", lambda experiment: ("settings of", experiment))
     task = mock.Mock()
     task.validation.return_value = given
     experiment = mock.Mock(task=task, score=scores.energy, batch_size=24)
-    experiment.loss = losses.EntropicOpenSetLoss() + 0.5 * losses.MagnitudeLoss(3.0)
-    experiment.name, experiment.epochs, experiment.steps = "mine", None, 60
     splits = mock.Mock(class_names=["a", "b"], validation=Numbers(range(number)), train=Numbers(range(46)))
     watch = monitoring.make_monitor("model", experiment, splits, tmp_path, "a batch")
     every = task.predictor.return_value
@@ -485,9 +472,7 @@ def test_what_a_run_looks_at(tmp_path, monkeypatch, given, number):
     ((one, own, *others), _) = task.choose_threshold.call_args
     assert [one, *others] == [every, split, experiment]
     assert [(int(record.labels), record.group) for record in own] == [(k, f"of {split[k]}") for k in range(4)]
-    assert watch.hparams["loss"] == "entropic_open_set + 0.5 magnitude"
-    assert (watch.hparams["score"], watch.hparams["name"], watch.hparams["steps"]) == ("energy", "mine", 60)
-    assert "epochs" not in watch.hparams
+    assert watch.hparams == ("settings of", experiment)
     assert watch.budget.share == 0.05
 
 

@@ -15,7 +15,7 @@ PLAIN = {
 """Of each data set the shape of its images, the channels of Conv0 to Conv3, convolutions in a unit, and features."""
 
 
-def plain_cnn(data_set="cifar10", features=None, dropout=0.0, pool=True):
+def plain_cnn(data_set="cifar10", features=None, dropout=0.0, pool=True, width=1.0):
     """The nets of the anchor-based loss, and but for dropout of L-Softmax: units of 3x3 convolutions and max pooling.
 
     One convolution, then three units of three or four, each with normalisation and ReLU, and halved by max pooling;
@@ -27,13 +27,14 @@ def plain_cnn(data_set="cifar10", features=None, dropout=0.0, pool=True):
         data_set: "mnist", "cifar10" or "cifar100", whose images it takes.
         features: Length of the feature vector; None takes the paper's. It is 2 for its pictures.
         dropout: Share of values that are dropped, in [0, 1).
+        width: Share of the channels, in (0, 1], for a smaller net; the features stay.
         pool: False gives the last map (N, h, w, K) instead.
 
     Returns:
         A `keras.Model`: images (N, height, width, channels), 0..255 -> features (N, features) or the map.
 
     Raises:
-        ValueError: Another data set, a share outside [0, 1), or `features` for a map.
+        ValueError: Another data set, a share outside its range, or `features` for a map.
 
     Reference: Anchor NCM (2018), Table 1; Liu et al. (2016), L-Softmax, Table 1.
 
@@ -43,12 +44,15 @@ def plain_cnn(data_set="cifar10", features=None, dropout=0.0, pool=True):
     check_choice("data_set", data_set, PLAIN)
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` is a share in [0, 1). Received: dropout={dropout}")
+    if not 0 < width <= 1:
+        raise ValueError(f"`width` is a share of the paper's channels, in (0, 1]. Received: width={width}")
     shape, widths, repeats, length = PLAIN[data_set]
+    widths = [max(1, round(width * channels)) for channels in widths]
     images = keras.Input(shape, name="images")
     x = convolution(layers.Rescaling(1 / 255)(images), widths[0], 3, "conv0")
-    for unit, width in enumerate(widths[1:], start=1):
+    for unit, channels in enumerate(widths[1:], start=1):
         for step in range(1, repeats + 1):
-            x = convolution(x, width, 3, f"conv{unit}_{step}")
+            x = convolution(x, channels, 3, f"conv{unit}_{step}")
         x = layers.MaxPooling2D(2, name=f"pool{unit}")(x)
         if dropout and unit < 3:
             x = layers.Dropout(dropout, name=f"dropout{unit}")(x)

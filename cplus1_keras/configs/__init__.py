@@ -57,6 +57,11 @@ SHIPPED = {
         ("cifar10_small", "small", "cifar10"),
         {"knowns": "train[:60%]"},
     ),
+    "mnist_tail": Config(
+        "tails.mnist_tail",
+        "MNIST, ten digits, 100 training images of 7, 8 and 9 (--set method=): section 3.3 of the C2AM paper.",
+        "tfds",
+    ),
     "toy": Config(
         "images.toy", "MNIST digits known, NIST letters negative and unknown, LeNet++.", "letters", ("toy", "lenet")
     ),
@@ -73,7 +78,22 @@ SHIPPED = {
     "cifar100": Config(
         "photos.cifar", "CIFAR-100, all classes known, as HNC trains (--set net=).", "tfds", ("cifar100", "cifar100")
     ),
+    **{
+        f"{data_set}_plain": Config(
+            "photos.plain",
+            f"{title}, all classes known, as the anchor-based loss trains.",
+            "tfds",
+            (f"{data_set}_plain", data_set),
+        )
+        for data_set, title in (("mnist", "MNIST"), ("cifar10", "CIFAR-10"), ("cifar100", "CIFAR-100"))
+    },
     "imagenet": Config("photos.imagenet", "The thesis's ImageNet protocols, ResNet-50 (--set protocol=).", "imagenet"),
+    "ilsvrc": Config("photos.ilsvrc", "ImageNet, all classes known, as HNC trains (--set depth=).", "imagenet"),
+    "tiny_imagenet": Config(
+        "photos.tiny_imagenet",
+        "The thesis's protocols on Tiny ImageNet's classes, a small net (--set protocol=).",
+        "tiny_imagenet",
+    ),
     "cub": Config("photos.cub", "CUB-200-2011, birds, ResNet-50; Table 3 of the HNC paper (--set method=).", "cub"),
     "camvid": Config(
         "small_segmentation.camvid", "CamVid, light DeepLabV3+: 8 classes, trees background, 2 unknown.", "camvid"

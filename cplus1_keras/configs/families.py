@@ -27,6 +27,12 @@ def background_head(num_classes, centers=None, use_bias=False, prior=None):
     return lambda features: layer(head(features))
 
 
+def center_head(num_classes):
+    """A linear classifier with class centres on its features, for the center loss."""
+    head, centers = heads.LinearHead(num_classes), layers.MovingAverageCenters(num_classes, normalize=False)
+    return lambda features: centers(head(features))
+
+
 @dataclasses.dataclass(frozen=True)
 class Tail:
     """A classifier for long tails: a linear or a cosine head, what the counts of the classes make of its loss, and a
@@ -94,10 +100,12 @@ class Family:
     score: Callable = scores.log_odds  # that the family is judged by
 
 
-def families(num_classes, features):
+def families(num_classes, features, hnc=1.0):
     """All families for C classes, by name, with the margins, scale and weights of the thesis's Table 5.2.
 
-    `features` is K >= C, the length of the features: anchors need their own axis each.
+    `features` is K >= C, the length of the features: anchors need their own axis each. `hnc` multiplies the weights of
+    homogeneous negative CAM. The weight of the center loss, 0.003, is that of Wen et al. (2016): HNC's tables state
+    none.
 
     >>> families(10, 10)["cosface"].loss.margin.margin
     0.35
@@ -112,7 +120,11 @@ def families(num_classes, features):
         "softmax": Family(heads.LinearHead, cross_entropy()),
         "focal": Family(heads.LinearHead, losses.FocalLoss()),
         "sm_softmax": Family(heads.LinearHead, cross_entropy(losses.SMSoftmax(0.3))),
+        "hinge": Family(heads.LinearHead, losses.HingeLoss()),
+        "center": Family(center_head, cross_entropy() + 0.003 * losses.CompactnessLoss()),
         "l_softmax": Family(heads.LinearHead, cross_entropy(losses.LSoftmax(2, annealing=5.0))),
+        "l_softmax3": Family(heads.LinearHead, cross_entropy(losses.LSoftmax(3, annealing=5.0))),
+        "l_softmax4": Family(heads.LinearHead, cross_entropy(losses.LSoftmax(4, annealing=5.0))),
         "lgm": Family(heads.GaussianHead, losses.lgm(), score=scores.max_logit),  # a likelihood
         "anchor_loss": Family(heads.LinearHead, losses.AnchorLoss()),
         "gce": Family(heads.LinearHead, losses.GuidedComplementEntropyLoss()),
@@ -133,10 +145,14 @@ def families(num_classes, features):
         "norm_os": Family(soft, losses.norm_os(scale)),
         "cos_os": Family(soft, losses.cos_os(0.35, scale)),
         "arc_os": Family(soft, losses.arc_os(0.5, scale)),
+        "cos_os_one_sided": Family(soft, cross_entropy(losses.CosFace(0.35)) + 0.01 * losses.MagnitudeLoss(scale)),
+        "arc_os_one_sided": Family(soft, cross_entropy(losses.ArcFace(0.5)) + 0.01 * losses.MagnitudeLoss(scale)),
         "norm_eos": Family(hard, losses.EntropicOpenSetLoss()),
         "cos_eos": Family(hard, losses.cos_eos(0.35)),
         "arc_eos": Family(hard, losses.arc_eos(0.5)),
+        "cos_eos_ring": Family(hard, losses.cos_eos(0.35) + 0.01 * losses.RingLoss(scale)),
+        "arc_eos_ring": Family(hard, losses.arc_eos(0.5) + 0.01 * losses.RingLoss(scale)),
         "cam": Family(heads.CAMHead, cross_entropy(), maps=True),
-        "hnc_mse": Family(heads.CAMHead, cross_entropy() + 0.0007 * losses.HNCMSELoss(num_classes), maps=True),
-        "hnc_kd": Family(heads.CAMHead, cross_entropy() + 0.0065 * losses.HNCKDLoss(num_classes), maps=True),
+        "hnc_mse": Family(heads.CAMHead, cross_entropy() + 0.0007 * hnc * losses.HNCMSELoss(num_classes), maps=True),
+        "hnc_kd": Family(heads.CAMHead, cross_entropy() + 0.0065 * hnc * losses.HNCKDLoss(num_classes), maps=True),
     }

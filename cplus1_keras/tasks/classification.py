@@ -10,7 +10,7 @@ import numpy as np
 from cplus1_keras import calibration, data, losses, plots, serving
 from cplus1_keras.images import shorten
 from cplus1_keras.labels import NEGATIVE, REJECTED_NAME, UNKNOWN
-from cplus1_keras.tasks.task import Task, image_format
+from cplus1_keras.tasks.task import Task, image_format, order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,9 @@ class Classification(Task):
         return super().watched(experiment, splits)
 
     def steps_per_epoch(self, split, experiment):
-        return data.steps_per_epoch(split, experiment.batch_size, self._negative_fraction(experiment))
+        fraction = self._negative_fraction(experiment)
+        chosen = experiment.sampling, experiment.repeat_threshold
+        return data.steps_per_epoch(split, experiment.batch_size, fraction, *chosen)
 
     def training(self, model, split, experiment, first_step=0):
         form, augment = image_format(model), self.augment
@@ -99,8 +101,7 @@ class Classification(Task):
             experiment.batch_size,
             augment=augment,
             negative_fraction=self._negative_fraction(experiment),
-            seed=experiment.seed,
-            first_step=first_step,
+            **order(experiment, first_step),
             **form,
         )
         return data.mixing.mixup(batches, self.mixup, experiment.seed, first_step) if self.mixup else batches

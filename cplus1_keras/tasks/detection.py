@@ -10,7 +10,7 @@ import numpy as np
 from cplus1_keras import calibration, data, metrics, models, plots, serving
 from cplus1_keras.metrics.matching import MISTAKES, mistakes
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task
+from cplus1_keras.tasks.task import Task, order
 from cplus1_keras.tasks.watching import Told, spaced
 
 NAMES = {-1: "background", -2: "unknown", -100: "ignored"}
@@ -84,8 +84,7 @@ class Detection(Task):
             experiment.batch_size,
             channels=model.input_shape[-1],
             augment=self.augment,
-            seed=experiment.seed,
-            first_step=first_step,
+            **order(experiment, first_step),
         )
 
     def validation(self, model, split, experiment):

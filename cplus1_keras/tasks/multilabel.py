@@ -12,7 +12,7 @@ from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.layers import Presence
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task, image_format
+from cplus1_keras.tasks.task import Task, image_format, order
 from cplus1_keras.tasks.watching import spaced
 
 NONE = "none of these"
@@ -69,8 +69,7 @@ class MultiLabel(Task):
             split,
             experiment.batch_size,
             augment=self.augment,
-            seed=experiment.seed,
-            first_step=first_step,
+            **order(experiment, first_step),
             **image_format(model),
         )
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 import cplus1_keras
@@ -25,7 +26,8 @@ NAMES = ("0", "3", "5")
 
 
 def splits(seed):
-    protocol = data.Protocol(known=NAMES, negative=("6", "7"), unknown=("8", "9"), others="ignored", name="some")
+    roles = {"known": NAMES, "negative": ("6", "7"), "unknown": ("8", "9"), "far": ("9",)}
+    protocol = data.Protocol(**roles, others="ignored", name="some")
     return data.split(
         protocol,
         data.sources.digits(),
@@ -137,6 +139,14 @@ def test_figures_are_those_of_the_test_split(run, outputs):
             (names == name).sum(),
             pytest.approx(accepted[names == name].mean()),
         )
+    assert set(report["open_set"]) == {"negative", "unknown", "near", "far"}
+    for kind, name in (("near", "8"), ("far", "9")):
+        inside = known | (names == name)
+        assert report["open_set"][kind]["auroc"] == pytest.approx(roc_auc_score(labels[inside] >= 0, score[inside]))
+        own, count, there = report["by_distance"][kind], int(accepted[names == name].sum()), int((names == name).sum())
+        ends = binomtest(count, there).proportion_ci(0.95)
+        assert (own["images"], own["accepted"]) == (there, pytest.approx(count / there))
+        assert own["interval"] == pytest.approx([ends.low, ends.high])
 
 
 def test_predictions_are_told_image_by_image(run, outputs):
