@@ -30,7 +30,7 @@ class Detection(Task):
         keep_ratio: False stretches images to `base`, then (height, width).
         false_allowed: How many false detections an image may have for the threshold's promise: of all images the share
             `fpr` at most has more.
-        sigmoid, max_detections, per_level, score_threshold, iou, class_agnostic: As for `serving.BoxSpec`.
+        sigmoid, max_detections, per_level, score_threshold, iou, class_agnostic, masks: As for `serving.BoxSpec`.
         largest: Largest side in pixels of an image that the exported model takes.
         pictures: Number of test images to draw.
 
@@ -48,13 +48,14 @@ class Detection(Task):
     score_threshold: float = 0.05
     iou: float = 0.6
     class_agnostic: bool = False
+    masks: bool = False
     largest: int = 2048
     pictures: int = 8
 
     scores = metrics.BinnedScores
     kind = "boxes"
     unit = "detection"
-    decoding = ("class_agnostic", "iou", "max_detections", "per_level", "score_threshold", "sigmoid")
+    decoding = ("class_agnostic", "iou", "masks", "max_detections", "per_level", "score_threshold", "sigmoid")
     promises = (*Task.promises, "false_allowed", *decoding)
     headline = types.MappingProxyType({"AP50": "val_ap50", "accuracy": "logits_known_accuracy"})
 
