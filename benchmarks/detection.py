@@ -13,6 +13,7 @@ docs/results run by run, so that a stopped comparison goes on where it was, and 
 
 import argparse
 import dataclasses
+import functools
 import logging
 import os
 import pathlib
@@ -20,12 +21,10 @@ import pathlib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
-from comparison import judge_training, look_up, resume, spread
-from scipy import stats
+import paired
+from comparison import judge_training, look_up, resume
 
 from cplus1_keras import configs
-from cplus1_keras.metrics import align
 from cplus1_keras.provenance import as_sentence, provenance
 
 ROWS = {
@@ -59,10 +58,6 @@ FIGURES = {
 """Factor and place of each figure; all are in percent, but A-OSE, a number of objects."""
 
 SIZES = {"small": ("width=192", "steps=600"), "full": (), "smoke": ("width=160", "steps=10", "interval=10")}
-NOTE = (
-    "± is the half-width of the 95 % interval over the seeds of training, on one test set. * marks a difference whose "
-    "interval leaves out 0: of twenty without any effect, one does so by chance."
-)
 
 
 def compare(rows, seeds, settings, output, roots=()):
@@ -86,29 +81,7 @@ def figure(result, name):
 
 def tables(results):
     """Markdown: the figures of each row, and how they differ from the first row's, seed by seed."""
-    (reference, first), *others = results.items()
-    rows = [["", *FIGURES]]
-    for row, runs in results.items():
-        rows.append([row, *(told([figure(r, name) for r in runs.values()], ".1f") for name in FIGURES)])
-    pairs = [[f"minus {reference}", *FIGURES]]
-    for row, runs in others:
-        seeds = [seed for seed in runs if seed in first]
-        gains = ([figure(runs[s], name) - figure(first[s], name) for s in seeds] for name in FIGURES)
-        pairs.append([row, *(told(gain, "+.1f") + "*" * is_certain(gain) for gain in gains)])
-    return align(rows) + "\n\n" + align(pairs)
-
-
-def told(values, form):
-    """`spread`, and "" where a run does not tell the figure."""
-    return "" if np.isnan(values).any() else spread(values, form)
-
-
-def is_certain(values):
-    """Whether the 95 % interval of the mean (Student's t) leaves out 0."""
-    if len(values) < 2:
-        return False
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-    return bool(abs(np.mean(values)) > half)
+    return paired.tables(results, {name: functools.partial(figure, name=name) for name in FIGURES})
 
 
 def main():
@@ -130,7 +103,7 @@ def main():
     settings = [*SIZES[name], f"hold_out={arguments.hold_out}", *(t for t in arguments.settings if t not in roots)]
     output = arguments.folder / f"detection_bccd{'' if name == 'small' else '_' + name}.json"
     results = compare(rows, 1 if name == "smoke" else arguments.seeds, settings, output, roots)
-    text = f"{tables({row: results[row] for row in rows})}\n\n{NOTE} {as_sentence(provenance())}\n"
+    text = f"{tables({row: results[row] for row in rows})}\n\n{paired.NOTE} {as_sentence(provenance())}\n"
     output.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -39,7 +39,7 @@ DROPOUT = (0.0, 0.1, 0.25, 0.5)
 
 def shrink(case):
     """A case that a CPU does in no time."""
-    return dataclasses.replace(case, batch=(4,) * len(case.batch), features=8, classes=10)
+    return dataclasses.replace(case, batch=(4,) * len(case.batch), features=8)
 
 
 def compile_step(case, variant=None):
@@ -50,7 +50,7 @@ def compile_step(case, variant=None):
         parts, loss = variant.layers(case.classes), variant.loss()
     keras.Sequential(parts)(keras.KerasTensor((*case.batch, case.features)))
     weights = list({id(w): w for part in parts for w in part.trainable_weights}.values())
-    others = list({id(w): w for part in parts for w in part.non_trainable_weights}.values())
+    others = list({id(w): w for part in parts for w in part.non_trainable_variables}.values())
     random = np.random.default_rng(0)
     shape = case.labels
     background = variant is not None and ("background" in loss.name or "centers" in repr(parts).lower())

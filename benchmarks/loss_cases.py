@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
+
 from cplus1_keras import heads, layers, losses
 
 
@@ -86,6 +88,19 @@ C2AM = {
     "C2AM": Variant(with_background, lambda: losses.BackgroundCrossEntropyLoss(losses.C2AM(0.5)), 0.75),
     "C2AM, knowns only": Variant(cosine(30.0), cross_entropy(losses.C2AM(0.5))),
 }
+COUNTS = np.geomspace(50_000, 5, 1204).astype(int)  # of a long tail
+TAIL = {
+    "LDAM": Variant(cosine(30.0), cross_entropy(losses.LDAM(COUNTS))),
+    "balanced softmax": Variant(linear, cross_entropy(losses.BalancedSoftmax(COUNTS))),
+    "equalization": Variant(
+        lambda classes: [heads.LinearHead(classes), layers.UniformDraws()],
+        cross_entropy(losses.Equalization(COUNTS / COUNTS.sum())),
+    ),
+    "equalization, sigmoid": Variant(linear, lambda: losses.SigmoidEqualizationLoss(COUNTS / COUNTS.sum())),
+    "seesaw": Variant(
+        lambda classes: [heads.LinearHead(classes), layers.ClassCounts(classes)], cross_entropy(losses.Seesaw())
+    ),
+}
 CPLUS1 = {
     "C+1, moving average": Variant(with_centers(layers.MovingAverageCenters), losses.cplus1, 0.7),
     "C+1, learnable": Variant(with_centers(layers.LearnableCenters), losses.cplus1, 0.7),
@@ -115,6 +130,7 @@ CASES = {
         xla=False,
     ),
     "c2am": Case("batch 2,048, 1,024 features, 1,204 classes", (2048,), 1024, 1204, 1.15, C2AM),
+    "tail": Case("batch 2,048, 1,024 features, 1,204 classes, long tail", (2048,), 1024, 1204, 1.15, TAIL),
     "cplus1": Case(
         "65,536 pixels, 256 features, 20 + 1 classes", (4, 128, 128), 256, 21, 2.0, CPLUS1, tuple(CPLUS1), "+150 MB"
     ),

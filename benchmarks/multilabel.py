@@ -17,10 +17,10 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-from comparison import judge_training, look_up, resume, spread
+import paired
+from comparison import judge_training, look_up, resume
 
 from cplus1_keras import configs
-from cplus1_keras.metrics import align
 from cplus1_keras.provenance import as_sentence, provenance
 
 FIGURES = {
@@ -52,15 +52,7 @@ def figure(result, name):
 
 def table(results):
     """Markdown: figures in percent, and how they differ from the first method's, seed by seed."""
-    rows, reference = [["", *FIGURES]], next(iter(results))
-    for method, runs in results.items():
-        rows.append([method, *(spread([100 * figure(r, name) for r in runs.values()], ".1f") for name in FIGURES)])
-    pairs = [["minus " + reference, *FIGURES]]
-    for method, runs in list(results.items())[1:]:
-        seeds = [seed for seed in runs if seed in results[reference]]
-        gains = {n: [100 * (figure(runs[s], n) - figure(results[reference][s], n)) for s in seeds] for n in FIGURES}
-        pairs.append([method, *(spread(gains[name], "+.1f") for name in FIGURES)])
-    return align(rows) + "\n\n" + align(pairs)
+    return paired.tables(results, {name: lambda run, name=name: 100 * figure(run, name) for name in FIGURES})
 
 
 def main():
@@ -77,7 +69,7 @@ def main():
         arguments.seeds, arguments.set = 1, [*arguments.set, "epochs=1"]
         arguments.output = pathlib.Path(tempfile.mkdtemp(), "smoke.json")
     results = compare(arguments.methods.split(","), arguments.seeds, arguments.set, arguments.output)
-    text = f"{table(results)}\n\n{as_sentence(provenance())}\n"
+    text = f"{table(results)}\n\n{paired.NOTE} {as_sentence(provenance())}\n"
     arguments.output.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
 

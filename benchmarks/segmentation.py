@@ -12,6 +12,7 @@ docs/results run by run, so that a stopped comparison goes on where it was, and 
 
 import argparse
 import dataclasses
+import functools
 import logging
 import os
 import pathlib
@@ -20,8 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from comparison import judge_training, look_up, resume, spread
-from scipy import stats
+import paired
+from comparison import judge_training, look_up, resume
 
 from cplus1_keras import configs
 from cplus1_keras.metrics import align
@@ -74,10 +75,6 @@ SIZES = {
     "full": {"camvid": (), "coco_mini": ()},
     "smoke": {"camvid": ("width=64", "steps=3"), "coco_mini": ("width=64", "steps=3")},
 }
-NOTE = (
-    "± is the half-width of the 95 % interval over the seeds of training, on one test set. * marks a difference whose "
-    "interval leaves out 0: of twenty without any effect, one does so by chance."
-)
 BASELINE = 0.3
 """The mIoU of softmax on COCO mini above which its methods are compared; below, one seed shows that they run."""
 
@@ -100,34 +97,18 @@ def figure(result, name):
     return look_up(result, FIGURES[name])
 
 
+def _percent(result, name):
+    return 100 * figure(result, name)
+
+
 def tables(results):
     """Markdown: each of `TABLES` whose rows were run, figures in percent, then how they differ from its first row."""
-    text = []
+    text, figures = [], {name: functools.partial(_percent, name=name) for name in FIGURES}
     for title, rows in TABLES.items():
-        rows = {label: row for label, row in rows.items() if row in results}
-        if len(rows) < 2:
-            continue
-        lines = [[title, *FIGURES]]
-        for label, row in rows.items():
-            lines.append(
-                [label, *(spread([100 * figure(r, name) for r in results[row].values()], ".2f") for name in FIGURES)]
-            )
-        text += ["", align(lines), ""]
-        (first, reference), *others = rows.items()
-        lines = [[f"minus {first}, paired by seed", *FIGURES]]
-        for label, row in others:
-            lines.append([label, *(difference(results, row, reference, name) for name in FIGURES)])
-        text.append(align(lines))
+        own = {label: results[row] for label, row in rows.items() if row in results}
+        if len(own) > 1:
+            text += ["", paired.tables(own, figures, title, ".2f")]
     return "\n".join([*text, "", ratios(results)])
-
-
-def difference(results, row, reference, name):
-    """Mean difference of two rows over the seeds of both, in points; * where its 95 % interval leaves out 0."""
-    seeds = sorted(set(results[row]) & set(results[reference]))
-    values = [100 * (figure(results[row][seed], name) - figure(results[reference][seed], name)) for seed in seeds]
-    deviation = np.std(values, ddof=1) if len(values) > 1 else np.inf
-    certain = abs(np.mean(values)) > stats.t.ppf(0.975, max(1, len(values) - 1)) * deviation / len(values) ** 0.5
-    return spread(values, ".2f") + ("*" if certain else "")
 
 
 def ratios(results):
@@ -169,7 +150,7 @@ def main():
 
 def report(config, rows, seeds, settings, output, images=None):
     """Compare, write the tables beside the results, and print them."""
-    results, note = compare(config, ["softmax"], seeds, settings, output, images), NOTE
+    results, note = compare(config, ["softmax"], seeds, settings, output, images), paired.NOTE
     mean = np.mean([figure(r, "mIoU") for r in results["softmax"].values()])
     if config == "coco_mini" and mean <= BASELINE:
         note = (

@@ -4,9 +4,8 @@
     python -m export.client grpc://localhost:8500 FILES_OR_FOLDERS ... --model open_set --label canary
 
 Writes the table that `python -m cplus1_keras.predict` writes. The server decodes and resizes the images (its signature
-`predict_bytes`). A request that is lost on the way, or that a busy server refuses, is sent again. A file without an
-answer has a line that says why. This file can be copied to a machine that has Python alone, neither this package nor
-TensorFlow; gRPC wants `pip install tensorflow-serving-api`, which brings TensorFlow.
+`predict_bytes`). A request that is lost, or that a busy server refuses, is sent again; a file without an answer has a
+line that says why. This file runs where there is Python alone; gRPC wants `pip install tensorflow-serving-api`.
 """
 
 import argparse
@@ -26,7 +25,7 @@ import time
 import urllib.parse
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-BUSY = (408, 429, 500, 502, 503, 504)  # statuses of HTTP after which it helps to ask again
+BUSY = {408, 429, 500, 502, 503, 504, "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "UNKNOWN"}
 
 
 class ServerError(RuntimeError):
@@ -43,8 +42,7 @@ class Client:
     Args:
         address: `http://HOST:PORT`, `https://HOST:PORT` or `grpc://HOST:PORT`.
         model: The name that the server has for it.
-        version: Its number, or None.
-        label: Such as "stable" or "canary"; or None. Without either the server takes the newest version.
+        version, label: Its number, or such as "stable"; or None. Without either the server takes the newest version.
         timeout: Seconds, > 0, that the server may stay silent; of gRPC that a request may take.
         attempts: How often a request is sent, at most.
         wait: Seconds before it is sent again: a random share of wait, 2 wait, 4 wait ..., of 10 s at most.
@@ -64,6 +62,7 @@ class Client:
         which = f"/versions/{version}" * (version is not None) + f"/labels/{label}" * (label is not None)
         self.path = f"{parts.path.rstrip('/')}/v1/models/{model}{which}"
         self.transport = _Grpc(self, parts.netloc) if parts.scheme == "grpc" else _Rest(self, parts)
+        self.close = self.transport.close
 
     def check(self):
         """Raises ServerError unless the server is there and knows the model."""
@@ -72,10 +71,6 @@ class Client:
     def predict_bytes(self, contents):
         """The answers for encoded images, bytes: a list of dicts of plain values; ServerError without an answer."""
         return self._retry(self.transport.predict, list(contents))
-
-    def close(self):
-        """Ends the connections."""
-        self.transport.close()
 
     def _retry(self, call, *arguments):
         for attempt in itertools.count(1):
@@ -124,7 +119,7 @@ class _Rest:
         with contextlib.suppress(ValueError):
             answer = json.loads(text)
         if status != 200 or "error" in answer:
-            raise ServerError(f"{self.host} says {status}: {answer.get('error')}", passing=status in (200, *BUSY))
+            raise ServerError(f"{self.host} says {status}: {answer.get('error')}", passing=status in BUSY | {200})
         return answer
 
 
@@ -132,9 +127,11 @@ class _Grpc:
     """gRPC by the stubs of tensorflow-serving-api."""
 
     def __init__(self, client, host):
-        import grpc
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
+        try:
+            import grpc
+            from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+        except ImportError as error:
+            raise ImportError("grpc:// needs `pip install tensorflow-serving-api`; http:// needs nothing.") from error
         channel = grpc.insecure_channel(host, [("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0)])
         self.service = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(channel)
@@ -150,8 +147,7 @@ class _Grpc:
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
-        request = predict_pb2.PredictRequest()
-        request.model_spec.signature_name = "predict_bytes"
+        request = predict_pb2.PredictRequest(model_spec={"signature_name": "predict_bytes"})
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(contents, tf.string))
         outputs = self._ask(self.service.Predict, request).outputs
         arrays = {name: tf.make_ndarray(tensor) for name, tensor in outputs.items()}
@@ -168,9 +164,7 @@ class _Grpc:
         try:
             return method(request, timeout=self.client.timeout)
         except self.grpc.RpcError as error:
-            codes = self.grpc.StatusCode
-            busy = (codes.UNAVAILABLE, codes.RESOURCE_EXHAUSTED, codes.DEADLINE_EXCEEDED, codes.ABORTED, codes.UNKNOWN)
-            raise ServerError(f"{error.code().name}: {error.details()}", passing=error.code() in busy) from error
+            raise ServerError(f"{error.code().name}: {error.details()}", passing=error.code().name in BUSY) from error
 
 
 def find_images(paths):
@@ -212,6 +206,13 @@ def answer_files(client, files, concurrency=8, batch_size=1):
         pool.shutdown(cancel_futures=True)
 
 
+def read_names(path):
+    """The names of the classes in a SavedModel's `classes.json`; ValueError for another file."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        return list(json.loads(pathlib.Path(path).read_bytes())["class_names"])
+    raise ValueError(f"{path} names no classes. Give assets.extra/classes.json of the SavedModel that is asked.")
+
+
 def tell(answer, names=None):
     """An image's answer as rows of the table that `cplus1_keras.predict` writes; without `names` classes have numbers.
 
@@ -227,6 +228,8 @@ def tell(answer, names=None):
     height, width = answer.get("sizes", (0, 0))  # of pixels there may be more, to fill up a batch
     ids = list(itertools.chain(*(row[:width] for row in answer.get("class_id", ())[:height])))
     shown = [k for k, there in enumerate(answer["present"]) if there] if "present" in answer else sorted({*ids} - {-1})
+    if names is not None and not max(shown, default=-1) < len(names) == len(answer.get("present", names)):
+        raise ValueError(f"The {len(names)} names of --classes are not those of the model that the server has.")
     classes = "; ".join(str(k) if names is None else names[k] for k in shown)
     if "present" in answer:
         return [{"classes": classes, "none": answer["none"], "valid": answer["valid"]}]
@@ -265,14 +268,12 @@ def write_answers(rows, path):
 
 
 def main(arguments=None):
-    """Ask for the files that the command line names."""
+    """Ask for the files that the command line names; also `cplus1-client`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("address", metavar="ADDRESS", help="http://HOST:PORT, https://HOST:PORT or grpc://HOST:PORT")
     parser.add_argument("paths", metavar="FILE_OR_FOLDER", nargs="+", help="images, or folders of them")
     parser.add_argument("--output", default="answers.csv", help="table to write, which must not exist yet")
-    parser.add_argument(
-        "--classes", help="assets.extra/classes.json of the SavedModel: names for label sets and pixels"
-    )
+    parser.add_argument("--classes", help="a SavedModel's assets.extra/classes.json: names for label sets and pixels")
     usual = {"model": "open_set", "timeout": 10.0, "attempts": 5, "concurrency": 8, "batch-size": 1}
     for name in ("version", "label", *usual):
         parser.add_argument(f"--{name}", type=type(usual.get(name, "")), default=usual.get(name))
@@ -280,7 +281,7 @@ def main(arguments=None):
     if os.path.lexists(given.output):
         parser.error(f"{given.output} exists, and no table is overwritten.")
     try:
-        names = json.loads(pathlib.Path(given.classes).read_bytes())["class_names"] if given.classes else None
+        names = read_names(given.classes) if given.classes else None
         files = find_images(given.paths)
         client = Client(given.address, given.model, given.version, given.label, given.timeout, given.attempts)
         with contextlib.closing(client):
@@ -289,7 +290,7 @@ def main(arguments=None):
             damaged = write_answers(to_rows(found, names, len(files)), given.output)
     except KeyboardInterrupt:
         sys.exit("Nothing is written: stopped.")
-    except (OSError, ServerError, ValueError) as error:
+    except (ImportError, OSError, ServerError, ValueError) as error:
         sys.exit(f"Nothing is written. {error}")
     some = ", ".join(damaged[:5]) + ", ..." * (len(damaged) > 5)
     print(f"Wrote {given.output}." + f" {len(damaged):,} files have no answer: {some}" * bool(damaged))

@@ -163,7 +163,7 @@ def _compare(served, path, to):
 
 
 def main(arguments=None):
-    """Convert the SavedModel that the command line names."""
+    """Convert the SavedModel that the command line names; also `cplus1-convert`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("saved_model", metavar="SAVEDMODEL", help="folder with saved_model.pb")
     parser.add_argument("--to", choices=ENDINGS, required=True)

@@ -12,6 +12,7 @@ def epilogue(task, figures, calibration, run, saved_model, directory=None, repor
     if figures["open_set"]:
         tables.append(metrics.table(figures["open_set"], FIGURES, intervals=False))
     by_class = [strangers.tell(figures["by_class"], calibration)] if figures.get("by_class") else []
+    by_class += [strangers.tell_kinds(figures["by_distance"])] if figures.get("by_distance") else []
     steps = [f"  python -m webbrowser {report}"] if report else []
     steps += [
         f"  tensorboard --logdir {run / 'logs'}",

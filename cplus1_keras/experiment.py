@@ -9,6 +9,7 @@ import keras
 
 from cplus1_keras import scores
 from cplus1_keras.data import Splits
+from cplus1_keras.data.sampling import SAMPLING
 from cplus1_keras.labels import is_name
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.models import OpenSetModel
@@ -53,6 +54,9 @@ class Experiment:
         patience: Training stops when the figure that the task watches on the validation split has not improved for so
             many epochs, or intervals, and keeps the weights that were best; None trains to the end.
         batch_size: Images in a global batch, over all replicas.
+        sampling: "repeat_factor" or "class_aware" takes images of rare classes more often, see `data.training`; None
+            takes all alike.
+        repeat_threshold: The share of images in [0, 1] above which "repeat_factor" repeats no class.
         score: A score of `cplus1_keras.scores`; the run judges, calibrates and serves with it.
         fpr: False positive rate that the threshold is calibrated for, in (0, 1).
         coverage: Share of knowns that the threshold accepts where the protocol has no negatives, in (0, 1).
@@ -84,6 +88,8 @@ class Experiment:
     interval: int = 1000
     patience: int | None = None
     batch_size: int = 64
+    sampling: str | None = None
+    repeat_threshold: float = 1e-3
     score: Callable = scores.log_odds
     fpr: float = 0.1
     coverage: float = 0.95
@@ -111,6 +117,11 @@ class Experiment:
             value = getattr(self, field)
             if not isinstance(value, numbers.Real) or not 0 <= value < 1:
                 raise ValueError(f"`{field}` is a share in [0, 1). Received: {field}={value!r}")
+        if self.sampling not in (None, *SAMPLING) or not 0 <= self.repeat_threshold <= 1:
+            raise ValueError(
+                f"`sampling` is None or one of {', '.join(SAMPLING)}, `repeat_threshold` a share in [0, 1]. Received: "
+                f"sampling={self.sampling!r}, repeat_threshold={self.repeat_threshold!r}"
+            )
         if self.ema is not None and not (isinstance(self.ema, numbers.Real) and 0 < self.ema < 1 and not self.patience):
             raise ValueError(
                 "`ema` is a momentum in (0, 1), without `patience`, whose best weights are no averages. Received: "

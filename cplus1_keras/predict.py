@@ -78,13 +78,15 @@ def answer_files(predictor, files):
         RuntimeError: The model fails, or memory is short for one image alone.
 
     >>> from types import SimpleNamespace
-    >>> nobody = SimpleNamespace(image_shape=(8, 8, 1), spec=SimpleNamespace(batch_size=2))
+    >>> nobody = SimpleNamespace(image_shape=(8, 8, 1), spec=serving.ImageSpec())
     >>> [problem for _, _, problem in answer_files(nobody, ["none.png"])]
     ['cannot be read: none.png; No such file or directory']
     """
-    stream = zip(files, read_images(files, predictor.image_shape), strict=True)
+    spec = predictor.spec
+    images = read_images(files, predictor.image_shape, spec.short_side, spec.max_pixels)
+    stream = zip(files, images, strict=True)
     for _, group in itertools.groupby(stream, key=lambda pair: pair[1][0].shape):  # a batch has one size
-        while batch := list(itertools.islice(group, predictor.spec.batch_size)):
+        while batch := list(itertools.islice(group, spec.batch_size)):
             yield from _answer(predictor, batch)
 
 

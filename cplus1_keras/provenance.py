@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shlex
 import subprocess
 
@@ -15,6 +16,8 @@ from cplus1_keras.directory import unfinished
 from cplus1_keras.losses import OpenSetLoss
 
 PACKAGES = ("cplus1-keras", "keras", "tensorflow", "numpy")
+ALWAYS = ("learning_rate", "batch_size", "score", "fpr", "confidence", "seed")
+"""Settings that are told whether or not they have their defaults."""
 
 
 def provenance():
@@ -41,7 +44,53 @@ def describe(experiment):
     >>> describe(configs.resolve("digits"))["name"]
     'digits'
     """
-    return {**_plain(experiment), "provenance": provenance()}
+    return {**_plain(experiment), "settings": list_settings(experiment), "provenance": provenance()}
+
+
+def list_settings(experiment):
+    """What tells a run from others, for people and for TensorBoard: fields of a dataclass, and of its task, by name.
+
+    Those that have their defaults are left out, but for the few that one asks for.
+
+    Returns:
+        Dict of numbers and texts.
+
+    >>> told = list_settings(configs.resolve("digits", ["warmup=0.1", "mixup=0.2"]))
+    >>> told["task"], told["mixup"], told["warmup"], told["seed"], "precision" in told
+    ('Classification', 0.2, 0.1, 0, False)
+    """
+    told = {}
+    for field in dataclasses.fields(experiment):
+        value = getattr(experiment, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            told |= {field.name: type(value).__name__, **list_settings(value)}
+        elif field.name in ALWAYS or not _is_default(field, value):
+            told[field.name] = value if isinstance(value, bool | int | float) else _shorten(_plain(value))
+    return told
+
+
+def _is_default(field, value):
+    if field.default_factory is not dataclasses.MISSING:
+        return value == field.default_factory()
+    return field.default is not dataclasses.MISSING and value == field.default
+
+
+def _shorten(value):
+    """A plain setting in a few words: the name of what makes it, and its own settings."""
+    if isinstance(value, str):
+        return re.sub(r" \(\S+, line \d+\)$", "", value).removeprefix("cplus1_keras.")
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shorten, value))
+    if not isinstance(value, dict):
+        return "none" if value is None else str(value)
+    if "class_name" in value:  # a loss inside a sum
+        return _shorten({"class": value["class_name"], **value["config"]})
+    name = value.get("class") or _shorten(value.get("function", "")).rpartition(".")[2]
+    if "terms" in value:
+        return " + ".join(f"{weight:g} · {_shorten(term)}".removeprefix("1 · ") for weight, term in value["terms"])
+    given = {key: own for key, own in value.items() if key not in ("class", "function", "name") and own is not None}
+    texts = [f"{'' if key == 'arguments' else key + '='}{_shorten(own)}" for key, own in given.items()]
+    return f"{name}({', '.join(texts)})" if texts else name
 
 
 def to_repeat(command):

@@ -10,7 +10,7 @@ it, unless --output names another folder. Going back is choosing a folder again.
 accepts at most this share of images like those in FOLDER, none of which shows a known class; --coverage the highest
 that accepts at least this share of images of known classes. --per-class is for label sets, whose classes have a
 threshold each: there an image shows the classes that folders of its path are named after, as in FOLDER/cat/1.png, and
-none of the others.
+none of the others; those that show no class lie in FOLDER itself or in FOLDER/none. Folders of other names are refused.
 
 FOLDER is searched for images, deeper folders too, and they are resized as in training. Damaged files are named and left
 out; if they are more than one in a hundred, nothing is written. Every version holds the evidence for its threshold,
@@ -30,6 +30,9 @@ from cplus1_keras import calibration, serving
 from cplus1_keras.data.folders import find_images
 from cplus1_keras.predict import answer_files
 from cplus1_keras.progress import follow
+
+NONE = "none"
+"""The folder of images that show no class of a label set."""
 
 DAMAGED = 0.01
 """Share of files that may be left out."""
@@ -98,6 +101,8 @@ def retune(
     if threshold is None:
         served = serving.SavedModel(saved_model)
         _check_shape(served, per_class)
+        if per_class:
+            _check_folders(served, folder)
         files, scores, damaged = score_files(served, folder)
         score = getattr(served.calibration, "score", None)
         if per_class:
@@ -120,22 +125,34 @@ def _check_shape(served, per_class):
     if per_class and np.ndim(served.threshold) == 0:
         raise ValueError(
             f"{served.path} decides by one threshold for all classes, and only label sets have one for each: leave "
-            "--per-class out. A request may bring thresholds of its own, by the signature `predict_at`."
+            "--per-class out. To be stricter with some classes, let a version accept everything (--threshold=-inf) and "
+            "compare the `score` of each answer with a threshold of your own for its `class_name`."
         )
     if not per_class and np.ndim(served.threshold) > 0:
         raise ValueError(f"{served.path} has a threshold for each class: ask with --per-class.")
 
 
+def _check_folders(served, folder):
+    """Raises ValueError for a folder that is no class's: by a slip in its name its images would lack the class."""
+    names = {name for file in find_images([folder]) for name in file.relative_to(folder).parent.parts}
+    strange = sorted(names - {*served.class_names, NONE})
+    if strange:
+        raise ValueError(
+            f"With --per-class folders are named after classes, or {NONE!r}. In {folder} there are also: "
+            f"{', '.join(map(repr, strange[:10]))}. The classes are: {', '.join(map(repr, served.class_names[:100]))}."
+        )
+
+
 def _records(served, files, scores, folder):
     """Records of label sets: an image shows the classes after which folders of its path are named."""
     for file, row in zip(files, scores, strict=True):
-        shown = file.relative_to(folder).parts[:-1]
+        shown = file.relative_to(folder).parent.parts
         labels = np.array([c if name in shown else -1 for c, name in enumerate(served.class_names)])
         yield types.SimpleNamespace(labels=labels, scores=row, group=str(file))
 
 
 def main(arguments=None):
-    """Change the threshold that the command line names."""
+    """Change the threshold that the command line names; also `cplus1-retune`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("saved_model", metavar="SAVEDMODEL", help="folder with saved_model.pb")
     asked = parser.add_mutually_exclusive_group(required=True)

@@ -180,7 +180,7 @@ def _table(rows):
 
 
 def main(arguments=None):
-    """Do what the command line says."""
+    """Do what the command line says; also `cplus1-robustness`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="directory that train.py wrote")
     parser.add_argument("--epsilon", default="0.05,0.1,0.2,0.3", help="largest changes, on images in 0..1")

@@ -141,7 +141,7 @@ def _texts(models, folder, name, labels, largest):
 
 
 def main(arguments=None):
-    """Write the files for the run that the command line names."""
+    """Write the files for the run that the command line names; also `cplus1-server`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="directory with exports, or the folder of the version numbers")
     parser.add_argument("--output", default="serve", help="folder to write")

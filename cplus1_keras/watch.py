@@ -190,7 +190,7 @@ def report(answers, tests):
 
 
 def main(arguments=None):
-    """Watch the answers that the command line names."""
+    """Watch the answers that the command line names; also `cplus1-watch`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("answers", metavar="ANSWERS", help="csv or parquet, or a folder of them")
     parser.add_argument("--calibration", required=True, metavar="PATH", help="run, SavedModel, or trusted answers")

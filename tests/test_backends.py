@@ -43,6 +43,12 @@ def parts():
     for loss in (losses.objectosphere(3.0), losses.HingeLoss(), losses.FocalLoss(0.5), losses.norm_os(3.0)):
         yield f"{loss.terms()[0][1].name}-linear-{len(loss.terms())}", heads.LinearHead(4), loss
     yield "class_balanced", heads.LinearHead(4), losses.ClassBalancedFocalLoss([9, 3, 2, 1])
+    counts, shares = [90, 9, 2, 1], [0.88, 0.09, 0.02, 0.01]
+    for margin in (losses.LDAM(counts), losses.BalancedSoftmax(counts), losses.Equalization(shares, 0.05, 1.0)):
+        yield type(margin).__name__, heads.CosineHead(4, 20.0), losses.CrossEntropyLoss(margin)
+    background = losses.BackgroundCrossEntropyLoss(losses.Seesaw())
+    yield "seesaw", heads.CosineHead(4, 20.0, background=True), background
+    yield "sigmoid_equalization", heads.LinearHead(4), losses.SigmoidEqualizationLoss(shares, 0.05)
     yield "l_softmax", heads.LinearHead(4), losses.CrossEntropyLoss(losses.LSoftmax(3, annealing=0.5))
     yield "lgm", heads.GaussianHead(4), losses.lgm(0.5, 0.2)
     yield "anchor", heads.LinearHead(4), losses.AnchorLoss(0.7)
@@ -58,7 +64,9 @@ def value_of(head, loss, features):
 
     outputs = head(features)
     fraction = {"margin_fraction": ops.convert_to_tensor(0.7)}
-    tensors = layers.complete([head], {**outputs, **layers.named(LABELS), **fraction}, training=True)
+    tensors = layers.complete(
+        [head, layers.ClassCounts(head.num_classes)], {**outputs, **layers.named(LABELS), **fraction}, training=True
+    )
     return loss(tensors, tensors)
 
 

@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -63,29 +64,31 @@ def test_a_claim_is_judged_by_the_interval(benchmark, gains, printed, verdict):
 
 
 def test_pairs_are_of_the_seeds_that_both_have(benchmark):
-    paired = benchmark("comparison").paired
-    assert paired({0: 1.0, 1: 2.0, 2: None}, {1: 0.5, 2: 1.0, 3: 0.0}) == [1.5]
+    differences = benchmark("comparison").differences
+    assert differences({0: 1.0, 1: 2.0, 2: None}, {1: 0.5, 2: 1.0, 3: 0.0}) == [1.5]
 
 
 @pytest.mark.parametrize("effect", [0.0, 0.01, 0.02, 0.03, 0.05, -0.05])
 def test_differences_are_paired_by_seed_and_marked_where_a_t_test_would(benchmark, effect):
-    segmentation = benchmark("segmentation")
+    paired = benchmark("paired")
     generator = np.random.default_rng(0)
     first = generator.uniform(0.3, 0.5, 4)
     second = first + effect + 0.02 * generator.normal(size=4)
 
     def by_seed(values, seeds):
-        return {str(seed): {"segmentation": {"miou": values[seed]}} for seed in seeds}
+        return {str(seed): {"miou": values[seed]} for seed in seeds}
+
+    def percent(run):
+        return 100 * run["miou"]
 
     # Seeds in another order, and one that the other row lacks.
-    results = {"softmax": by_seed(first, [3, 1, 0]), "compactness": by_seed(second, [0, 1, 2, 3])}
-    cell = segmentation.difference(results, "compactness", "softmax", "mIoU")
+    cell = paired.difference(by_seed(second, [0, 1, 2, 3]), by_seed(first, [3, 1, 0]), percent, "+.2f")
     test = stats.ttest_rel(second[[0, 1, 3]], first[[0, 1, 3]])
     assert cell.endswith("*") == (test.pvalue < 0.05)
     mean, half = map(float, re.fullmatch(r"(\S+) ± ([\d.]+)\*?", cell).groups())
     assert mean == pytest.approx(100 * np.mean((second - first)[[0, 1, 3]]), abs=0.006)
     assert mean + half == pytest.approx(100 * test.confidence_interval(0.95).high, abs=0.011)
-    assert segmentation.difference({"a": by_seed(first, [0]), "b": by_seed(second, [0])}, "b", "a", "mIoU")[-1] != "*"
+    assert paired.difference(by_seed(second, [0]), by_seed(first, [0]), percent)[-1] != "*"
 
 
 def test_tables_compare_with_their_first_row(benchmark):
@@ -98,7 +101,7 @@ def test_tables_compare_with_their_first_row(benchmark):
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     found = {row[0]: row[1] for row in rows}
     assert found["minus 0, paired by seed"] == "mIoU"
-    assert (found["+ L_compact"], found["1"]) == ("25.00", "-25.00")  # to softmax, and to weight 0
+    assert (found["+ L_compact"], found["1"]) == ("+25.00", "-25.00")  # to softmax, and to weight 0
     assert ["compactness", "0.25"] in rows
 
 
@@ -117,12 +120,13 @@ def test_detection_compares_with_its_first_row(benchmark):
     found, place = {row[0]: row for row in rows[:4]}, [*detection.FIGURES].index("A-OSE") + 1
     assert float(found["sigmoid focal"][1].split(" ")[0]) == 45.0
     assert float(found["C+1 softmax"][place].split(" ")[0]) == 7.7
-    assert rows[4][0] == "minus sigmoid focal"
+    assert rows[4][0] == "minus sigmoid focal, paired by seed"
     gains = np.array([2.0, 3.0, 1.0])
     half = stats.t.ppf(0.975, 2) * gains.std(ddof=1) / 3**0.5
     assert rows[-1][1] == f"+2.0 ± {half:.1f}" + ("*" if half < 2 else "")
-    assert detection.is_certain([1.0, 1.1, 0.9])
-    assert not detection.is_certain([1.0])
+    is_certain = benchmark("paired").is_certain
+    assert is_certain([1.0, 1.1, 0.9])
+    assert not is_certain([1.0])
     assert np.isnan(detection.figure({}, "AP"))
 
 
@@ -186,6 +190,66 @@ def test_scores_are_compared_with_log_odds_on_the_same_networks(benchmark):
     assert cells["gen"].endswith(" +**")
     assert cells["openmax"].endswith(" -")
     assert cells["max_logit"][-1].isdigit()
+
+
+def test_recipes_are_judged_by_hand(benchmark):
+    """Four knowns, one taken for another class; the highest score of 29 calibrating negatives is 5: accept above it."""
+    recipes = benchmark("recipes")
+    labels = np.array([0, 1, 2, 2, -1, -2, -2, -2, -2])
+    values = {"test": np.array([9.0, 8.0, 7.0, 1.0, 99.0, 8.5, 6.0, 0.0, 0.5]), "held": np.append(np.zeros(28), 5.0)}
+    values["held"] = np.append(values["held"], 100.0)  # of a known
+    values |= {"letters": np.array([0.0, 10.0]), "noise": np.array([0.0, 2.0]), "blurred": np.array([9.0, 6, 0, 0])}
+    parts = {"test": types.SimpleNamespace(labels=labels)}
+    parts["calibration"] = types.SimpleNamespace(labels=np.append(np.full(29, -1), 3))
+    right = {"test": np.array([1, 1, 0, 1], bool), "blurred": np.array([1, 0, 1, 1], bool)}
+    told, kinds = recipes.figures(values, types.SimpleNamespace(**parts), right, ("letters", "noise"))
+    assert kinds["letters"][::2] == [0.5, 0.5]  # each known is above one of two
+    assert kinds["noise"][::2] == [0.875, 0.0]
+    wanted = {
+        "near_auroc": (4 + 3 + 3 + 2) / 16,
+        "near_in": 0.5,
+        "far_auroc": 0.6875,
+        "worst_auroc": 0.5,
+        "far_in": 0.25,
+    }
+    wanted |= {"right": 0.5, "spoilt_right": 0.25, "spoilt_wrong": 0.25}
+    assert {name: told[name] for name in wanted} == pytest.approx(wanted, abs=1e-4)
+    alike = recipes.figures({**values, "noise": np.zeros(20)}, types.SimpleNamespace(**parts), right, ("noise",))[1]
+    assert alike == {"noise": [1.0, 0.75, 0.0]}
+
+
+def test_knowns_are_spoilt_as_they_say(benchmark):
+    images = np.zeros((2, 28, 28, 1), "uint8")
+    images[:, 4:8, 12:16] = 200
+    found = benchmark("recipes").spoil(images)
+    assert found["pale"].max() == pytest.approx(60)
+    assert found["blurred"].sum() == pytest.approx(images.sum(), rel=1e-3)
+    assert found["blurred"].max() < 200
+    assert found["noisy"][0, 20:].std() == pytest.approx(40 * np.sqrt(0.5 - 0.5 / np.pi), rel=0.1)  # cut off at 0
+    rows, columns = (np.average(np.indices((28, 28))[k], weights=found["turned"][0, ..., 0]) for k in (0, 1))
+    angle = np.rad2deg(np.arctan2(columns - 13.5, 13.5 - rows))
+    assert abs(angle) == pytest.approx(25, abs=1.5)
+
+
+def test_new_classes_are_counted_on_those_that_did_not_calibrate(benchmark):
+    """Of 60 classes six are wholly accepted from 1 on: images promise too much, classes do not."""
+    count = benchmark("new_classes").count
+    classes, spread = np.repeat(np.arange(60), 20), np.tile(np.linspace(0, 1, 20), 60)
+    found = count(np.where(classes < 6, 10.0, 0.0) + spread, classes, 0.1, 40, splits=40)
+    # The 10 % of images are those of the six: as many as have calibrated are allowed or not.
+    assert found["classes"]["broken"] == 0 < found["images"]["mean"]
+    assert [*count(spread, classes, 0.1, 20, splits=5)] == ["images"]
+    exact = count(np.float64(classes == 0), classes, 0.1, 59, splits=30)["images"]["mean"]
+    assert exact in (0.0, pytest.approx(round(30 * exact) / 30))
+
+
+@pytest.mark.slow
+def test_recipes_compare_families_and_scores(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent)}
+    command = [sys.executable, str(FOLDER / "recipes.py"), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| cos_eos .*\| nearest_neighbors", done.stdout, re.DOTALL), done.stdout
 
 
 def test_throughput_is_by_the_median_round(benchmark):

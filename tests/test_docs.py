@@ -38,7 +38,7 @@ GUIDES = (
     "docs/detection.md",
     "docs/monitoring.md",
     pytest.param("docs/losses.md", marks=pytest.mark.slow),
-    "docs/multilabel.md",
+    pytest.param("docs/multilabel.md", marks=pytest.mark.slow),
     pytest.param("docs/segmentation.md", marks=pytest.mark.slow),
     "docs/wrap.md",
     "README.md",

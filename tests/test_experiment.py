@@ -20,6 +20,7 @@ def test_defaults_are_those_that_readme_and_guides_promise():
     assert (made.learning_rate, made.schedule, made.interval, made.batch_size) == (1e-3, None, 1000, 64)
     assert (made.score, made.fpr, made.coverage, made.confidence, made.seed) == (scores.log_odds, 0.1, 0.95, 0.95, 0)
     assert (made.warmup, made.label_smoothing, made.ema, made.precision) == (0.0, 0.0, None, None)
+    assert (made.sampling, made.repeat_threshold) == (None, 1e-3)
     assert dataclasses.astuple(tasks.Segmentation()) == (512, None, True, (0.5, 2.0), None, False, (1.0,), 3, 2048)
     assert dataclasses.astuple(tasks.MultiLabel()) == (None, 3, 8)
     assert dataclasses.astuple(tasks.Classification()) == (None, None, 0.0, 0.0, None, 0.0, False)
@@ -89,6 +90,13 @@ def test_rates_lie_between_0_and_1(field, value):
 def test_numbers_are_above_0(field, value):
     with pytest.raises(ValueError, match=rf"`{field}` must be above 0 and (an int|finite)\. Received: {field}={value}"):
         experiment(**{field: value})
+
+
+@pytest.mark.parametrize("changes", [{"sampling": "balanced"}, {"repeat_threshold": 1.5}, {"repeat_threshold": -0.1}])
+def test_sampling_goes_by_name(changes):
+    with pytest.raises(ValueError, match="`sampling` is None or one of repeat_factor, class_aware"):
+        experiment(**changes)
+    assert experiment(sampling="class_aware").sampling == "class_aware"
 
 
 def test_a_loss_may_ask_the_splits():

@@ -3,9 +3,7 @@
 import io
 import json
 import math
-import pathlib
 import random
-import subprocess
 import sys
 import time
 import urllib.parse
@@ -25,7 +23,7 @@ import tensorflow as tf
 from tensorboard import program
 
 from cplus1_keras import OpenSetModel, calibration, heads, layers, losses, metrics, monitoring, plots, scores
-from cplus1_keras.monitoring import OpenSetMonitor, batches, geometry, runs, sample, timing
+from cplus1_keras.monitoring import OpenSetMonitor, batches, geometry, pictures, runs, sample, timing
 from cplus1_keras.tasks import Record
 
 NAMES = ["$cat", "dog", "eel"]
@@ -284,6 +282,15 @@ def test_without_negatives_or_features_there_is_less(tmp_path):
     assert {"validation/accuracy", "validation/score/known"} <= {*tags(tmp_path)}
 
 
+def test_pictures_need_no_display(tmp_path, monkeypatch):
+    """Nor what matplotlib's own state would take one for; that state stays as it is."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setenv("MPLBACKEND", "tkagg")
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # to import it is an error
+    fit(compiled(network()), *data(0), logs=tmp_path)  # a picture that fails warns, which is an error in tests
+    assert {"validation/oscr", "validation/features", "validation/worst_mistakes"} <= {*tags(tmp_path)}
+
+
 def test_a_picture_that_fails_is_told_once_and_training_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "oscr", lambda *given: 1 / 0)
     monkeypatch.setattr(plots, "features", lambda *given, **more: 1 / 0)
@@ -322,9 +329,10 @@ def test_data_that_cannot_be_judged_is_an_error(tmp_path):
 
 
 def test_drawing_keeps_its_share_by_turns(monkeypatch):
+    """Looks count, and are made only where at least as much time is left to draw in."""
     clock = [100.0]
     monkeypatch.setattr(timing.time, "monotonic", lambda: clock[0])
-    budget, drawn = timing.Budget(0.1), []
+    budget, drawn, looks = timing.Budget(0.1), [], []
     budget.begin()
     costs = {"a": 0.5, "b": 2.0, "c": 0.25}
 
@@ -333,15 +341,20 @@ def test_drawing_keeps_its_share_by_turns(monkeypatch):
         clock[0] += costs[name]
 
     shares = []
-    for _ in range(100):
+    for _ in range(200):
         clock[0] += 1.0
         if budget.due():
+            looks.append(len(drawn))
+            clock[0] += 0.4
+            budget.spend(0.4)
             budget.draw({name: lambda name=name: draw(name) for name in costs})
         shares.append(budget.spent / (clock[0] - 100 - budget.spent))
     assert [name for name, _ in drawn[:7]] == ["a", "b", "c", "a", "b", "c", "a"]
-    assert drawn[0][1] == 102.0  # 0.2 seconds, what is expected of a part that was never drawn
-    assert max(shares[30:]) <= 0.1
+    assert drawn[0][1] == pytest.approx(112.8)  # 12 seconds afford 0.4 spent, 0.4 for a look, as much to draw
+    assert max(shares[60:]) <= 0.1
     assert shares[-1] > 0.08
+    assert min(np.diff([*looks[1:], len(drawn)])) >= 1  # but for the first look, whose cost nothing told, none in vain
+    assert sum(costs[name] for name, _ in drawn) >= 0.4 * (len(looks) - 1)
 
 
 def test_some_of_a_stream_is_evenly_spaced():
@@ -376,6 +389,19 @@ def test_samples_of_boxes_are_cut_from_their_image():
     assert (box.tolist(), text) == ([0, 0, 2, 2], "negative → $cat\n4.00")
 
 
+def test_objects_that_a_calibration_would_refuse_are_drawn_so(monkeypatch):
+    """A predictor that watches accepts everything; hundreds of boxes would hide an image."""
+    more = {"image": np.zeros((8, 8, 3)), "objects": "objects", "object_labels": "labels"}
+    more |= {"class_id": np.array([2, 1, 0]), "score": np.array([1.0, 0.5, 0.25])}
+    shown = mock.Mock(arrays=dict, mistakes={}, images=[Record(np.zeros(3), np.zeros(3), np.zeros(3), "", more)])
+    monkeypatch.setattr(plots, "detections", lambda *given: given)
+    for threshold, classes in ((0.5, [2, 1, -1]), (None, [2, 1, 0])):
+        made = pictures.draw(shown, {}, None, None, NAMES, threshold, "energy")
+        image, *truth, answer, names = made["images/0"]()
+        assert (image is more["image"], truth, names) == (True, ["objects", "labels"], NAMES)
+        assert answer["class_id"].tolist() == classes
+
+
 def test_one_projection_for_all_frames(tmp_path):
     from sklearn.decomposition import PCA
 
@@ -405,43 +431,15 @@ def test_directions_of_the_classes(head, name):
     assert (told, rays.shape) == (name, (3, 6))
 
 
-MIRRORED = """
-import json, sys
-import numpy as np, tensorflow as tf, keras
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-sys.path.insert(0, sys.argv[1])
-import test_monitoring as own
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-keras.utils.set_random_seed(3)
-with strategy.scope():
-    model = own.compiled(own.network(), own.losses.EntropicOpenSetLoss() + 0.01 * own.losses.MagnitudeLoss(5.0))
-x, y = own.data(0)
-print(json.dumps(own.fit(model, x, y, logs=sys.argv[2], sample=(x[:4], y[:4]))))
-"""
-
-
-def test_replicas_tell_what_one_device_tells(tmp_path):
-    command = [sys.executable, "-c", MIRRORED, str(pathlib.Path(__file__).parent), str(tmp_path / "two")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
-        keras.utils.set_random_seed(3)
-        x, y = data(0)
-        model = compiled(network(), losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(5.0))
-        one = fit(model, x, y, logs=tmp_path / "one", sample=(x[:4], y[:4]))
-        told, wrong = other.communicate()
-    assert other.returncode == 0, wrong
-    two = json.loads(told.splitlines()[-1])
-    assert set(one) == set(two)
-    for name, values in one.items():
-        assert two[name] == pytest.approx(values, rel=1e-3, abs=1e-3), name
-    assert {*tags(tmp_path / "one")} == {*tags(tmp_path / "two")}
-
-
 class Numbers(list):
     """A split that keeps which of its images were taken."""
 
     def subset(self, indices):
         return Numbers(self[index] for index in indices)
+
+    @property
+    def groups(self):
+        return [f"of {number}" for number in self]
 
 
 @pytest.mark.parametrize("given", ["batches", None])
@@ -449,11 +447,10 @@ class Numbers(list):
 def test_what_a_run_looks_at(tmp_path, monkeypatch, given, number):
     """Batches where a task has them, else its records; without a validation split a few training images."""
     monkeypatch.setattr(runs, "Watching", lambda predictor: ("watching", predictor))
+    monkeypatch.setattr(runs, "list_settings", lambda experiment: ("settings of", experiment))
     task = mock.Mock()
     task.validation.return_value = given
     experiment = mock.Mock(task=task, score=scores.energy, batch_size=24)
-    experiment.loss = losses.EntropicOpenSetLoss() + 0.5 * losses.MagnitudeLoss(3.0)
-    experiment.name, experiment.epochs, experiment.steps = "mine", None, 60
     splits = mock.Mock(class_names=["a", "b"], validation=Numbers(range(number)), train=Numbers(range(46)))
     watch = monitoring.make_monitor("model", experiment, splits, tmp_path, "a batch")
     every = task.predictor.return_value
@@ -470,12 +467,13 @@ def test_what_a_run_looks_at(tmp_path, monkeypatch, given, number):
     assert told == (["a", "b"], scores.energy, "a batch", 24)
     assert watch.figures() is task.watched_figures.return_value
     task.watched_figures.assert_called_once_with(every)
-    assert watch.calibrate("records") is task.choose_threshold.return_value
-    task.choose_threshold.assert_called_once_with(every, "records", experiment=experiment)
-    assert watch.hparams["loss"] == "entropic_open_set + 0.5 magnitude"
-    assert (watch.hparams["score"], watch.hparams["name"], watch.hparams["steps"]) == ("energy", "mine", 60)
-    assert "epochs" not in watch.hparams
-    assert watch.budget.share == 0.1
+    records = (Record(np.array(label), None, None, "batch", {}) for label in range(4))  # the last may not fill replicas
+    assert watch.calibrate(records) is task.choose_threshold.return_value
+    ((one, own, *others), _) = task.choose_threshold.call_args
+    assert [one, *others] == [every, split, experiment]
+    assert [(int(record.labels), record.group) for record in own] == [(k, f"of {split[k]}") for k in range(4)]
+    assert watch.hparams == ("settings of", experiment)
+    assert watch.budget.share == 0.05
 
 
 def test_waiting_for_input_is_told(tmp_path):

@@ -20,7 +20,7 @@ from cplus1_keras.signals import stop_on_signals
 
 
 def main(arguments=None):
-    """Score what the command line names."""
+    """Score what the command line names; also `cplus1-score`."""
     parser = argparse.ArgumentParser(
         prog="score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

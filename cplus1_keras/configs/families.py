@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from cplus1_keras import anchors, heads, layers, losses, scores
+from cplus1_keras.backbones.outputs import check_choice
 from cplus1_keras.losses import OpenSetLoss
 from cplus1_keras.scale import simplex_bound
 
@@ -30,6 +31,65 @@ def center_head(num_classes):
     """A linear classifier with class centres on its features, for the center loss."""
     head, centers = heads.LinearHead(num_classes), layers.MovingAverageCenters(num_classes, normalize=False)
     return lambda features: centers(head(features))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tail:
+    """A classifier for long tails: a linear or a cosine head, what the counts of the classes make of its loss, and a
+    layer with state that the margin reads.
+    """
+
+    margin: Callable = lambda counts: None  # from numbers of training samples (C,) to a margin, or None
+    cosine: bool = False
+    layer: Callable | None = None  # from the number of known classes to a layer on the head's outputs
+
+
+def _equalization(counts):
+    return losses.Equalization([count / sum(counts) for count in counts], threshold=0.01)
+
+
+TAILS = {
+    "softmax": Tail(),
+    "cosine": Tail(cosine=True),
+    "c2am": Tail(lambda counts: losses.C2AM(0.5), cosine=True),
+    "balanced_softmax": Tail(losses.BalancedSoftmax),
+    "ldam": Tail(losses.LDAM, cosine=True),
+    "equalization": Tail(_equalization, layer=lambda num_classes: layers.UniformDraws()),
+    "seesaw": Tail(lambda counts: losses.Seesaw(), layer=layers.ClassCounts),
+}
+"""Classifiers for long tails by name. Equalization spares classes of less than 1 % of the samples: sets that train here
+are small."""
+
+
+def tail_head(num_classes, method="c2am", scale=30.0, background=False, prior=None):
+    """The head of a method of `TAILS`; a linear one has a bias where it has a `prior`.
+
+    >>> list(tail_head(3, "seesaw")(np.ones((1, 5), "float32")))
+    ['features', 'logits']
+    """
+    check_choice("method", method, TAILS)
+    tail = TAILS[method]
+    if tail.cosine:
+        head = heads.CosineHead(num_classes, scale, background=background)
+    else:
+        head = heads.LinearHead(num_classes, use_bias=prior is not None, background=background, prior=prior)
+    if tail.layer is None:
+        return head
+    layer = tail.layer(num_classes)
+    return lambda features: layer(head(features))
+
+
+def tail_loss(splits, method="c2am", background=False):
+    """The loss of a method of `TAILS` for the counts of a training split; with `background`, over C + 1 classes.
+
+    >>> tail_loss(configs.resolve("digits").data(0), "balanced_softmax").margin.counts
+    [107, 109, 106, 109, 108, 109]
+    """
+    check_choice("method", method, TAILS)
+    from cplus1_keras import data  # which needs TensorFlow; the families run on any backend
+
+    margin = TAILS[method].margin(data.pixel_counts(splits.train)[: splits.num_classes].tolist())
+    return losses.BackgroundCrossEntropyLoss(margin) if background else losses.CrossEntropyLoss(margin)
 
 
 @dataclasses.dataclass(frozen=True)

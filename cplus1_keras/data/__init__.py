@@ -7,6 +7,7 @@ from cplus1_keras.data.joining import combine, concatenate
 from cplus1_keras.data.masks import class_weights, pixel_counts
 from cplus1_keras.data.pipeline import evaluation, steps_per_epoch, training
 from cplus1_keras.data.protocol import Protocol
+from cplus1_keras.data.sampling import image_counts, repeat_factors
 from cplus1_keras.data.source import Source
 from cplus1_keras.data.splits import Split, Splits
 from cplus1_keras.images import decode, preprocess
@@ -24,11 +25,13 @@ __all__ = [
     "decode",
     "evaluation",
     "find_copies",
+    "image_counts",
     "mixing",
     "noise",
     "pixel_counts",
     "preprocess",
     "protocols",
+    "repeat_factors",
     "sentence",
     "sources",
     "split",

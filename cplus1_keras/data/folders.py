@@ -32,12 +32,14 @@ def find_images(paths):
     return found
 
 
-def read_images(files, image_shape):
+def read_images(files, image_shape, short_side=None, max_pixels=MAX_PIXELS):
     """Yields the images of files in their order, brought to a model's size as in training; read on all cores.
 
     Args:
         files: Paths.
         image_shape: (H, W, channels), None where any will do.
+        short_side: As for `preprocess`.
+        max_pixels: An image with more is not read.
 
     Yields:
         Pairs of an array (H, W, channels) float32, of no pixels where a file cannot be read, and why, "" where it can.
@@ -50,7 +52,7 @@ def read_images(files, image_shape):
     size = None if None in (height, width) else (height, width)
 
     def read(path):
-        return preprocess(decode(tf.io.read_file(path), channels, max_pixels=MAX_PIXELS), size, channels)
+        return preprocess(decode(tf.io.read_file(path), channels, max_pixels=max_pixels), size, channels, short_side)
 
     files = [str(path) for path in files]
     numbered = tf.data.Dataset.from_tensor_slices(tf.constant(files)).enumerate()

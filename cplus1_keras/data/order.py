@@ -5,30 +5,32 @@ import fractions
 import numpy as np
 import tensorflow as tf
 
+from cplus1_keras.data.sampling import make_pool
 from cplus1_keras.labels import NEGATIVE
-
-_PADDING = 498247692  # what tf.random.experimental.index_shuffle puts before a seed; it takes one seed at a time
 
 
 class Order:
     """The endless order of training: pass after pass, each shuffled anew.
 
     With `fraction`, an exact p / q, image n is a negative where floor((n + 1) p / q) exceeds floor(n p / q): among any
-    m images that follow each other, m p / q are negatives, to within 1. Knowns and negatives have passes of their own.
+    m images that follow each other, m p / q are negatives, to within 1. Knowns and negatives have passes of their own;
+    `sampling` is of the knowns.
     """
 
-    def __init__(self, split, fraction=None, seed=0):
+    def __init__(self, split, fraction=None, seed=0, sampling=None, repeat_threshold=1e-3):
         _check(split, fraction)
-        self.seed, self.share, self.pools = seed, (0, 1), [np.arange(len(split))]
+        first = np.arange(len(split)) if fraction is None else np.flatnonzero(split.labels >= 0)
+        self.seed, self.share = seed, (0, 1)
+        self.pools = [make_pool(split, first, sampling, repeat_threshold)]
         if fraction is not None:
             self.share = fractions.Fraction(fraction).limit_denominator(10**6).as_integer_ratio()
-            self.pools = [np.flatnonzero(split.labels >= 0), np.flatnonzero(split.labels == NEGATIVE)]
+            self.pools.append(make_pool(split, np.flatnonzero(split.labels == NEGATIVE)))
 
     @property
     def per_pass(self):
         """How many images one pass over the knowns, or over all, takes."""
         part, whole = self.share
-        return round(len(self.pools[0]) * whole / (whole - part))
+        return round(self.pools[0].per_pass * whole / (whole - part))
 
     def negatives(self, number):
         """How many of the first `number` images are negatives."""
@@ -38,10 +40,11 @@ class Order:
     def indices(self, numbers):
         """Positions in the split, (n,) int64, of the images with these numbers, an (n,) int64 tensor."""
         before = self.negatives(numbers)
-        known = self._drawn(0, numbers - before)
+        known = self.pools[0].draw(numbers - before, self.seed)
         if not self.share[0]:
             return known
-        return tf.where(self.negatives(numbers + 1) > before, self._drawn(1, before), known)
+        # The passes over negatives are no copies of those over knowns: the sign of the seed tells them apart.
+        return tf.where(self.negatives(numbers + 1) > before, self.pools[1].draw(before, -1 - self.seed), known)
 
     def records(self, split, first, buffer):
         """(position in the split, record) from image `first` on, of files that can be read from the beginning only.
@@ -56,19 +59,6 @@ class Order:
         choice = numbers.map(lambda number: self.negatives(number + 1) - self.negatives(number))
         return tf.data.Dataset.choose_from_datasets([known, self._passes(split, 1, skipped, buffer)], choice)
 
-    def _drawn(self, which, ranks):
-        """The `ranks`-th uses of the images of a pool."""
-        pool = self.pools[which]
-        count = len(pool)
-        key = tf.cast(ranks // count, tf.int32)
-        # The passes over negatives are no copies of those over knowns: the sign of the seed tells them apart.
-        seed = tf.fill(tf.shape(key), self.seed if which == 0 else -1 - self.seed)
-        keys = tf.stack([tf.fill(tf.shape(key), _PADDING), seed, key], axis=1)
-        place = tf.raw_ops.RandomIndexShuffle(
-            index=ranks % count, seed=keys, max_index=tf.constant(count - 1, tf.int64), rounds=4
-        )
-        return tf.gather(tf.constant(pool, tf.int64), place)
-
     def _passes(self, split, which, rank, buffer):
         pool = self.pools[which]
 
@@ -78,11 +68,15 @@ class Order:
             tf.compat.v1.set_random_seed(1)
             key = tf.stack([tf.constant(self.seed, tf.int64), 2 * number + which])
             seed = tf.random.stateless_uniform([], key, maxval=2**31 - 1, dtype=tf.int64)
-            pairs = tf.data.Dataset.zip(tf.data.Dataset.from_tensor_slices(pool), split.source.stream(pool))
+            places = tf.data.Dataset.from_tensor_slices(pool.indices)
+            pairs, times = tf.data.Dataset.zip(places, split.source.stream(pool.indices)), pool.times(number, self.seed)
+            if times is not None:
+                counted = tf.data.Dataset.zip(pairs, tf.data.Dataset.from_tensor_slices(times))
+                pairs = counted.flat_map(lambda pair, count: tf.data.Dataset.from_tensors(pair).repeat(count))
             return pairs.shuffle(buffer, seed)
 
-        numbers = tf.data.Dataset.range(rank // len(pool), np.iinfo("int64").max)
-        return numbers.flat_map(one_pass).skip(rank % len(pool))
+        numbers = tf.data.Dataset.range(rank // pool.per_pass, np.iinfo("int64").max)
+        return numbers.flat_map(one_pass).skip(rank % pool.per_pass)
 
 
 def _check(split, fraction):

@@ -26,6 +26,8 @@ def training(
     augment=None,
     negative_fraction=None,
     class_weights=None,
+    sampling=None,
+    repeat_threshold=1e-3,
     seed=0,
     first_step=0,
     memory=MEMORY,
@@ -40,6 +42,10 @@ def training(
     n * negative_fraction to within 1, so each batch and each replica's part has its share. A pass takes each known
     once; a negative's n-th use comes after all have been used n - 1 times.
 
+    With `sampling`, images, or with `negative_fraction` knowns, of rare classes come more often: by "repeat_factor" an
+    image as often in a pass as `repeat_factors` says, rounded to the whole number below or above, by "class_aware" each
+    class as often as any other, a pass having as many draws as there are images.
+
     Args:
         split: A `Split` without unknown labels.
         batch_size: Images in a batch, over all replicas.
@@ -49,6 +55,8 @@ def training(
             to one.
         negative_fraction: Part of negatives in [0, 1), of images with one class; None mixes the split as it is.
         class_weights: None, or (C + 1,) floats, the negatives' last, as `data.class_weights` gives them.
+        sampling: None, "repeat_factor" or "class_aware".
+        repeat_threshold: The share of images above which "repeat_factor" repeats no class, as for `repeat_factors`.
         seed: int >= 0.
         first_step: Number of the first batch.
         memory: Most bytes to hold in memory; 0 holds nothing.
@@ -57,7 +65,8 @@ def training(
         `tf.data.Dataset` of (images (batch_size, H, W, C) float32 in 0..255, y), and with `class_weights` a third item,
         float32 weights in the shape of the labels. y is the labels, or a dict where an example has more or others. Of
         boxes it is {"boxes": (batch_size, M, 4), "box_labels": (batch_size, M)}, M being the most of any image of the
-        split; images with fewer have boxes of zeros with the label -100 at the end.
+        split; images with fewer have boxes of zeros with the label -100 at the end. Where objects have masks there are
+        `masks` (batch_size, M, S, S) too, of 0 and 1, in `mask_boxes` (batch_size, M, 4).
 
     Raises:
         ValueError: If there are no images, unknown ones, no negatives to draw, or an argument is out of range. What
@@ -70,7 +79,7 @@ def training(
     (TensorShape([64, 8, 8, 1]), 16)
     """
     _check_batch_size(batch_size)
-    order = Order(split, negative_fraction, seed)
+    order = Order(split, negative_fraction, seed, sampling, repeat_threshold)
     if class_weights is not None and split.source.kind in ("classes", "boxes"):
         raise ValueError("`class_weights` are for images and pixels with one label; sets and boxes weigh in the loss.")
     reader = _Reader(split, image_size, channels, memory, one_size=augment is None)
@@ -100,11 +109,12 @@ def training(
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def steps_per_epoch(split, batch_size, negative_fraction=None):
+def steps_per_epoch(split, batch_size, negative_fraction=None, sampling=None, repeat_threshold=1e-3):
     """How many full batches, int >= 1, one pass makes: over the knowns, or without `negative_fraction` over all images.
 
     Args:
-        split, batch_size, negative_fraction: As for `training`; a pass of fewer images than a batch is a ValueError.
+        split, batch_size, negative_fraction, sampling, repeat_threshold: As for `training`; a pass of fewer images than
+            a batch is a ValueError.
 
     >>> from cplus1_keras import data
     >>> digits = data.split(data.protocols.digits(), data.sources.digits())
@@ -112,7 +122,7 @@ def steps_per_epoch(split, batch_size, negative_fraction=None):
     (11, 16)
     """
     _check_batch_size(batch_size)
-    count = Order(split, negative_fraction).per_pass
+    count = Order(split, negative_fraction, 0, sampling, repeat_threshold).per_pass
     if count < batch_size:
         raise ValueError(f"An epoch of {count} images has no batch of {batch_size}. Take one of at most {count}.")
     return count // batch_size
@@ -204,9 +214,13 @@ class _Reader:
             return example
         most = self.split.max_boxes
         rows = [[0, most - tf.shape(example["boxes"])[0]]]
-        boxes = tf.ensure_shape(tf.pad(example["boxes"], [*rows, [0, 0]]), [most, 4])
         labels = tf.ensure_shape(tf.pad(example["box_labels"], rows, constant_values=IGNORE), [most])
-        return example | {"boxes": boxes, "box_labels": labels}
+        found = {"box_labels": labels}
+        for key in ("boxes", "mask_boxes", "masks"):
+            if key in example:
+                more = [*rows, *[[0, 0]] * (example[key].shape.rank - 1)]
+                found[key] = tf.ensure_shape(tf.pad(example[key], more), [most, *example[key].shape[1:]])
+        return example | found
 
 
 def _held(reader, memory):

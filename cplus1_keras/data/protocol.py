@@ -26,9 +26,11 @@ class Protocol:
             validation and calibration they are always ignored, so that thresholds see none of them.
         others: "error" where one occurs, "ignored" or "negative": role of names that the protocol does not have.
         name: A short name for reports.
+        far: Those of the unknown names that are far from the known classes, such as another script or photographs:
+            they and the others, which are near, are also judged apart. Empty divides nothing.
 
     Raises:
-        ValueError: If a name has two roles or none is known.
+        ValueError: If a name has two roles, none is known, or one of `far` is not unknown.
         TypeError: If a field is no sequence of names.
 
     >>> protocol = Protocol({"cat": ["cat"], "vehicle": ["car", "bus"]}, negative=["tree"], unknown=["owl"])
@@ -45,11 +47,12 @@ class Protocol:
     unknown_in_training: str = "ignored"
     others: str = "error"
     name: str = ""
+    far: tuple = ()
 
     def __post_init__(self):
         items = self.known.items() if hasattr(self.known, "items") else _sequence("known", self.known)
         object.__setattr__(self, "known", tuple(_pair(item) for item in items))
-        for role in ROLES:
+        for role in (*ROLES, "far"):
             object.__setattr__(self, role, _names(role, getattr(self, role)))
         for field, choices in (("unknown_in_training", ("ignored", "negative")), ("others", _OTHERS)):
             if getattr(self, field) not in choices:
@@ -224,6 +227,9 @@ class Protocol:
             if name in found:
                 raise ValueError(f"Each class has one role. Received: {name!r} in `{found[name]}` and in `{role}`.")
             found[name] = role
+        strange = [name for name in self.far if name not in self.unknown]
+        if strange:
+            raise ValueError(f"`far` names unknown classes. Received in `far` and not in `unknown`: {strange}")
 
 
 def no_role(protocol, names):

@@ -181,6 +181,12 @@ class Source:
             setattr(part, field, tuple(rows[index] for index in indices) if rows else rows)
         return part
 
+    def with_boxes(self, boxes):
+        """A source of the same images with other `Boxes`."""
+        other = copy.copy(self)
+        other.boxes = _objects(boxes, self.class_names, self.kind, self.name)
+        return other
+
     def converted(self, size=None, channels=None):
         """The same source with each image passed through `preprocess`: one size (not of masks, boxes), channels."""
         if size and self.kind in ("mask", "boxes"):
@@ -191,14 +197,8 @@ class Source:
 
     def centered(self, short_side, size):
         """The same source, each image resized to a shorter side of so many pixels and cut to `size` in the middle."""
-        height, width = size_pair(size)
-
-        def cut(image):
-            sides = tf.cast(tf.shape(image)[:2], tf.float32)
-            image = tf.image.resize(image, tf.cast(tf.round(short_side / tf.reduce_min(sides) * sides), tf.int32))
-            return tf.image.resize_with_crop_or_pad(image, height, width)
-
-        return self._with_images(cut, (height, width, self.shape[2]))
+        shape = (*size_pair(size), self.shape[2])
+        return self._with_images(lambda image: preprocess(image, size, short_side=short_side), shape)
 
     def _with_images(self, change, shape):
         def decode(record):

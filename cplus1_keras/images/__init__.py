@@ -2,6 +2,15 @@
 
 from cplus1_keras.images.decoding import MAX_PIXELS, decode, decode_batch, decode_ragged
 from cplus1_keras.images.headers import read_size
-from cplus1_keras.images.preprocessing import preprocess
+from cplus1_keras.images.preprocessing import check_short_side, preprocess, shorten
 
-__all__ = ["MAX_PIXELS", "decode", "decode_batch", "decode_ragged", "preprocess", "read_size"]
+__all__ = [
+    "MAX_PIXELS",
+    "check_short_side",
+    "decode",
+    "decode_batch",
+    "decode_ragged",
+    "preprocess",
+    "read_size",
+    "shorten",
+]

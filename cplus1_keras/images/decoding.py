@@ -52,7 +52,7 @@ def decode(contents, channels=3, upright=True, max_pixels=None):
     return tf.ensure_shape(image, [None, None, channels])
 
 
-def decode_batch(contents, size, channels, max_pixels=MAX_PIXELS):
+def decode_batch(contents, size, channels, max_pixels=MAX_PIXELS, short_side=None):
     """Encoded images (N,) as training sees them, float32 (N, *size, channels), of NaN where one cannot be read.
 
     They are decoded on all cores. Neither a bad image nor none at all is an error.
@@ -61,6 +61,7 @@ def decode_batch(contents, size, channels, max_pixels=MAX_PIXELS):
         contents: String tensor.
         size: (height, width).
         channels, max_pixels: As for `decode`.
+        short_side: As for `preprocess`.
 
     >>> png = tf.io.encode_png(tf.zeros([2, 3, 1], tf.uint8))
     >>> tf.math.is_nan(decode_batch(tf.stack([png, "no image"]), (1, 1), 1)).numpy().ravel().tolist()
@@ -68,7 +69,7 @@ def decode_batch(contents, size, channels, max_pixels=MAX_PIXELS):
     """
 
     def read(raw):
-        return preprocess(decode(raw, channels, max_pixels=max_pixels), size, channels)
+        return preprocess(decode(raw, channels, max_pixels=max_pixels), size, channels, short_side)
 
     nothing = tf.fill([*size, channels], float("nan"))
     places, images = _in_parallel(contents, read, nothing)

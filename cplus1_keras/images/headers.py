@@ -12,8 +12,12 @@ STEPS = 2**16
 """How many parts of a GIF are walked through, at most."""
 
 _FRONT = 2**17
-_EXIF = r"\C*?(?:Exif\x00\x00|eXIf|EXIF\C{4})(II\*\x00|MM\x00\*)"
-"""Up to the first bytes of the block in JPEG, also as some write it to WebP; in PNG; in WebP."""
+_TIFF = r"(II\*\x00|MM\x00\*)"
+
+_MARKS = (r"Exif\x00\x00", "eXIf", r"EXIF\C{4}")
+"""What stands before the first bytes of the block in JPEG, also as some write it to WebP; in PNG; in WebP."""
+
+_EXIF = rf"\C*?(?:{'|'.join(_MARKS)}){_TIFF}"
 
 _ENTRY = (
     r"(?:\C{12})*?(?:\x12\x01[\x03\x04]\x00\C{4}([\x01-\x08])\x00\C{2}|"
@@ -42,7 +46,9 @@ def read_header(contents):
     kind, nothing = find_kind(contents), (contents, tf.constant([0, 0]))
     # WebP has its EXIF behind its pixels, the others have it in front of them.
     front = tf.strings.substr(contents, 0, tf.where(kind == list(KINDS).index("webp"), -1, _FRONT))
-    has_exif = tf.strings.regex_full_match(front, rf"{_EXIF}\C*")
+    # What begins with letters is searched for six times as fast as a match of the whole, or of one mark among several.
+    without = [tf.strings.regex_replace(front, mark + _TIFF, "", replace_global=False) for mark in _MARKS]
+    has_exif = tf.strings.length(front) > tf.reduce_min([tf.strings.length(own) for own in without])
     orientation = tf.cond(has_exif, lambda: _orientation(front), lambda: 1)
     return *tf.switch_case(kind, [*branches, lambda: nothing]), orientation
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN, is_known
 from cplus1_keras.layers.hooks import OpenSetLayer, no_half
+from cplus1_keras.layers.matching import truth
 from cplus1_keras.numerics import at_least_float32, divide, root
 from cplus1_keras.numerics.boxes import area, encode
 
@@ -124,22 +125,11 @@ class FCOSPoints(OpenSetLayer):
         points = tensors["points"][0]
         level = ops.sum(ops.cast(points[:, 2:] > ops.convert_to_tensor(self.strides, points.dtype), "int32"), axis=-1)
         ranges = ops.take(ops.convert_to_tensor(self.regress_ranges, points.dtype), level, axis=0)
-        boxes, box_labels = self._truth(tensors)
+        boxes, box_labels = truth(self, tensors)
         labels, assigned = assign_points(points, boxes, box_labels, ranges, self.center_radius)
         distances = ops.where(ops.expand_dims(is_known(labels), -1), encode(points, assigned), 0)
         made = {"labels": labels, "box_targets": distances, "centerness_targets": centerness(distances)}
         return {name: ops.stop_gradient(tensor) for name, tensor in made.items()}
-
-    def _truth(self, tensors):
-        """Boxes and labels with a row of padding more, for batches without a box."""
-        missing = [name for name in ("boxes", "box_labels") if name not in tensors]
-        if missing:
-            raise ValueError(
-                f"`{self.name}` needs `boxes` (batch, boxes, 4) and `box_labels` (batch, boxes) from the data set: "
-                f"`fit(images, {{'boxes': ..., 'box_labels': ...}})`. Missing: {missing}"
-            )
-        boxes = ops.pad(ops.cast(tensors["boxes"], "float32"), [[0, 0], [0, 1], [0, 0]])
-        return boxes, ops.pad(ops.cast(tensors["box_labels"], "int32"), [[0, 0], [0, 1]], constant_values=IGNORE)
 
     def get_config(self):
         config = {"strides": self.strides, "regress_ranges": self.regress_ranges, "center_radius": self.center_radius}

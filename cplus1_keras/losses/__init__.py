@@ -28,24 +28,30 @@ from cplus1_keras.losses.compositions import (
     sfn_norm,
 )
 from cplus1_keras.losses.lengths import MagnitudeLoss, RingLoss, SymmetricMagnitudeLoss
+from cplus1_keras.losses.long_tail import LDAM, BalancedSoftmax, Equalization, Seesaw, SigmoidEqualizationLoss
 from cplus1_keras.losses.margins import ArcFace, CosFace, GaussianMargin, LSoftmax, Margin, SMSoftmax, SphereFace
 from cplus1_keras.losses.mixed import MixedLoss, mix
 from cplus1_keras.losses.multilabel import AsymmetricLoss, MultiLabelCrossEntropyLoss, WeightedSigmoidLoss
+from cplus1_keras.losses.regions import BoxDeltaLoss, MaskLoss, ObjectnessLoss
 
 __all__ = [
     "C2AM",
+    "LDAM",
     "AnchorLoss",
     "ArcFace",
     "AsymmetricLoss",
     "AttentionConsistencyLoss",
     "BackgroundCrossEntropyLoss",
     "BackgroundMarginLoss",
+    "BalancedSoftmax",
+    "BoxDeltaLoss",
     "CenternessLoss",
     "ClassBalancedFocalLoss",
     "CompactnessLoss",
     "CosFace",
     "CrossEntropyLoss",
     "EntropicOpenSetLoss",
+    "Equalization",
     "FocalLoss",
     "GIoULoss",
     "GaussianMargin",
@@ -58,11 +64,15 @@ __all__ = [
     "LSoftmax",
     "MagnitudeLoss",
     "Margin",
+    "MaskLoss",
     "MixedLoss",
     "MultiLabelCrossEntropyLoss",
+    "ObjectnessLoss",
     "OpenSetLoss",
     "RingLoss",
     "SMSoftmax",
+    "Seesaw",
+    "SigmoidEqualizationLoss",
     "SigmoidFocalLoss",
     "SmoothL1BoxLoss",
     "SphereFace",

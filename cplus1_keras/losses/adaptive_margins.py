@@ -5,8 +5,7 @@ import math
 import keras
 from keras import ops
 
-from cplus1_keras.labels import is_known, is_negative
-from cplus1_keras.losses.margins import Margin, check_margin
+from cplus1_keras.losses.margins import Margin, check_margin, rows_to_move
 from cplus1_keras.numerics import MIN_SINE, divide
 from cplus1_keras.numerics.derivatives import as_rows, with_gradient
 
@@ -89,13 +88,9 @@ class C2AM(Margin):
 
     def training_logits(self, labels, outputs, background=None):
         logits = outputs["logits"]
-        if background is not None:
-            labels = ops.where(is_negative(labels), background, labels)
-        labels = ops.reshape(labels, (-1,))
-        index = ops.clip(labels, 0, logits.shape[-1] - 1)
+        rows, index, moves = rows_to_move(labels, logits, background)
         norms = ops.cast(ops.stop_gradient(outputs["kernel_norms"]), logits.dtype)
-        rows, scale = as_rows(logits), as_rows(outputs["scale"])
-        moved = c2am(rows, scale, norms, index, is_known(labels), self.alpha, self.clamp, self.detach)
+        moved = c2am(rows, as_rows(outputs["scale"]), norms, index, moves, self.alpha, self.clamp, self.detach)
         return ops.reshape(moved, ops.shape(logits))
 
     def get_config(self):
@@ -126,6 +121,7 @@ class GrowingMargin(Margin):
 
     def __init__(self, margin):
         self.margin = check_margin(margin)
+        self.drops = self.margin.drops
         self.reads = (*self.margin.reads, "margin_fraction")
 
     def training_logits(self, labels, outputs, background=None):

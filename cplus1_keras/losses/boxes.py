@@ -11,6 +11,7 @@ from keras import ops
 from cplus1_keras.labels import is_known, is_seen
 from cplus1_keras.losses.base import OpenSetLoss
 from cplus1_keras.losses.classification import check_gamma, focus
+from cplus1_keras.losses.regions import smooth_l1
 from cplus1_keras.numerics import boxes
 
 LEAST_IOU = 1e-6
@@ -163,9 +164,7 @@ class SmoothL1BoxLoss(_BoxLoss):
         super().__init__(name)
 
     def distances(self, offsets, targets, outputs):
-        off = ops.abs(offsets - targets) / outputs["points"][..., 2:]
-        near = ops.minimum(off, self.beta)
-        return ops.sum(near * near / (2 * self.beta) + off - near, axis=-1)
+        return ops.sum(smooth_l1((offsets - targets) / outputs["points"][..., 2:], self.beta), axis=-1)
 
     def get_config(self):
         return {**super().get_config(), "beta": self.beta}

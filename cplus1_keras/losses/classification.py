@@ -91,9 +91,14 @@ def _known_or_nan(labels, logits, even, smoothing):
     return ops.where(inside, values, float("nan"))
 
 
-def _check_smoothing(smoothing):
+def _check_smoothing(smoothing, margin):
     if not 0 <= smoothing < 1:
         raise ValueError(f"`smoothing` is a share in [0, 1). Received: smoothing={smoothing}")
+    if smoothing and margin is not None and getattr(margin, "drops", False):
+        raise ValueError(
+            f"{type(margin).__name__} leaves classes out of the softmax, so none can have a share by label smoothing. "
+            f"Received: smoothing={smoothing}"
+        )
     return float(smoothing)
 
 
@@ -103,8 +108,8 @@ class _WithMargin(OpenSetLoss):
     smooths = True
 
     def __init__(self, margin=None, smoothing=0.0, name=None):
-        self.smoothing = _check_smoothing(smoothing)
         self.margin = check_margin(margin, optional=True)
+        self.smoothing = _check_smoothing(smoothing, self.margin)
         if self.margin is not None:
             self.reads = self.margin.reads
         super().__init__(name)
@@ -114,7 +119,7 @@ class _WithMargin(OpenSetLoss):
 
     def smooth(self, rate):
         other = copy.copy(self)
-        other.smoothing = _check_smoothing(rate)
+        other.smoothing = _check_smoothing(rate, self.margin)
         return other
 
     def get_config(self):

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from cplus1_keras.labels import is_known
+from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.numerics import angle, divide, norm, sine
 from cplus1_keras.numerics.derivatives import add_at, as_rows, take_at, with_taken
 
@@ -22,6 +22,14 @@ def sphereface(cosine, margin):
     k = ops.floor(ops.stop_gradient(multiple) / math.pi)
     sign = 1 - 2 * ops.mod(k, 2)
     return sign * ops.cos(multiple) - 2 * k
+
+
+def rows_to_move(labels, logits, background=None):
+    """Logits as rows (N, C), the class of each, which is `background` of negatives, and whether it has one."""
+    if background is not None:
+        labels = ops.where(is_negative(labels), background, labels)
+    labels = ops.reshape(labels, (-1,))
+    return as_rows(logits), ops.clip(labels, 0, logits.shape[-1] - 1), is_known(labels)
 
 
 class Margin:
@@ -48,6 +56,7 @@ class Margin:
     """
 
     reads = ("logits", "scale")
+    drops = False  # whether it leaves out classes, to which label smoothing would give a share
 
     def __init__(self, margin, detach=False):
         self.margin = float(margin)

@@ -14,6 +14,7 @@ from cplus1_keras.models.segmentation import (
     scale,
     segmentation_model,
 )
+from cplus1_keras.models.two_stage import rcnn
 
 __all__ = [
     "AUXILIARY_WEIGHT",
@@ -26,6 +27,7 @@ __all__ = [
     "ocrnet",
     "output_stride",
     "pyramid",
+    "rcnn",
     "scale",
     "scale_boxes",
     "segmentation_model",

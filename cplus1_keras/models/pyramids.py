@@ -25,7 +25,8 @@ def pyramid(backbone, levels=(3, 4, 5, 6, 7), channels=256, extra="on_output"):
         levels: Levels without a gap, fine to coarse; the backbone must have the finest.
         channels: Of every map.
         extra: What the first level beyond the backbone's is made of: "on_output", the pyramid's last map (FCOS), or
-            "on_input", the backbone's (RetinaNet).
+            "on_input", the backbone's (RetinaNet). "every_second": each is every second cell of the one before, without
+            a convolution (Faster R-CNN).
 
     Returns:
         List of symbolic maps (N, h, w, channels), one for each level.
@@ -40,7 +41,7 @@ def pyramid(backbone, levels=(3, 4, 5, 6, 7), channels=256, extra="on_output"):
     >>> [tuple(x.shape[1:]) for x in models.pyramid(backbone, levels=(4, 5, 6), channels=8)]
     [(7, 5, 8), (4, 3, 8), (2, 2, 8)]
     """
-    check_choice("extra", extra, ("on_output", "on_input"))
+    check_choice("extra", extra, ("on_output", "on_input", "every_second"))
     maps, levels = backbone_levels(backbone), [int(level) for level in levels]
     given = [level for level in levels if level in maps]
     whole = levels == list(range(levels[0], levels[0] + len(levels))) if levels else False
@@ -57,8 +58,12 @@ def pyramid(backbone, levels=(3, 4, 5, 6, 7), channels=256, extra="on_output"):
             x = layers.Add(name=f"merged{level}")([x, above])
         merged[level] = x
     found = [layers.Conv2D(channels, 3, padding="same", name=f"p{level}")(merged[level]) for level in given]
-    x = found[-1] if extra == "on_output" else maps[given[-1]]
+    x = maps[given[-1]] if extra == "on_input" else found[-1]
     for number, level in enumerate(levels[len(given) :]):
+        if extra == "every_second":
+            x = layers.MaxPooling2D(1, 2, name=f"p{level}")(x)
+            found.append(x)
+            continue
         x = layers.ReLU(name=f"p{level - 1}_relu")(x) if number else x
         # The same zeros on all sides, as in backbones/convolutions.
         x = layers.Conv2D(channels, 3, 2, name=f"p{level}")(layers.ZeroPadding2D(1, name=f"p{level}_pad")(x))

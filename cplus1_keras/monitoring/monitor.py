@@ -80,7 +80,7 @@ class OpenSetMonitor(keras.callbacks.Callback):
         sample=None,
         batch_size=None,
         hparams=None,
-        share=0.1,
+        share=0.05,
     ):
         super().__init__()
         if not share > 0:
@@ -127,17 +127,19 @@ class OpenSetMonitor(keras.callbacks.Callback):
                 tf.summary.scalar(f"speed/{name}_per_second", rate * factor)
             if self.pace.waiting() is not None:
                 tf.summary.scalar("speed/waiting_for_input", self.pace.waiting())
+            extra = 0.0
             for name, view in self._views.items():
                 if name == "validation" or due:
-                    self._look(name, view, due)
+                    extra += self._look(name, view, due)
                     self._tell(name, view, {} if logs is None or name != "validation" else logs)
             if due:
+                self.budget.spend(extra)
                 parts = functools.partial(self._parts, epoch, {} if logs is None else logs)
                 self.budget.draw(self._or_warn("its pictures", parts) or {})
                 self._writer.flush()
 
     def _look(self, name, view, due):
-        """One pass over the data; what it takes longer for drawing is drawing's."""
+        """One pass over the data; returns the seconds that it takes longer because it is drawn from."""
         start = time.monotonic()
         with averages(self.model):
             view.look(whole=due)
@@ -145,11 +147,11 @@ class OpenSetMonitor(keras.callbacks.Callback):
             self._warn("samples of images", view.lost)
         seconds = time.monotonic() - start
         if name != "validation":
-            self.budget.spend(seconds)
-        elif due:
-            self.budget.spend(max(seconds - (self._plain or seconds), 0.0))
-        else:
-            self._plain = seconds if self._plain is None else min(seconds, self._plain)
+            return seconds
+        if due:
+            return max(seconds - (self._plain or seconds), 0.0)
+        self._plain = seconds if self._plain is None else min(seconds, self._plain)
+        return 0.0
 
     def on_train_end(self, logs=None):
         self._writer.close()

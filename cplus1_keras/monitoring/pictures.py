@@ -36,12 +36,19 @@ def draw(sample, curves, rays, projection, names, threshold, score_name):
             arguments = more["image"], record.labels, answer, names, threshold, score_name
             made[f"images/{number}"] = lambda arguments=arguments: plots.panels(*arguments)
         elif "objects" in more:
-            truth = more["image"], more["objects"], more["object_labels"]
-            made[f"images/{number}"] = lambda truth=truth, more=more: plots.detections(*truth, more, names)
+            arguments = more["image"], more["objects"], more["object_labels"], refuse(more, threshold), names
+            made[f"images/{number}"] = lambda arguments=arguments: plots.detections(*arguments)
     shown = [record for record in sample.images if "cams" in record.more]
     if shown:
         made["activation_maps"] = lambda: draw_maps(shown, names)
     return made
+
+
+def refuse(answer, threshold):
+    """The answer for an image with objects, of which those with a score below a threshold are of no class."""
+    if threshold is None:
+        return answer
+    return {**answer, "class_id": np.where(answer["score"] >= threshold, answer["class_id"], -1)}
 
 
 def draw_features(found, rays, projection, names):

@@ -3,6 +3,7 @@
 import functools
 
 from cplus1_keras.monitoring.monitor import OpenSetMonitor
+from cplus1_keras.provenance import list_settings
 from cplus1_keras.tasks.watching import Watching, spaced
 
 FEW = 16
@@ -30,36 +31,26 @@ def make_monitor(model, experiment, splits, logs, sample):
     task = experiment.task
     every = task.predictor(model, experiment.score, splits)
 
-    def source(split):
-        if not len(split):
-            return None
-        batches = task.validation(model, split, experiment)
-        return functools.partial(task.records, Watching(every), split, experiment) if batches is None else batches
+    judged = len(splits.validation) > 0
+    split = splits.validation if judged else splits.train.subset(spaced(len(splits.train), FEW))
+    source = task.validation(model, split, experiment)
+    if source is None:
+        source = functools.partial(task.records, Watching(every), split, experiment)
 
-    few = {} if len(splits.validation) else {"training": source(splits.train.subset(spaced(len(splits.train), FEW)))}
+    def calibrate(records):
+        # Batches do not tell what belongs together.
+        own = (record._replace(group=group) for record, group in zip(records, split.groups, strict=False))
+        return task.choose_threshold(every, own, split, experiment)
+
     return OpenSetMonitor(
-        source(splits.validation),
+        source if judged else None,
         logs,
         splits.class_names,
         experiment.score,
-        others=few,
+        others={} if judged else {"training": source},
         figures=functools.partial(task.watched_figures, every),
-        calibrate=functools.partial(task.choose_threshold, every, experiment=experiment),
+        calibrate=calibrate,
         sample=sample,
         batch_size=experiment.batch_size,
-        hparams=settings(experiment),
+        hparams=list_settings(experiment),
     )
-
-
-def settings(experiment):
-    """What tells a run from others, plain values by name, for TensorBoard's page of hyperparameters.
-
-    >>> settings(configs.resolve("digits"))["loss"]
-    'entropic_open_set + 0.01 magnitude'
-    """
-    names = ("name", "learning_rate", "warmup", "epochs", "steps", "patience", "batch_size", "label_smoothing", "ema")
-    names += ("precision", "fpr", "coverage", "confidence", "seed")
-    plain = {name: getattr(experiment, name) for name in names}
-    terms = [f"{weight:g} {term.name}".removeprefix("1 ") for weight, term in experiment.loss.terms()]
-    plain |= {"loss": " + ".join(terms), "score": experiment.score.__name__, "task": type(experiment.task).__name__}
-    return {name: value for name, value in plain.items() if value is not None}

@@ -11,43 +11,49 @@ class Budget:
 
     >>> budget = Budget(0.1)
     >>> budget.begin()
-    >>> budget.due("curve")
+    >>> budget.due()
     False
     """
 
     GUESS = 0.2  # seconds that a part is expected to take, before it has told
 
     def __init__(self, share):
-        self.share, self.costs, self.turn = share, {}, 0
-        self.start, self.spent = 0.0, 0.0
+        self.share, self.costs, self.turn, self.next = share, {}, 0, None
+        self.start, self.spent, self.looking = 0.0, 0.0, 0.0
 
     def begin(self):
         """The training begins now."""
         self.start = time.monotonic()
 
-    def due(self, part=None):
-        """Whether a part, or where None any that is known, can be drawn now."""
-        cost = min(self.costs.values(), default=self.GUESS) if part is None else self.costs.get(part, self.GUESS)
-        trained = time.monotonic() - self.start - self.spent
-        return self.share == float("inf") or self.spent + cost <= self.share * trained
+    def due(self):
+        """Whether a look at what can be drawn can be afforded now, with the next part and no less drawing than look."""
+        return self._can_spend(self.looking + max(self.looking, self._cost(self.next)))
 
-    def spend(self, seconds, part=None):
-        """Count seconds, those of a part as what it is expected to take the next time."""
+    def spend(self, seconds):
+        """Count the seconds of a look, before parts are drawn; the next one is expected to take as many."""
         self.spent += seconds
-        if part is not None:
-            self.costs[part] = seconds
+        self.looking = seconds
 
     def draw(self, parts):
-        """Call those of the functions `{name: draw}` that are due, beginning where the last call of this ended."""
+        """Call those of the functions `{name: draw}` that can be afforded, from where the last call of this ended."""
         names = [*parts]
         for _ in names:
-            name = names[self.turn % len(names)]
-            if not self.due(name):
+            self.next = names[self.turn % len(names)]
+            if not self._can_spend(self._cost(self.next)):
                 return
             start = time.monotonic()
-            parts[name]()
-            self.spend(time.monotonic() - start, name)
+            parts[self.next]()
+            self.costs[self.next] = time.monotonic() - start
+            self.spent += self.costs[self.next]
             self.turn = (self.turn + 1) % len(names)
+            self.next = names[self.turn]
+
+    def _cost(self, part):
+        return self.costs.get(part, self.GUESS)
+
+    def _can_spend(self, seconds):
+        trained = time.monotonic() - self.start - self.spent
+        return self.share == float("inf") or self.spent + seconds <= self.share * trained
 
 
 class Pace:

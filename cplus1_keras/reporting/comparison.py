@@ -4,7 +4,7 @@ from cplus1_keras.reporting.differences import differences
 from cplus1_keras.reporting.sections import as_cell, name_figure
 from cplus1_keras.reporting.tables import choose_columns, flatten, interval, sort_runs, split_name
 
-IGNORED = ("provenance.", "name", "repeat", "command.", "seconds")
+IGNORED = ("provenance.", "settings.", "name", "repeat", "command.", "seconds")
 JUDGED_BY = "open_auc"
 
 

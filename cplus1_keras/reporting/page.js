@@ -185,6 +185,7 @@ function explore(run) {
     legend([...roles.map(role => [`${role}s accepted`, role]), ...(roles.includes("known") ? [["knowns answered rightly", "known thin"]] : []), ...(told.promise ? [["the promise", "dotted"]] : [])]), slider,
     make("div", { class: "controls" }, make("label", { for: "typed" }, told.relative ? "shift" : "threshold"), typed, make("button", { click: () => choose(told.chosen) }, "as calibrated")),
     numbers, vow];
+  if (promise.new_classes) view.push(make("p", { class: "note", id: "new-classes" }, `At the calibrated threshold. ${promise.new_classes}`));
   if (classes.length) view.push(classTable(classes, () => chosen, promise, filter, () => shown, listeners));
   if (told.examples.length) view.push(gallery(run, () => chosen, () => shown, pick, listeners));
   if (curve) view.push(make("h2", {}, "At every price"), make("p", { class: "note" }, "How many knowns are answered rightly, against how many strangers are let in; the dots are the threshold above."),

@@ -7,6 +7,7 @@ import json
 
 from PIL import Image
 
+from cplus1_keras.calibration.evidence import NewClasses, check_fields
 from cplus1_keras.plots.style import COLOURS, ROLES
 from cplus1_keras.reporting.comparison import compare
 from cplus1_keras.reporting.sections import curves, facts, tables
@@ -43,6 +44,8 @@ def make_page(runs):
         parts = {"name": run.name, "verdict": judge_one(run), "facts": facts(run), "tables": tables(run)}
         found = run.figures.get("calibration") or {}
         promise = {name: found[name] for name in PROMISE if name in found} | {"classes": "classes" in found}
+        if found.get("new_classes"):
+            promise["new_classes"] = str(NewClasses(**check_fields(NewClasses, found["new_classes"])))
         parts |= {"promise": promise, "evidence": evidence, "curves": curves(run)}
         told.append({**parts, "pictures": _pictures(run) if len(runs) <= PICTURES else []})
     title = f"Report of {runs[0].name}" if len(runs) == 1 else f"{len(runs)} runs compared"

@@ -22,7 +22,7 @@ LABELS = {
 }
 """What people call figures whose names in `metrics.json` are others."""
 
-OWN = ("open_set", "at_threshold", "by_class", "calibration", "provenance")
+OWN = ("open_set", "at_threshold", "by_class", "by_distance", "calibration", "settings", "provenance")
 """What has a place of its own in a report."""
 
 
@@ -37,50 +37,34 @@ def name_figure(name):
     return LABELS.get(name, name.replace("_", " "))
 
 
+def name_group(group):
+    """What people call the members of a group of open-set figures.
+
+    >>> name_group("negative"), name_group("far")
+    ('negatives', 'far unknowns')
+    """
+    return f"{group} unknowns" if group in ("near", "far") else f"{group}s"
+
+
 def facts(run):
     """What was trained on what, and how to do it again: pairs of texts."""
-    told, config = run.figures, {**run.figures, **run.config}
-    rows = [
-        ("task", _short(told.get("task"))),
-        ("data", _short(told.get("data"))),
-        ("model", _short(told.get("model"))),
-        ("loss", _short(told.get("loss"))),
-        ("optimizer", f"{_short(told.get('optimizer'))}, learning rate {told.get('learning_rate')}"),
-        ("length", _length(told)),
-        ("score", _short(told.get("score"))),
-        ("seed", str(told.get("seed"))),
-        ("test images", f"{told['images']:,}"),
-        ("took", f"{told.get('seconds', 0):,.0f} s"),
-        ("again", config.get("repeat", "")),
-        ("commit", str(told["provenance"]["commit"])),
-        ("environment", as_sentence(told["provenance"])),
-        ("directory", str(run.path)),
-        ("note", told.get("note") or ""),
-    ]
-    return [[name, text] for name, text in rows if text]
+    told = run.figures
+    settings = {name: _say(value) for name, value in told.get("settings", {}).items() if name != "note"}
+    rows = {
+        **settings,
+        "test images": f"{told['images']:,}",
+        "took": f"{told.get('seconds', 0):,.0f} s",
+        "again": run.config.get("repeat", ""),
+        "commit": str(told["provenance"]["commit"]),
+        "environment": as_sentence(told["provenance"]),
+        "directory": str(run.path),
+        "note": told.get("note") or "",
+    }
+    return [[name.replace("_", " "), text] for name, text in rows.items() if text]
 
 
-def _length(told):
-    count = f"{told['epochs']:,} epochs" if told.get("epochs") else f"{told.get('steps') or 0:,} steps"
-    return f"{count}, batches of {told.get('batch_size')}"
-
-
-def _short(value):
-    """A described setting in a few words: the name of what makes it, and its plain settings."""
-    if isinstance(value, str):
-        return value.removeprefix("cplus1_keras.")
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_short, value))
-    if not isinstance(value, dict):
-        return str(value)
-    if "class_name" in value:  # a loss inside a sum
-        return _short({"class": value["class_name"], **value["config"]})
-    name = value.get("class") or _short(value.get("function", "")).rpartition(".")[2]
-    if "terms" in value:
-        return " + ".join(f"{weight:g} · {_short(term)}" for weight, term in value["terms"])
-    given = {key: own for key, own in value.items() if key not in ("class", "function", "name") and own is not None}
-    texts = [f"{'' if key == 'arguments' else key + '='}{_short(own)}" for key, own in given.items()]
-    return f"{name}({', '.join(texts)})" if texts else name
+def _say(value):
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def tables(run):
@@ -95,7 +79,13 @@ def tables(run):
         exact = "intervals" in next(iter(open_set.values()))
         note = "In brackets the ends of 95 % bootstrap intervals: what other test images could have given."
         title = "Open-set figures, whatever the threshold"
-        found.append(_table(title, ["", *(f"{group}s" for group in open_set)], rows, note if exact else ""))
+        found.append(_table(title, ["", *map(name_group, open_set)], rows, note if exact else ""))
+    if run.figures.get("by_distance"):
+        kinds = run.figures["by_distance"]
+        rows = [["accepted", *(as_cell(own["accepted"], own["interval"]) for own in kinds.values())]]
+        rows.append(["images", *(as_cell(own["images"]) for own in kinds.values())])
+        note = "In brackets the ends of 95 % intervals: what other images of these classes could have given."
+        found.append(_table("Near and far unknowns, at the threshold", ["", *map(name_group, kinds)], rows, note))
     for name, values in run.figures.items():
         if name not in OWN and isinstance(values, dict) and not _is_setting(values):
             found += _own(name, values)

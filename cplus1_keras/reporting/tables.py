@@ -21,7 +21,7 @@ def flatten(figures, prefix=""):
     """
     found = {}
     for name, value in figures.items():
-        if isinstance(value, dict) and name not in ("intervals", "provenance"):
+        if isinstance(value, dict) and name not in ("intervals", "provenance", "settings"):
             found |= flatten(value, f"{prefix}{name}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             found[prefix + name] = value

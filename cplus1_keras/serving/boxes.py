@@ -8,10 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.labels import REJECTED, REJECTED_NAME
+from cplus1_keras.layers.regions import RoIHeads
 from cplus1_keras.layers.resizing import size_pair
-from cplus1_keras.numerics.boxes import decode
+from cplus1_keras.layers.suppression import suppress
+from cplus1_keras.numerics.boxes import area, clip, decode, sample_masks
 from cplus1_keras.serving import guards
 from cplus1_keras.serving.spec import Spec
+
+POINTS, REGIONS = ("box_offsets", "centerness", "points"), ("roi_boxes",)
+"""What tells of boxes beside `logits`: outputs of a detector of one stage, and of two."""
+
+MAPS = ("map", "image_size")
+"""What the names of outputs begin with that masks are made of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,14 +28,15 @@ class BoxSpec(Spec):
 
     `boxes` float32 (N, M, 4), x1, y1, x2, y2 in pixels of the image, M = `max_detections`; `class_id` int32 (N, M), -1
     where rejected; `class_name` string (N, M), "unknown" there; `score` float32 (N, M), higher = more known;
-    `confidence` float32 (N, M), by which rows fall: the probability of the class times the centerness;
+    `confidence` float32 (N, M), by which rows fall: the probability of the class, of points times the centerness;
     `num_detections` int32 (N,): the rows after them have boxes of zeros, the class -1, no name and the lowest score;
-    `valid` bool (N,), False where the image has a NaN or a pixel far outside 0..255 or the model overflows: then it has
-    no detections. `predict` also gives `known_argmax` int32 (N, M), the class before any rejection.
+    `masks` uint8 (N, M, H, W), where asked for, 1 where the image shows the object; `valid` bool (N,), False where the
+    image has a NaN or a pixel far outside 0..255 or the model overflows: then it has no detections. `predict`
+    also gives `known_argmax` int32 (N, M), the class before any rejection.
 
-    Each pair of a point and a class whose probability is above `score_threshold` is a candidate, the `per_level` most
-    confident ones of each level. By falling confidence a candidate is kept unless its IoU with a kept one of its class
-    is above `iou`. The score is the point's own, the same for all of its classes.
+    Each pair of a point, or of a region, and a class whose probability is above `score_threshold` is a candidate, the
+    `per_level` most confident ones of each level; regions are of one. By falling confidence a candidate is kept unless
+    its IoU with a kept one of its class is above `iou`. The score is the point's own, the same for all of its classes.
 
     Args:
         max_detections: M >= 1.
@@ -37,6 +46,7 @@ class BoxSpec(Spec):
         class_agnostic: Whether a kept candidate suppresses those of other classes, too.
         sigmoid: Whether each class has a probability of its own, the logistic function of its logit, as
             `losses.SigmoidFocalLoss` trains it. Otherwise the logits' softmax gives them.
+        masks: Whether the masks of `models.rcnn(masks=True)` are answered too, at the size of the image.
         max_size: int or (height, width): the largest image that a SavedModel takes.
         dtype: Of the pixels of a request, "uint8" or "float32"; 0..255 in any case.
 
@@ -55,15 +65,15 @@ class BoxSpec(Spec):
     iou: float = 0.6
     class_agnostic: bool = False
     sigmoid: bool = False
+    masks: bool = False
     max_size: int | tuple = 2048
     dtype: str = "uint8"
 
     output: ClassVar[str] = "boxes"
-    reads: ClassVar[tuple] = ("box_offsets", "centerness", "logits", "points")
+    reads: ClassVar[tuple] = ("logits",)
     axes: ClassVar[str] = "N, L"
     batch_size: ClassVar[int] = 8
     columns: ClassVar[tuple] = ("x1", "y1", "x2", "y2", "class_name", "score", "confidence")
-    answers: ClassVar[tuple] = ("boxes", "class_id", "class_name", "confidence", "num_detections", "score", "valid")
     compared: ClassVar[tuple] = ("score", "confidence", "boxes")
 
     def __post_init__(self):
@@ -82,27 +92,45 @@ class BoxSpec(Spec):
             )
         object.__setattr__(self, "max_size", size_pair(self.max_size))
 
+    @property
+    def answers(self):
+        names = "boxes", "class_id", "class_name", "confidence", "num_detections", "score", "valid"
+        return (*names, "masks") if self.masks else names
+
+    def check(self, model, num_classes):
+        super().check(model, num_classes)
+        if not any(set(names) <= set(model.output) for names in (POINTS, REGIONS)):
+            needs = f"Detections need a model that gives {', '.join(POINTS)}, as `models.fcos`, or {', '.join(REGIONS)}"
+            raise ValueError(f"{needs}, as `models.rcnn`. Received: {sorted(model.output)}")
+        if self.masks and "image_size" not in model.output:
+            raise ValueError(f"Masks need `models.rcnn(masks=True)`. Received: a model with {sorted(model.output)}")
+
     def outputs(self, run, images, num_classes):
         found = {name: tf.cast(value, tf.float32) for name, value in run(images).items()}
-        logits, centerness = found["logits"], found["centerness"][..., None]
-        p = tf.sigmoid(logits) if self.sigmoid else tf.nn.softmax(logits)[..., :num_classes]
-        confidence = tf.where(p > self.score_threshold, p * tf.sigmoid(centerness), 0.0)
-        places, confidence = strongest(confidence, tf.reduce_max(found["points"][..., 2], axis=0), self.per_level)
+        boxes, weights, levels = _boxes(found)
+        p = tf.sigmoid(found["logits"]) if self.sigmoid else tf.nn.softmax(found["logits"])[..., :num_classes]
+        confidence = tf.where(p > self.score_threshold, p * weights, 0.0)
+        places, confidence = strongest(confidence, levels, self.per_level)
         point, k = places // num_classes, places % num_classes
+        every = p, boxes, *(found[name] for name in POINTS if name in found)
         size = tf.cast(tf.shape(images)[1:3], tf.float32)
-        boxes = clip(decode(_rows(found["points"], point), _rows(found["box_offsets"], point)), size)
+        finite = [tf.reduce_all(tf.math.is_finite(x), axis=range(1, x.shape.rank)) for x in every]
+        boxes = _rows(boxes, point) if boxes.shape.rank == 3 else tf.gather_nd(boxes, tf.stack([point, k], -1), 1)
+        boxes = clip(boxes, size)
         groups, count = (tf.zeros_like(k), 1) if self.class_agnostic else (k, num_classes)
         rows, number = suppress(boxes, confidence, groups, self.iou, self.max_detections, count, size)
         kept = tf.range(self.max_detections) < number[:, None]
-        point, every = _rows(point, rows), tf.concat([p, centerness, found["box_offsets"]], axis=-1)
+        point = _rows(point, rows)
         read = {name: _rows(found[name], point) for name in ("logits", "features") if name in found}
+        read |= {name: x for name, x in found.items() if self.masks and name.startswith(MAPS)}
         return {
             **read,
+            "size": size,
             "boxes": tf.where(kept[..., None], _rows(boxes, rows), 0.0),
             "classes": _rows(k, rows),
             "confidence": tf.where(kept, _rows(confidence, rows), 0.0),
             "kept": kept,
-            "finite": tf.reduce_all(tf.math.is_finite(every), axis=(1, 2)),
+            "finite": tf.reduce_all(finite, axis=0),
         }
 
     def decide(self, predictor, outputs, valid, threshold=None):
@@ -111,7 +139,8 @@ class BoxSpec(Spec):
         kept = outputs["kept"] & valid[:, None]
         class_id = tf.where(kept & answer["known"], outputs["classes"], REJECTED)
         names = tf.constant([REJECTED_NAME, *predictor.class_names])
-        return {
+        masks = {"masks": self._masks(predictor, outputs, kept)} if self.masks else {}
+        return masks | {
             "boxes": tf.where(kept[..., None], outputs["boxes"], 0.0),
             "class_id": class_id,
             "class_name": tf.where(kept, tf.gather(names, class_id - REJECTED), ""),
@@ -121,6 +150,23 @@ class BoxSpec(Spec):
             "score": guards.finite(answer["score"], kept),
             "valid": valid,
         }
+
+    def _masks(self, predictor, outputs, kept):
+        """Where each kept detection is, uint8 (N, M, H, W)."""
+        (heads,) = [layer for layer in predictor.network._flatten_layers() if isinstance(layer, RoIHeads)]
+        size, maps = outputs["size"], [outputs[name] for name in sorted(outputs) if name.startswith("map")]
+        # The maps are of images that may be scaled.
+        scale = tf.tile((outputs["image_size"] / size)[:, ::-1], [1, 2])[:, None]
+        inside = heads.masks(maps, outputs["boxes"] * scale, outputs["classes"])
+        whole = tf.tile(tf.concat([[0.0, 0.0], size[::-1]], 0)[None, None], [*tf.unstack(tf.shape(kept)), 1])
+        pasted = sample_masks(inside, outputs["boxes"], whole, tf.unstack(tf.cast(size, tf.int32)))
+        return tf.cast((pasted >= 0.5) & kept[..., None, None], tf.uint8)
+
+    def pad(self, answer, size):
+        if self.masks:
+            more = [[0, have] for have in tf.unstack(size - tf.shape(answer["masks"])[2:])]
+            answer = {**answer, "masks": tf.pad(answer["masks"], [[0, 0], [0, 0], *more])}
+        return answer
 
     def align(self, served, expected):
         expected = {**expected, "class_id": np.where(expected["known"], expected["classes"], REJECTED)}
@@ -136,7 +182,8 @@ class BoxSpec(Spec):
             raise ValueError(f"The SavedModel finds other objects than `predict` on the samples: {found}.")
         place = image[alike], gaps[alike].argmin(axis=1)
         served = {name: value[place] for name, value in served.items() if value.ndim > 1}
-        return served, {name: value[kept][alike] for name, value in expected.items() if value.ndim > 1}
+        rows = {name: value for name, value in expected.items() if value.shape[:2] == kept.shape}
+        return served, {name: value[kept][alike] for name, value in rows.items()}
 
     def tell(self, predictor, answer):
         values = zip(answer["boxes"], *(answer[name] for name in self.columns[4:]), strict=True)
@@ -145,7 +192,8 @@ class BoxSpec(Spec):
 
     def narrow(self, model):
         # Scores may read the features; the rest is for training.
-        kept = [name for name in (*self.reads, "features") if name in model.output]
+        kept = [name for name in (*POINTS, *REGIONS, *self.reads, "features") if name in model.output]
+        kept += [name for name in model.output if self.masks and name.startswith(MAPS)]
         return keras.Model(model.input, {name: model.output[name] for name in kept})
 
 
@@ -179,54 +227,15 @@ def strongest(confidence, levels, most):
     return tuple(tf.reshape(tf.transpose(each, [1, 0, 2]), [batch, -1]) for each in (places, values))
 
 
-def clip(boxes, size):
-    """Boxes (..., 4) cut at an image, whose `size` is (2,): height, width."""
-    return tf.clip_by_value(boxes, 0.0, tf.tile(size[::-1], [2]))
-
-
-def suppress(boxes, confidence, groups, iou, most, num_groups, size):
-    """Non-maximum suppression within groups: by falling confidence what overlaps none of its group that is kept.
-
-    So that one call of TensorFlow's kernel does it for all groups, each group lies in a field of its own, of a square
-    of fields. Coordinates are rounded to whole numbers that float32 holds exactly, of which the square has 2^24: steps
-    of 1/64 of a pixel for 1,203 classes in an image of 2,048 pixels, of 1/900 for 80. Thus fields change no overlap.
-
-    Args:
-        boxes: (N, M, 4) float32, within the image.
-        confidence: (N, M) float32; 0 is no candidate. Of equal ones the first comes first.
-        groups: (N, M) int32, in [0, num_groups).
-        iou: Largest IoU of what is kept.
-        most: How many to keep, at most.
-        num_groups: int.
-        size: (2,) float32, height and width of the image.
-
-    Returns:
-        Indices (N, most) int32 of what is kept, by falling confidence and then zeros, and how many (N,) int32.
-
-    >>> boxes = tf.constant([[[0.0, 0, 8, 8], [0, 0, 8, 7], [0, 0, 8, 7]]])
-    >>> rows, number = suppress(boxes, tf.constant([[0.5, 0.9, 0.8]]), tf.constant([[0, 0, 1]]), 0.6, 5, 2, [8.0, 8.0])
-    >>> rows.numpy().tolist(), number.numpy().tolist()
-    ([[1, 2, 0, 0, 0]], [2])
-    """
-    side = int(np.ceil(np.sqrt(num_groups)))
-    field = tf.floor(tf.constant(2.0**24 / side) - 1)
-    units = tf.round(boxes * (field / tf.reduce_max(size)))
-    corner = tf.cast(tf.stack([groups % side, groups // side], axis=-1), tf.float32) * field
-    fields = units + tf.tile(corner, [1, 1, 2])
-
-    def one(image):
-        return tuple(
-            tf.raw_ops.NonMaxSuppressionV4(
-                boxes=image[0],
-                scores=image[1],
-                max_output_size=most,
-                iou_threshold=iou,
-                score_threshold=0.0,
-                pad_to_max_output_size=True,
-            )
-        )
-
-    return tf.map_fn(one, (fields, confidence), fn_output_signature=(tf.int32, tf.int32))
+def _boxes(found):
+    """Boxes (N, L, 4), or (N, L, C, 4) of each class, by how much a probability counts there, and levels (L,)."""
+    if "roi_boxes" in found:
+        boxes = found["roi_boxes"]
+        there = tf.cast(area(boxes) > 0, tf.float32)
+        levels = tf.zeros_like(found["logits"][0, :, 0])
+        return boxes, there if boxes.shape.rank == 4 else there[..., None], levels
+    boxes = decode(found["points"], found["box_offsets"])
+    return boxes, tf.sigmoid(found["centerness"])[..., None], tf.reduce_max(found["points"][..., 2], axis=0)
 
 
 def _rows(values, places):

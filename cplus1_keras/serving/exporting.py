@@ -19,6 +19,16 @@ from cplus1_keras.serving.warmup import replay_warmup, write_warmup
 
 SPECS = {spec.output: spec for spec in (ImageSpec, PixelSpec, LabelSetSpec, BoxSpec)}
 
+
+def read_spec(values):
+    """The spec of plain values that its `to_dict` gave; ValueError where there is no such output."""
+    settings = dict(values)
+    output = settings.pop("output")
+    if output not in SPECS:
+        raise ValueError(f"There is no output {output!r}. Outputs: {', '.join(SPECS)}")
+    return SPECS[output](**settings)
+
+
 CLASSES_FILE = pathlib.PurePath("assets.extra", "classes.json")
 """Names of the classes, and what else a spec says of its answers, in the folder of the SavedModel."""
 
@@ -32,6 +42,9 @@ _FORBIDDEN = {
     ("Random", "StatelessRandom"): "draws random numbers, as augmentation and dropout do in training mode",
 }
 """Beginnings of the names of operations that a serving graph must not hold, and why."""
+
+_PLAIN = ("_generic_user_object", "signature_map", *(f"trackable_{kind}_wrapper" for kind in ("dict", "list", "tuple")))
+"""The kinds of Python object in a SavedModel that TensorFlow alone makes when it loads it."""
 
 
 def export(predictor, path, samples=None):
@@ -88,10 +101,11 @@ def export(predictor, path, samples=None):
 
 
 def check(path):
-    """Raises ValueError if a SavedModel is damaged, lacks a signature of `export` or would do what a server must not.
+    """Raises ValueError if a SavedModel is damaged, lacks a signature, needs Keras or does what a server must not.
 
     A server must not change variables, draw random numbers or call Python. Looked at are the operations that the
-    signatures reach; for Python calls, every function in the file.
+    signatures reach; for Python calls, every function in the file. Loaded without
+    Keras it can be where all objects in it are of TensorFlow's own kinds; that is read, and not tried in a process.
 
     Args:
         path: Folder of the SavedModel. What it should answer stands in its `assets.extra/classes.json`; without that
@@ -116,6 +130,7 @@ def check(path):
             if found is None or set(found.inputs) != set(inputs) or set(found.outputs) != set(outputs):
                 needs = f"must map {' and '.join(f'`{item}`' for item in inputs)} to {sorted(outputs)}"
                 problems.append(f"the signature {name!r} {needs}")
+        problems += [f"the object {name!r} needs the library that wrote it" for name in sorted(_foreign(graph))]
         for op in sorted(_operations(graph)):
             problems += [f"{op} {why}" for starts, why in _FORBIDDEN.items() if op.startswith(starts)]
     if problems or not proto.meta_graphs:
@@ -126,6 +141,14 @@ def plain_threshold(threshold):
     """A threshold, an array of shape () or (C,), as plain values that any reader of JSON takes: infinity is a text."""
     values = [value if np.isfinite(value) else str(value) for value in threshold.ravel().tolist()]
     return values if threshold.ndim else values[0]
+
+
+def _foreign(graph):
+    """The kinds of object in a graph's tree of objects that TensorFlow alone cannot make, or not fill."""
+    nodes = graph.object_graph_def.nodes
+    kinds = {node.user_object.identifier for node in nodes if node.HasField("user_object")}
+    names = {name for node in nodes for name in (node.registered_name, node.registered_saver) if name}
+    return {*kinds.difference(_PLAIN), *(name for name in names if not name.startswith("tf."))}
 
 
 def _operations(graph):

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from cplus1_keras.images import preprocess
+
 _BROKEN = b"\x89PNG\r\n\x1a\n, and then nothing"
 
 
@@ -32,14 +34,19 @@ def _try_wrong_shapes(serve, sample, predictor):
 
 
 def _try_bytes(signatures, samples, predictor):
-    """Encoded samples must be answered as the samples themselves, with a broken image among them."""
+    """Encoded images must be answered as their pixels, prepared as in training, with a broken one among them."""
+    (*size, channels), spec = predictor.image_shape, predictor.spec
+    one_size = None not in predictor.image_shape
+    if one_size:  # with its mirror image beside it, each must be resized
+        samples = np.concatenate([samples, samples[:, :, ::-1]], axis=2)
     contents = [tf.io.encode_png(image).numpy() for image in samples]
     contents.insert(1, _BROKEN)
     served = {name: x.numpy() for name, x in signatures["predict_bytes"](image_bytes=tf.constant(contents)).items()}
-    one_size = None not in predictor.image_shape
+    if one_size:
+        samples = preprocess(samples, size, channels, spec.short_side).numpy()
     # Of one size they go through the model together, the broken one as a black one; else each by itself.
     parts = [np.insert(samples, 1, 0, axis=0)] if one_size else np.split(samples, len(samples))
-    parts = [signatures["serving_default"](images=tf.cast(part, predictor.spec.dtype)) for part in parts]
+    parts = [signatures["serving_default"](images=tf.cast(part, spec.dtype)) for part in parts]
     if served["valid"][1].any():
         raise ValueError("The SavedModel takes a broken image for a valid one.")
     for name in parts[0]:

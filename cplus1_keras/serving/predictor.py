@@ -126,6 +126,6 @@ class Predictor:
 
 def _default_spec(outputs):
     outputs = outputs if isinstance(outputs, dict) else {}
-    if "box_offsets" in outputs:
+    if {"box_offsets", "roi_boxes"} & set(outputs):
         return BoxSpec()
     return PixelSpec() if "logits" in outputs and len(outputs["logits"].shape) == 4 else ImageSpec()

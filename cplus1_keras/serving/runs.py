@@ -10,7 +10,7 @@ import numpy as np
 from cplus1_keras import heads, layers, models, posthoc  # noqa: F401  they register the classes that a model is made of
 from cplus1_keras.calibration import read_calibration
 from cplus1_keras.directory import unfinished
-from cplus1_keras.serving.exporting import SPECS
+from cplus1_keras.serving.exporting import read_spec
 from cplus1_keras.serving.predictor import Predictor
 
 MODEL_FILE, CALIBRATION_FILE, SAVED_MODEL_FOLDER = "model.keras", "calibration.json", "saved_model"
@@ -91,7 +91,7 @@ def load(run):
         raise FileNotFoundError(f"{run} is no finished run: {lacks}. `python train.py` writes one, and says where.")
     try:
         record = json.loads((run / CALIBRATION_FILE).read_text(encoding="utf-8"))
-        spec = _read_spec(record["spec"])
+        spec = read_spec(record["spec"])
         evidence = read_calibration(record["calibration"])
         parts = spec.layer.from_config(record["decision"]), record["class_names"], spec, evidence
         given = record["model"], tuple(record["image_shape"]), record["background"]
@@ -149,14 +149,6 @@ def _save_model(model, file):
 def _digest(file):
     with open(file, "rb") as opened:
         return "sha256:" + hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _read_spec(values):
-    settings = dict(values)
-    output = settings.pop("output")
-    if output not in SPECS:
-        raise ValueError(f"There is no output {output!r}. Outputs: {', '.join(SPECS)}")
-    return SPECS[output](**settings)
 
 
 def _load_model(file):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from cplus1_keras.calibration import read_calibration
 from cplus1_keras.serving.boxes import BoxSpec
-from cplus1_keras.serving.exporting import CLASSES_FILE, EVIDENCE_FILE
+from cplus1_keras.serving.exporting import CLASSES_FILE, EVIDENCE_FILE, read_spec
 from cplus1_keras.serving.pixels import PixelSpec
 from cplus1_keras.serving.requests import answer_in_batches, check_images
 from cplus1_keras.serving.retuning import load_saved_model
@@ -105,7 +105,9 @@ _INPUTS = {"serving_default": "images", "predict_bytes": "image_bytes"}
 
 def _read_spec(record, dtype, outputs):
     """The spec of a SavedModel, by what its file of classes and its signature say."""
-    kind = record["output"]
+    if "spec" in record:
+        return read_spec(record["spec"])
+    kind = record["output"]  # exports of earlier versions say less
     if kind == ImageSpec.output:
         return ImageSpec(outputs["score"].shape.rank - 1)
     if kind == LabelSetSpec.output:

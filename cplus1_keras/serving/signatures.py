@@ -41,10 +41,10 @@ def strings(name):
     return tf.TensorSpec((None,), tf.string, name)
 
 
-def read_images(shape, max_pixels):
+def read_images(shape, max_pixels, short_side):
     """Function of encoded images (N,) giving float32 images of one shape (H, W, channels), NaN where one is bad."""
     *size, channels = shape
-    read = lambda contents: decode_batch(contents, size, channels, max_pixels)  # noqa: E731
+    read = lambda contents: decode_batch(contents, size, channels, max_pixels, short_side)  # noqa: E731
     return tf.function(read, input_signature=[strings("contents")], autograph=False)  # traced once
 
 

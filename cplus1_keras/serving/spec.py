@@ -6,7 +6,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from cplus1_keras.heads import Head
-from cplus1_keras.images import MAX_PIXELS
+from cplus1_keras.images import MAX_PIXELS, check_short_side
 from cplus1_keras.labels import REJECTED, REJECTED_NAME
 from cplus1_keras.layers import Presence, Reject
 from cplus1_keras.serving import guards
@@ -28,8 +28,9 @@ class Spec:
     `output`, its name in files; `columns`, the names of what `tell` gives; `layer`, what decides; `answers`, the names
     of what a SavedModel gives; `reads`, the outputs that a model must have; `axes` of the logits before the last;
     `background`, whether there may be a logit for it; `dtype` of the images in a SavedModel; `batch_size`; `max_size`,
-    (height, width), where a model takes any size; `max_pixels` of an encoded image; `classifies`, whether `classify`
-    makes sense; `compared`, the answers in which a SavedModel must agree with `predict` beside its decisions.
+    (height, width), where a model takes any size; `max_pixels` of an encoded image; `short_side`, to which it is
+    resized before its middle is cut, None where it is stretched; `classifies`, whether `classify` makes sense;
+    `compared`, the answers in which a SavedModel must agree with `predict` beside its decisions.
     """
 
     output: ClassVar[str]
@@ -43,6 +44,7 @@ class Spec:
     dtype = "float32"
     max_size = None
     max_pixels = MAX_PIXELS
+    short_side = None
     classifies = False
     compared: ClassVar[tuple] = ("score", "probabilities")
 
@@ -54,6 +56,8 @@ class Spec:
             sizes = "None, None, channels)" if self.max_size else "height, width, channels), sizes known"
             needs = f"Serving needs a functional Keras model with one input of shape (None, {sizes}"
             raise ValueError(f"{needs}. Received: {model!r} with input shape {shape}")
+        if self.short_side is not None:
+            check_short_side(self.short_side, shape[1:3])
         outputs = model.output if isinstance(model.output, dict) else {}
         if not set(self.reads) <= set(outputs):
             raise ValueError(
@@ -129,7 +133,7 @@ class Spec:
         """Those that take encoded images, which become what training made of them."""
         image_bytes, shape = strings("image_bytes"), predictor.image_shape
         if None not in shape:
-            read = read_images(shape, self.max_pixels)
+            read = read_images(shape, self.max_pixels, self.short_side)
             answer = lambda image_bytes: predictor.answer_graph(read(image_bytes))  # noqa: E731
             found = {"predict_bytes": Signature(answer, (image_bytes,), self.answers)}
             classify = lambda inputs: self.classify(predictor, answer(read_examples(inputs)))  # noqa: E731
@@ -170,6 +174,7 @@ class Spec:
             "image_shape": list(predictor.image_shape),
             "orientation": "encoded images are turned as their EXIF says",
             "version": package_version(),
+            "spec": self.to_dict(),
             **size,
         }
 
@@ -197,6 +202,8 @@ class ImageSpec(Spec):
     Args:
         positions: Number of axes of logits (N, ..., C) between those of images and of classes.
         max_pixels: Of an encoded image; one with more is not `valid`, and is not decoded.
+        short_side: None stretches encoded images to the model's size. A number of pixels resizes them to this shorter
+            side and cuts the model's size from the middle, as `tasks.Classification(crop=...)` trains.
 
     >>> ImageSpec().answers
     ('class_id', 'class_name', 'known', 'probabilities', 'score', 'valid')
@@ -204,6 +211,7 @@ class ImageSpec(Spec):
 
     positions: int = 0
     max_pixels: int = MAX_PIXELS
+    short_side: int | None = None
 
     output: ClassVar[str] = "image"
     columns: ClassVar[tuple] = ("class_name", "score", "valid")

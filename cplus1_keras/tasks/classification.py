@@ -2,13 +2,15 @@
 
 import csv
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
 
-from cplus1_keras import calibration, data, losses, metrics, plots
+from cplus1_keras import calibration, data, losses, plots, serving
+from cplus1_keras.images import shorten
 from cplus1_keras.labels import NEGATIVE, REJECTED_NAME, UNKNOWN
-from cplus1_keras.tasks.task import Task, image_format
+from cplus1_keras.tasks.task import Task, image_format, order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Classification(Task):
             next one, as `data.noise` says; at most one of the two above 0.
         crop: (shorter side, side), such as (256, 224): images keep their shape and are resized to this shorter side; a
             square of this side is cut out at random in training, from the middle elsewhere. The model takes squares of
-            that side. None stretches images to the model's size. The exported model takes such squares as `images`;
-            what it is given as files it stretches, so cut those before.
+            that side. None stretches images to the model's size. Files that the exported model or `predict` is given
+            are cut from the middle, too; as `images` it takes such squares.
         mixup: α >= 0 of `data.mixing.mixup`, which mixes training images; 0 mixes none.
         by_class: Whether the threshold's promise is for a negative class never seen: classes count in place of images,
             which takes many of them that do not train (`calibration_classes` of `data.split`).
@@ -67,29 +69,31 @@ class Classification(Task):
             splits = data.noise.spoil(splits, noise, rate, seed) if rate else splits
         if self.crop is None:
             return splits
-        parts = {part.name: part for part in splits if part.name != "train"}
-        cut = {name: dataclasses.replace(part, source=part.source.centered(*self.crop)) for name, part in parts.items()}
-        return dataclasses.replace(splits, **cut)
+        return dataclasses.replace(splits, **{part.name: self._cut(part) for part in splits if part.name != "train"})
 
-    def metrics(self, model, experiment, num_classes):
-        watched = [metrics.KnownAccuracy(num_classes)]
-        if experiment.loss.needs_negatives:
-            watched += [metrics.BinnedAUROC(num_classes, "negative"), metrics.BinnedOSCR(num_classes, "negative")]
-        return {"logits": watched}
+    def validation(self, model, split, experiment):
+        # Training images, looked at where a run has no others, are cut as those are that judge it.
+        looked_at = self._cut(split) if self.crop is not None and split.name == "train" else split
+        return super().validation(model, looked_at, experiment)
+
+    def spec(self):
+        return serving.ImageSpec(short_side=None if self.crop is None else self.crop[0])
 
     def watched(self, experiment, splits):
         if experiment.loss.needs_negatives and splits.validation.has_negatives:
-            return "val_logits_auroc_negative"
+            return "val_auroc_negative"
         return super().watched(experiment, splits)
 
     def steps_per_epoch(self, split, experiment):
-        return data.steps_per_epoch(split, experiment.batch_size, self._negative_fraction(experiment))
+        fraction = self._negative_fraction(experiment)
+        chosen = experiment.sampling, experiment.repeat_threshold
+        return data.steps_per_epoch(split, experiment.batch_size, fraction, *chosen)
 
     def training(self, model, split, experiment, first_step=0):
         form, augment = image_format(model), self.augment
         if self.crop is not None:
             side, size = self.crop
-            cut = data.augment.random_short_side(side, side, float("inf")), data.augment.random_crop(size)
+            cut = functools.partial(_shorten, side), data.augment.random_crop(size)
             augment = data.augment.chain(*cut, data.augment.pad(size), *([augment] if augment else []))
             form = {**form, "image_size": None}
         batches = data.training(
@@ -97,8 +101,7 @@ class Classification(Task):
             experiment.batch_size,
             augment=augment,
             negative_fraction=self._negative_fraction(experiment),
-            seed=experiment.seed,
-            first_step=first_step,
+            **order(experiment, first_step),
             **form,
         )
         return data.mixing.mixup(batches, self.mixup, experiment.seed, first_step) if self.mixup else batches
@@ -119,14 +122,13 @@ class Classification(Task):
                 "`fpr`, or leave `by_class` False: the run tells what its classes say without a promise."
             )
 
-    def calibrate(self, predictor, split, experiment):
+    def choose_threshold(self, predictor, records, split, experiment):
         if not self.by_class:
-            return super().calibrate(predictor, split, experiment)
-        found = [record.scores for record in self.records(predictor, split, experiment)]
-        inside = split.labels == NEGATIVE
-        classes = np.array([split.class_name(index) for index in np.flatnonzero(inside)])
+            return super().choose_threshold(predictor, records, split, experiment)
+        found = [(float(record.scores), index) for index, record in enumerate(records) if record.labels == NEGATIVE]
+        scores, classes = [score for score, _ in found], np.array([split.class_name(index) for _, index in found])
         given = experiment.fpr, experiment.confidence, experiment.score.__name__
-        return calibration.threshold_at_fpr(np.array(found)[inside], *given, groups=classes)
+        return calibration.threshold_at_fpr(np.array(scores), *given, groups=classes)
 
     def find_threshold(self, predictor, splits, experiment):
         found, names = super().find_threshold(predictor, splits, experiment), self.held_out(splits, experiment)
@@ -158,8 +160,15 @@ class Classification(Task):
         write_predictions(directory / "predictions.csv", split, predictions, scores, found.threshold, names)
         return [*files, "scores.png", "accepted_unknowns.png", "predictions.csv"]
 
+    def _cut(self, split):
+        return dataclasses.replace(split, source=split.source.centered(*self.crop))
+
     def _negative_fraction(self, experiment):
         return self.negative_fraction if experiment.loss.needs_negatives else 0
+
+
+def _shorten(short_side, example, seed):
+    return example | {"image": shorten(example["image"], short_side)}
 
 
 def accepted_unknowns(split, predictions, scores, threshold, class_names, limit=40):

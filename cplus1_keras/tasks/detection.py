@@ -10,7 +10,7 @@ import numpy as np
 from cplus1_keras import calibration, data, metrics, models, plots, serving
 from cplus1_keras.metrics.matching import MISTAKES, mistakes
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task
+from cplus1_keras.tasks.task import Task, order
 from cplus1_keras.tasks.watching import Told, spaced
 
 NAMES = {-1: "background", -2: "unknown", -100: "ignored"}
@@ -30,7 +30,7 @@ class Detection(Task):
         keep_ratio: False stretches images to `base`, then (height, width).
         false_allowed: How many false detections an image may have for the threshold's promise: of all images the share
             `fpr` at most has more.
-        sigmoid, max_detections, per_level, score_threshold, iou, class_agnostic: As for `serving.BoxSpec`.
+        sigmoid, max_detections, per_level, score_threshold, iou, class_agnostic, masks: As for `serving.BoxSpec`.
         largest: Largest side in pixels of an image that the exported model takes.
         pictures: Number of test images to draw.
 
@@ -48,13 +48,14 @@ class Detection(Task):
     score_threshold: float = 0.05
     iou: float = 0.6
     class_agnostic: bool = False
+    masks: bool = False
     largest: int = 2048
     pictures: int = 8
 
     scores = metrics.BinnedScores
     kind = "boxes"
     unit = "detection"
-    decoding = ("class_agnostic", "iou", "max_detections", "per_level", "score_threshold", "sigmoid")
+    decoding = ("class_agnostic", "iou", "masks", "max_detections", "per_level", "score_threshold", "sigmoid")
     promises = (*Task.promises, "false_allowed", *decoding)
     headline = types.MappingProxyType({"AP50": "val_ap50", "accuracy": "logits_known_accuracy"})
 
@@ -72,14 +73,18 @@ class Detection(Task):
     def watched(self, experiment, splits):
         return "val_ap50"
 
+    def metrics(self, model, experiment, num_classes):
+        # Of the first box head of two stages, whose regions are sampled in training alone.
+        name = "roi1_logits" if "roi_boxes" in model.output else "logits"
+        return {name: [metrics.KnownAccuracy(num_classes)]}
+
     def training(self, model, split, experiment, first_step=0):
         return data.training(
             split,
             experiment.batch_size,
             channels=model.input_shape[-1],
             augment=self.augment,
-            seed=experiment.seed,
-            first_step=first_step,
+            **order(experiment, first_step),
         )
 
     def validation(self, model, split, experiment):
@@ -117,7 +122,7 @@ class Detection(Task):
             truth |= {"object_classes": split.class_labels[own.values], "which": which}
             yield Record(hits, guesses, found["score"], group, {**found, **truth})
 
-    def choose_threshold(self, predictor, records, experiment):
+    def choose_threshold(self, predictor, records, split, experiment):
         return calibration.calibrate_detections(
             records,
             experiment.fpr,

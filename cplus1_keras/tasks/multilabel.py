@@ -12,7 +12,7 @@ from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.layers import Presence
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task, image_format
+from cplus1_keras.tasks.task import Task, image_format, order
 from cplus1_keras.tasks.watching import spaced
 
 NONE = "none of these"
@@ -69,8 +69,7 @@ class MultiLabel(Task):
             split,
             experiment.batch_size,
             augment=self.augment,
-            seed=experiment.seed,
-            first_step=first_step,
+            **order(experiment, first_step),
             **image_format(model),
         )
 
@@ -91,7 +90,7 @@ class MultiLabel(Task):
             labels = np.select([truth == 1, truth == 0], [classes, absent], IGNORE)
             yield Record(labels, classes, answer["score"], group, {"multi_hot": truth, **answer})
 
-    def choose_threshold(self, predictor, records, experiment):
+    def choose_threshold(self, predictor, records, split, experiment):
         """A threshold for each class, whose promises hold together: a `calibration.ClassCalibration`."""
         asked = experiment.fpr, experiment.confidence, "log_odds"
         return calibration.calibrate_classes(records, *asked, class_names=predictor.class_names)

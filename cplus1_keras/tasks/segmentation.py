@@ -12,7 +12,7 @@ from cplus1_keras import data, metrics, models, plots, serving
 from cplus1_keras.labels import UNKNOWN
 from cplus1_keras.layers.resizing import size_pair
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task
+from cplus1_keras.tasks.task import Task, order
 from cplus1_keras.tasks.watching import Told, spaced
 
 SMALLEST_CROP = 32
@@ -95,8 +95,7 @@ class Segmentation(Task):
             channels=model.input_shape[-1],
             augment=change,
             class_weights=weights,
-            seed=experiment.seed,
-            first_step=first_step,
+            **order(experiment, first_step),
         )
 
     def validation(self, model, split, experiment):

@@ -13,7 +13,7 @@ from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
 from cplus1_keras.tasks.evidence import Evidence
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.strangers import Strangers
+from cplus1_keras.tasks.strangers import NearAndFar, Strangers
 
 SAMPLE = 32
 """How many images of each split are read before a training, where they are not in memory."""
@@ -50,7 +50,7 @@ class Task:
     promises = ("fpr", "coverage", "confidence")
     """Settings, of the experiment or the task, that ask for another threshold."""
 
-    headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_logits_auroc_negative"})
+    headline = types.MappingProxyType({"accuracy": "logits_known_accuracy", "AUROC": "val_auroc_negative"})
     """Figures for the line of progress: the name to show, and that in the logs of `fit`."""
 
     def splits(self, splits, seed):
@@ -148,14 +148,13 @@ class Task:
         return "val_logits_known_accuracy"
 
     def steps_per_epoch(self, split, experiment):
-        """Batches that show each training image once."""
-        return data.steps_per_epoch(split, experiment.batch_size)
+        """Batches of a pass over the training images."""
+        chosen = experiment.sampling, experiment.repeat_threshold
+        return data.steps_per_epoch(split, experiment.batch_size, None, *chosen)
 
     def training(self, model, split, experiment, first_step=0):
         """Training batches (images, y) or (images, y, weights) without end, beginning with the step of this number."""
-        return data.training(
-            split, experiment.batch_size, seed=experiment.seed, first_step=first_step, **image_format(model)
-        )
+        return data.training(split, experiment.batch_size, **order(experiment, first_step), **image_format(model))
 
     def validation(self, model, split, experiment):
         """Batches of a split to look at after each epoch, or None where images have no common size."""
@@ -218,17 +217,12 @@ class Task:
 
     def calibrate(self, predictor, split, experiment):
         """The threshold with its evidence, a `calibration.Calibration`."""
-        return self.choose_threshold(predictor, self.records(predictor, split, experiment), experiment)
+        return self.choose_threshold(predictor, self.records(predictor, split, experiment), split, experiment)
 
-    def choose_threshold(self, predictor, records, experiment):
-        """What `calibrate` finds on these records."""
-        return calibration.calibrate(
-            records,
-            experiment.fpr,
-            experiment.coverage,
-            experiment.confidence,
-            score=experiment.score.__name__,
-        )
+    def choose_threshold(self, predictor, records, split, experiment):
+        """What `calibrate` finds on these records of a split's images, in its order."""
+        chosen = experiment.fpr, experiment.coverage, experiment.confidence
+        return calibration.calibrate(records, *chosen, score=experiment.score.__name__)
 
     def find_threshold(self, predictor, splits, experiment):
         """`calibrate` on the calibration split, and what more a task can tell by the other splits."""
@@ -249,19 +243,20 @@ class Task:
 
         Returns:
             Pair of the figures, plain values ready for JSON: `images`, `open_set` by group, where there is a
-            calibration `at_threshold` and `by_class` of strangers, and those of `figures`; and the accumulator that
-            holds the scores.
+            calibration `at_threshold` and, of strangers, `by_class` and, where the protocol tells near from far ones,
+            `by_distance`, which are groups then, too; those of `figures`; and the accumulator that holds the scores.
         """
         common, own, number = self.scores(getattr(found, "threshold", None)), self.figures(predictor, split), 0
         values = None if found is None else self.values(split)
         strangers = None if values is None else Strangers(split.source.names, found.threshold)
+        apart = NearAndFar(strangers, split.protocol.far, self.scores) if strangers and split.protocol.far else None
         for record in self.records(predictor, split, experiment):
             common.update(record.labels, record.predictions, record.scores)
             for accumulator in own.values():
                 accumulator.update(record)
             own_values = None if values is None else next(values)
-            if strangers is not None:
-                strangers.update(record, own_values)
+            for counting in filter(None, (strangers, apart)):
+                counting.update(record, own_values)
             if watch is not None:
                 watch(record, own_values)
             number += 1
@@ -270,6 +265,9 @@ class Task:
             figures["at_threshold"] = common.at_threshold()
         if strangers is not None:
             figures["by_class"] = strangers.result()
+        if apart is not None:
+            figures["open_set"] |= apart.summary()
+            figures["by_distance"] = apart.result()
         return figures | {name: accumulator.result() for name, accumulator in own.items()}, common
 
     def evidence(self, predictor, split, found):
@@ -290,7 +288,12 @@ class Task:
         return []
 
 
+def order(experiment, first_step):
+    """Which images `data.training` takes, and from where on."""
+    sampling = {"sampling": experiment.sampling, "repeat_threshold": experiment.repeat_threshold}
+    return {"seed": experiment.seed, "first_step": first_step, **sampling}
+
+
 def image_format(model):
     """What `data` must make of an image for a model of images of one size."""
-    height, width, channels = model.input_shape[1:]
-    return {"image_size": (height, width), "channels": channels}
+    return {"image_size": model.input_shape[1:3], "channels": model.input_shape[3]}

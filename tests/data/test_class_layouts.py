@@ -2,15 +2,19 @@
 
 import dataclasses
 import functools
+import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 from scipy.io import savemat
 
-from cplus1_keras import configs, data, losses
+from cplus1_keras import configs, data, heads, losses, models, serving
 from cplus1_keras.data import sources
+from cplus1_keras.images import shorten
+from cplus1_keras.predict import answer_files
 from cplus1_keras.tasks import Classification
 
 
@@ -128,8 +132,56 @@ def test_the_middle_is_cut_after_resizing():
     source = wide().centered(12, 4)
     assert (source.shape, len(source), source.labels.tolist()) == ((4, 4, 3), 40, wide().labels.tolist())
     (image, *_) = (example["image"].numpy() for example in source.examples())
-    expected = tf.image.resize(wide().array[0], (12, 24))[4:8, 10:14]
+    expected = tf.image.resize(wide().array[0], (12, 24), antialias=True)[4:8, 10:14]
     np.testing.assert_allclose(image, expected, atol=1e-4)
+
+
+def photos(root, sizes):
+    """Files of noise, of these sizes (height, width), in two folders."""
+    rng = np.random.default_rng(0)
+    for number, size in enumerate(sizes):
+        file = root / "ab"[number % 2] / f"{number:02d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (*size, 3)).astype("uint8")).save(file)
+    return sources.folder(root)
+
+
+def test_files_are_prepared_for_a_run_as_for_those_who_ask_it(tmp_path):
+    """One file as it is validated, as a run answers for it and as a server does, and as training shrinks it."""
+    source = photos(tmp_path / "photos", [(30 + 7 * n, 60 - 5 * n) for n in range(8)] * 3)
+    task = Classification(crop=(16, 12))
+    splits = functools.partial(
+        data.split, data.Protocol(("a", "b")), source, validation_fraction=0.0, calibration_fraction=0.3
+    )
+    settings = {"task": task, "data": lambda seed: splits(seed=seed), "loss": losses.CrossEntropyLoss()}
+    experiment = dataclasses.replace(configs.resolve("digits"), batch_size=4, **settings)
+    parts = experiment.splits()
+    images = keras.Input((12, 12, 3))
+    rows = keras.layers.Flatten()(images / 255)
+    model = models.OpenSetModel(images, heads.LinearHead(2)(rows))
+    predictor = task.predictor(model, experiment.score, parts)
+    assert predictor.spec == serving.ImageSpec(short_side=16)
+    serving.save(tmp_path / "run", predictor)
+    predictor.export(tmp_path / "1", task.samples(predictor, parts.test, experiment))
+    served, loaded = serving.SavedModel(tmp_path / "1"), serving.load(tmp_path / "run")
+    assert loaded.spec == served.spec == predictor.spec
+    judged = [answer for _, answer in task.answers(predictor, parts.test, experiment)]
+    files = [pathlib.Path(file) for file in parts.test.source.files]
+    asked = served.predict_bytes([file.read_bytes() for file in files])
+    for who in (loaded, served):
+        for expected, (_, answer, problem) in zip(judged, answer_files(who, files), strict=True):
+            assert problem == ""
+            np.testing.assert_allclose(answer["probabilities"], expected["probabilities"], rtol=1e-5)
+    np.testing.assert_allclose(asked["probabilities"], [row["probabilities"] for row in judged], rtol=1e-5)
+    # What watches a run without a validation split are training images, cut as those that judge it.
+    few = parts.train.subset([0, 3])
+    ((watched, _),) = task.validation(model, few, experiment)
+    for image, example in zip(watched, few.dataset(), strict=True):
+        np.testing.assert_allclose(image, data.preprocess(example["image"], 12, short_side=16))
+    # Training cuts its windows from the image that the middle is cut from.
+    whole = shorten(next(iter(few.dataset()))["image"], 16).numpy()
+    top, left = ((have - 12) // 2 for have in whole.shape[:2])
+    np.testing.assert_allclose(watched[0], whole[top : top + 12, left : left + 12], atol=1e-3)
 
 
 def test_a_task_that_crops_trains_on_windows_and_judges_the_middle():

@@ -111,6 +111,12 @@ def test_mirror_swaps_pairs_only():
         ({"known": {"a": ()}}, TypeError, "a name or"),
         ({"known": ["a", "unknown"]}, ValueError, "the name of what is rejected. Received: .'unknown'"),
         ({"known": ["a"], "unknown_in_training": "drop"}, ValueError, "`unknown_in_training` is one of ignored, neg"),
+        (
+            {"known": ["a"], "negative": ["n"], "unknown": ["b"], "far": ["b", "n", "a"]},
+            ValueError,
+            r"in `far` and not in `unknown`: \['n', 'a'\]",
+        ),
+        ({"known": ["a"], "unknown": ["b"], "far": "b"}, TypeError, r"`far`.*did you mean \('b',\)"),
         ({"known": ["a"], "others": "known"}, ValueError, "`others` is one of error, ignored, negative"),
     ],
 )
@@ -130,7 +136,8 @@ def test_a_class_that_the_source_lacks_is_named_with_its_neighbours():
 
 
 def test_json_round_trip(tmp_path):
-    for protocol in (*(getattr(protocols, name)() for name in MASKS), protocols.toy(), Protocol(["b"], name="índices")):
+    own = Protocol(["b"], name="índices"), Protocol(["b"], unknown=["c", "d"], far=["d"])
+    for protocol in (*(getattr(protocols, name)() for name in MASKS), protocols.toy(), *own):
         path = tmp_path / "protocol.json"
         protocol.save(path)
         assert Protocol.load(path) == protocol

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from cplus1_keras import calibration, data, metrics
+from cplus1_keras.calibration.evidence import NewClasses
 from cplus1_keras.labels import NEGATIVE
 from cplus1_keras.provenance import provenance, write_json
 from cplus1_keras.tasks import Classification, Record
@@ -168,6 +169,8 @@ def make_run(path, number=600, seed=0, gap=2.0):
     records = [*task.records(None, split, experiment)]
     negatives = np.array([r.scores for r in records if r.labels == NEGATIVE])[:200]
     found = calibration.threshold_at_fpr(negatives, 0.1, score="log_odds")
+    new = NewClasses(3, 38, 0.1, 0.95, left_out=0.2, worst="<u>fly", worst_rate=0.5)
+    found = dataclasses.replace(found, new_classes=new)
     predictor = types.SimpleNamespace(class_names=NAMES[:2])
     evidence = task.evidence(predictor, split, found)
     figures, judged = task.judge(predictor, split, experiment, found, evidence.update)
@@ -175,6 +178,8 @@ def make_run(path, number=600, seed=0, gap=2.0):
     evidence.write(path, split)
     settings = {"name": path.name, "epochs": 3, "seed": seed, "batch_size": 8, "provenance": provenance()}
     settings |= {"loss": {"class": "Loss", "margin": "<u>"}, "repeat": "python train.py --set gap='<b>'"}
+    plain = {"loss": "Loss(margin=<u>)", "steps": 3000, "weight_decay": 0.5, "note": "Mind.", "flip": False}
+    settings["settings"] = plain
     write_json(path / "config.json", settings)
     write_json(path / "metrics.json", {**settings, **figures, "calibration": found.to_dict(), "seconds": 1.5})
     with open(path / "predictions.csv", "w", newline="", encoding="utf-8") as file:

@@ -102,6 +102,11 @@ def test_names_of_data_sets_stay_text(page, toy, run):
     text = page.run("return document.body.innerText")
     assert all(name in text for name in toy.NAMES)
     assert "python train.py --set gap='<b>'" in text
+    new = page.run("return document.querySelector('#new-classes').innerText")
+    assert new.startswith(
+        "At the calibrated threshold. Classes never seen: a promise of 10 % at 95 % confidence takes 38"
+    )
+    assert new.endswith("20 % of it are accepted on average, 50 % of '<u>fly', the worst.")
     titles = page.run("return [...document.querySelectorAll('.tiles li')].map(n => n.title)")
     assert any("<i>toy" in title for title in titles)
 

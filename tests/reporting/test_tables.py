@@ -135,7 +135,7 @@ def test_figures_and_facts(run):
     told = dict(facts(read))
     assert told["loss"] == "Loss(margin=<u>)"
     assert told["again"] == "python train.py --set gap='<b>'"
-    assert told["length"] == "3 epochs, batches of 8"
+    assert (told["steps"], told["weight decay"], told["flip"], "note" in told) == ("3,000", "0.5", "False", False)
     (table,) = tables(read)
     assert table["head"] == ["", "negatives", "unknowns"]
     rows = {name: cells for name, *cells in table["rows"]}
@@ -144,6 +144,20 @@ def test_figures_and_facts(run):
     assert rows["AUROC"][1]["sub"] == " [{:.3f}, {:.3f}]".format(*own["intervals"]["auroc"])
     assert name_figure("ccr_at_fpr_0.01") == "CCR at FPR 1 %"
     assert read_curves(read) == {}
+
+
+def test_near_and_far_unknowns_have_columns_and_a_table():
+    own = {"auroc": 0.75, "intervals": {"auroc": [0.5, 1.0]}}
+    kinds = {"near": {"images": 4, "accepted": 0.25, "interval": [0.01, 0.75]}, "far": {"images": 2, "accepted": 0.0}}
+    kinds["far"]["interval"] = [0.0, 0.5]
+    figures = {"open_set": {"unknown": own, "near": own, "far": own}, "by_distance": kinds}
+    figured, told = tables(Run("a", None, figures, {}, None))
+    assert figured["head"] == ["", "unknowns", "near unknowns", "far unknowns"]
+    assert told["head"] == ["", "near unknowns", "far unknowns"]
+    assert [[cell["text"] + cell["sub"] for cell in row[1:]] for row in told["rows"]] == [
+        ["0.250 [0.010, 0.750]", "0.000 [0.000, 0.500]"],
+        ["4", "2"],
+    ]
 
 
 def test_a_task_has_its_own_tables():

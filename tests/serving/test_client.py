@@ -221,6 +221,28 @@ def test_rows_are_those_that_the_specs_tell(spec):
     assert json.dumps(tell(answer, names)) == json.dumps(expected)
 
 
+def test_mistakes_of_the_command_are_one_sentence(models, server, monkeypatch, tmp_path):
+    asked = [str(models / "images"), "--model", "digits", "--output", str(tmp_path / "table.csv")]
+    for text in ("[1]", '{"output": "image"}', "names", "3"):
+        (tmp_path / "classes.json").write_text(text)
+        with pytest.raises(SystemExit, match=r"^Nothing is written\. .*classes\.json names no classes\. Give assets"):
+            main([server.http, *asked, "--classes", str(tmp_path / "classes.json")])
+    with pytest.raises(SystemExit, match=r"^Nothing is written\. .*No such file"):
+        main([server.http, *asked, "--classes", str(tmp_path / "gone.json")])
+    for answer in (
+        {"present": [True, False, True], "none": False, "valid": True},
+        {"class_id": [[2]], "sizes": [1, 1]},
+    ):
+        with pytest.raises(ValueError, match=r"^The 2 names of --classes are not those of the model"):
+            tell(answer, ["cat", "dog"])
+    with pytest.raises(ValueError, match="The 4 names"):
+        tell({"present": [False] * 3, "none": True, "valid": True}, list("abcd"))
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+    with pytest.raises(SystemExit, match=r"^Nothing is written\. grpc:// needs `pip install tensorflow-serving-api`"):
+        main([server.rpc, *asked])
+    assert not (tmp_path / "table.csv").exists()
+
+
 @WAYS
 def test_pixels_of_images_of_several_sizes_are_told_as_predict_tells_them(small, way, tmp_path):
     keras.utils.set_random_seed(1)

@@ -92,6 +92,16 @@ def test_the_command_writes_beside_the_saved_model(exported, to, capsys):
         main([str(exported / "image"), "--to", to])
 
 
+@pytest.mark.parametrize("end", ["", "/"])
+def test_the_file_lies_beside_the_saved_model_however_its_path_ends(exported, end, monkeypatch):
+    monkeypatch.setattr("cplus1_keras.convert._write_onnx", lambda function, path: path.write_bytes(b"written"))
+    monkeypatch.setattr("cplus1_keras.convert._compare", lambda served, path, to: None)
+    path = convert(f"{exported / 'label_set'}{end}", "onnx")
+    assert path == exported / "label_set.onnx"
+    assert path.read_bytes() == b"written"
+    path.unlink()
+
+
 def test_a_file_that_decides_otherwise_is_not_kept(exported, to, tmp_path, monkeypatch):
     monkeypatch.setattr("cplus1_keras.convert.answer", lambda *given: {n: x[::-1] for n, x in answer(*given).items()})
     with pytest.raises(SystemExit, match="answers otherwise"):

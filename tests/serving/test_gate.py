@@ -11,6 +11,7 @@ tf = pytest.importorskip("tensorflow", reason="serving is TensorFlow's part")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("serving runs on Keras's TensorFlow backend", allow_module_level=True)
 
+from tensorflow.core.protobuf import saved_model_pb2  # noqa: E402
 from tensorflow_serving.apis import prediction_log_pb2  # noqa: E402
 
 from cplus1_keras import serving  # noqa: E402  needs TensorFlow
@@ -117,6 +118,19 @@ def test_a_warm_up_that_fails_is_not_written(small, tmp_path, monkeypatch):
         tmp_path,
         r"fails on its warm-up, request \d+ to 'serving_default'",
     )
+
+
+@pytest.mark.parametrize("field", ["identifier", "registered_name", "registered_saver"])
+def test_what_needs_keras_to_be_loaded_is_not_served(exported, tmp_path, field):
+    """As a SavedModel of Keras 2 does, by the names that it gives its objects."""
+    file = shutil.copytree(exported[1], tmp_path / "1") / "saved_model.pb"
+    serving.check(file.parent)
+    proto = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    node = proto.meta_graphs[0].object_graph_def.nodes[0]
+    setattr(node.user_object if field == "identifier" else node, field, "_tf_keras_model")
+    file.write_bytes(proto.SerializeToString())
+    with pytest.raises(ValueError, match="the object '_tf_keras_model' needs the library that wrote it"):
+        serving.check(file.parent)
 
 
 def test_exports_of_earlier_versions_are_still_checked(small, exported, tmp_path):

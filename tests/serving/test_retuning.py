@@ -112,15 +112,25 @@ def test_each_class_of_label_sets_gets_a_threshold_by_the_names_of_folders(small
     model, pixels = small.build(), small.pixels(80, seed=4).astype("uint8")
     predictor = Predictor(model, Presence(3, [0.0, 1.0, 2.0]), small.NAMES, serving.LabelSetSpec())
     predictor.export(tmp_path / "1")
-    shown = [("none",), (small.NAMES[1],), (small.NAMES[0], small.NAMES[2]), ("more", small.NAMES[0])]
+    shown = [("none",), (small.NAMES[1],), (small.NAMES[0], small.NAMES[2]), ("none", small.NAMES[0])]
     for number, image in enumerate(pixels):
         path = tmp_path.joinpath("images", *shown[number % 4], f"{number:02d}.png")
         tf.io.write_file(str(path), tf.io.encode_png(image))
     asked = [str(tmp_path / "1"), "--fpr", "0.2", "--confidence", "0.8", "--negatives", str(tmp_path / "images")]
     with pytest.raises(SystemExit, match="has a threshold for each class: ask with --per-class"):
         main(asked)
+    slip = tmp_path / "images" / "Cat" / "1.png"
+    tf.io.write_file(str(slip), tf.io.encode_png(pixels[0]))
+    with pytest.raises(
+        SystemExit, match=r"or 'none'\. In .*images there are also: 'Cat'\. .* are: 'cat', 'dög', 'eel'"
+    ):
+        main([*asked, "--per-class"])
+    assert not (tmp_path / "2").exists()
+    slip.unlink()
+    tf.io.write_file(f"{tmp_path}/images/80.png", tf.io.encode_png(pixels[0]))  # in the folder itself: of no class
     main([*asked, "--per-class"])
-    scores, rows = predictor.predict(pixels)["score"], np.arange(80) % 4
+    pixels = np.concatenate([pixels, pixels[:1]])
+    scores, rows = predictor.predict(pixels)["score"], np.append(np.arange(80) % 4, 0)
     lacking = [(rows == 0) | (rows == 1), rows != 1, rows != 2]
     each = 1 - 0.2 / 3
     expected = [calibration.threshold_at_fpr(scores[lacks, c], 0.2, each) for c, lacks in enumerate(lacking)]
@@ -144,7 +154,7 @@ def test_one_damaged_file_in_a_hundred_is_left_out_and_named(versions, tmp_path,
     assert json.loads((tmp_path / "9" / "assets.extra" / "origin.json").read_text())["left_out"] == [
         str(tmp_path / "images" / "050.jpg")
     ]
-    with pytest.raises(SystemExit, match=r"one threshold for all classes.*leave --per-class out"):
+    with pytest.raises(SystemExit, match=r"one threshold for all classes.*leave --per-class out.*=-inf"):
         main([*asked, "--per-class"])
 
 

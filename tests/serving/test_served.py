@@ -1,5 +1,7 @@
 """A SavedModel in Python: the arrays and the checks of the predictor that it was exported from."""
 
+import dataclasses
+import json
 import shutil
 import types
 
@@ -15,6 +17,7 @@ import cplus1_keras  # noqa: E402  needs TensorFlow
 from cplus1_keras import calibration, heads, models, serving  # noqa: E402
 from cplus1_keras.layers import Reject  # noqa: E402
 from cplus1_keras.predict import answer_files  # noqa: E402
+from cplus1_keras.serving import served as served_module  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,29 @@ def test_it_says_what_it_is(images, tmp_path):
     assert (copy.version, copy.calibration) == (None, None)
 
 
+CHANGED = [
+    serving.ImageSpec(positions=1, max_pixels=900, short_side=20),
+    serving.LabelSetSpec(max_pixels=901),
+    serving.PixelSpec((40, 64), 16, 0.5, (1, 0), (0.5, 1.0), "float32", ((1, 1, 1), (9, 0, 0), (0, 9, 0))),
+    serving.BoxSpec(7, 9, 0.25, 0.5, True, True, (40, 64), "float32"),
+]
+
+
+@pytest.mark.parametrize("spec", CHANGED, ids=lambda spec: spec.output)
+def test_a_saved_model_tells_each_setting_of_its_spec(spec, images):
+    settings = dataclasses.fields(spec)
+    assert all(getattr(spec, field.name) != field.default for field in settings)
+    told = json.loads(json.dumps(spec.describe(images[0])))
+    assert served_module._read_spec(told, None, None) == spec
+    # What an export told before its spec stood there.
+    told.pop("spec")
+    rank = 2 if spec.output in ("boxes", "image") else 1
+    outputs = {"score": tf.TensorSpec((None, 7)[:rank], tf.float32)}
+    found = served_module._read_spec(told, getattr(spec, "dtype", None), outputs)
+    assert type(found) is type(spec)
+    assert getattr(found, "max_size", None) == getattr(spec, "max_size", None)
+
+
 def test_wrong_requests_are_refused_as_by_the_predictor(images, small):
     served = serving.SavedModel(images[1])
     with pytest.raises(ValueError, match=r"shape \(N, 8, 10, 3\).* Add a batch axis"):
@@ -116,7 +142,9 @@ def test_files_keep_their_order_whatever_their_size_and_those_too_large_are_name
         expected.append(predictor.predict(image[None])["class_id"][0])
     files.insert(2, tmp_path / "gone.png")
     expected.insert(2, None)
-    two = types.SimpleNamespace(batch_size=2)  # so that three of one size are two batches
+    two = types.SimpleNamespace(
+        batch_size=2, short_side=None, max_pixels=2**20
+    )  # so that three of one size are two batches
     served = types.SimpleNamespace(predict=served.predict, image_shape=served.image_shape, spec=two)
     found = list(answer_files(served, files))
     assert [path for path, _, _ in found] == files

@@ -10,13 +10,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 import cplus1_keras
 from cplus1_keras import calibration, configs, data, heads, losses, models, scores
 from cplus1_keras.experiment import Experiment
 from cplus1_keras.labels import UNKNOWN
-from cplus1_keras.monitoring import OpenSetMonitor
+from cplus1_keras.monitoring import OpenSetMonitor, make_monitor
 from cplus1_keras.run import build, fit
 from cplus1_keras.tasks import Classification
 from cplus1_keras.tasks import classification as module
@@ -25,7 +26,8 @@ NAMES = ("0", "3", "5")
 
 
 def splits(seed):
-    protocol = data.Protocol(known=NAMES, negative=("6", "7"), unknown=("8", "9"), others="ignored", name="some")
+    roles = {"known": NAMES, "negative": ("6", "7"), "unknown": ("8", "9"), "far": ("9",)}
+    protocol = data.Protocol(**roles, others="ignored", name="some")
     return data.split(
         protocol,
         data.sources.digits(),
@@ -137,6 +139,14 @@ def test_figures_are_those_of_the_test_split(run, outputs):
             (names == name).sum(),
             pytest.approx(accepted[names == name].mean()),
         )
+    assert set(report["open_set"]) == {"negative", "unknown", "near", "far"}
+    for kind, name in (("near", "8"), ("far", "9")):
+        inside = known | (names == name)
+        assert report["open_set"][kind]["auroc"] == pytest.approx(roc_auc_score(labels[inside] >= 0, score[inside]))
+        own, count, there = report["by_distance"][kind], int(accepted[names == name].sum()), int((names == name).sum())
+        ends = binomtest(count, there).proportion_ci(0.95)
+        assert (own["images"], own["accepted"]) == (there, pytest.approx(count / there))
+        assert own["interval"] == pytest.approx([ends.low, ends.high])
 
 
 def test_predictions_are_told_image_by_image(run, outputs):
@@ -479,6 +489,10 @@ def test_a_threshold_by_class(judged):
     assert dataclasses.replace(found, new_classes=None) == expected
     assert found.new_classes.kept
     assert found.samples == 4
+    watched = dataclasses.replace(parts, validation=dataclasses.replace(parts.calibration, name="validation"))
+    watch = make_monitor(predictor.model, experiment, watched, "logs", None)
+    records = (own._replace(group="") for own in experiment.task.records(predictor, parts.calibration, experiment))
+    assert watch.calibrate(records) == expected
     with pytest.raises(ValueError, match=r"`by_class`.*takes 38 negative classes.*there are 4"):
         experiment.task.check(by_classes(by_class=True, fpr=0.1, confidence=0.95), parts)
     assert "by_class" in experiment.task.promises

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from cplus1_keras import calibration
+from cplus1_keras import calibration, metrics
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.tasks import Record
-from cplus1_keras.tasks.strangers import SHOWN, Strangers, tell
+from cplus1_keras.tasks.strangers import SHOWN, NearAndFar, Strangers, tell, tell_kinds
 
 NAMES = {0: "cat", 4: "owl", 9: "newt"}
 
@@ -62,6 +62,44 @@ def test_pixels_count_images_by_their_shares():
     assert (row["images"], row["role"]) == (30, "unknown")
     assert row["accepted"] == pytest.approx(np.mean(shares))
     assert row["at_least"] == pytest.approx(1 - calibration.mean_upper_bound(1 - np.array(shares), 0.95))
+
+
+def test_near_and_far_by_hand():
+    """Two knowns, 10 and 11; near strangers 11, 12 and 1, far ones 9 and 12; a negative counts for neither."""
+    apart = NearAndFar(Strangers(NAMES, 11.5), ["newt"], metrics.ExactScores)
+    labels = [0, 0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, NEGATIVE]
+    values, scores = [0, 0, 4, 4, 4, 9, 9, 4], [10, 11, 11, 12, 1, 9, 12, 99]
+    for record, value in zip(images(labels, scores), values, strict=True):
+        apart.update(record, value)
+    told, shares = apart.summary(), apart.result(confidence=0.9)
+    assert {kind: (own["knowns"], own["members"]) for kind, own in told.items()} == {"near": (2, 3), "far": (2, 2)}
+    assert told["near"]["auroc"] == pytest.approx((1 + 1.5) / 6)
+    assert told["far"]["auroc"] == pytest.approx(2 / 4)
+    for kind, accepted, there in (("near", 1, 3), ("far", 1, 2)):
+        ends = binomtest(accepted, there).proportion_ci(0.9)
+        assert (shares[kind]["images"], shares[kind]["accepted"]) == (there, accepted / there)
+        assert shares[kind]["interval"] == pytest.approx([ends.low, ends.high])
+    assert tell_kinds({"near": shares["near"]}).startswith("Accepted of the near unknowns: 33.33 % (")
+
+
+def test_what_is_a_stranger_by_several_is_near_if_one_is():
+    """Labels of sets: the first image shows an owl and a newt, the second a newt; thresholds by class."""
+    apart = NearAndFar(Strangers(NAMES, np.array([0.0, 2.0])), ["newt"], metrics.BinnedScores)
+    for number, shown in enumerate(([4, 9], [9])):
+        record = Record(np.full(2, UNKNOWN), np.arange(2), np.float32([1, 1]), str(number))
+        apart.update(record, np.repeat(np.array(shown)[:, None], 2, axis=1))
+    shares = apart.result()
+    assert {kind: own["images"] for kind, own in shares.items()} == {"near": 1, "far": 1}
+    assert shares["near"]["accepted"] == 0.5
+    bound = calibration.mean_upper_bound([0.5], 0.975)
+    assert shares["near"]["interval"] == pytest.approx([1 - bound, bound])
+
+
+def test_only_the_kinds_that_occur_are_told():
+    apart = NearAndFar(Strangers(NAMES, 0.0), ["newt"], metrics.ExactScores)
+    for record, value in zip(images([0, UNKNOWN], [1, 2]), (0, 9), strict=True):
+        apart.update(record, value)
+    assert [*apart.summary()] == [*apart.result()] == ["far"]
 
 
 def test_images_of_one_group_count_once():
