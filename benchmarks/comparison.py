@@ -66,7 +66,7 @@ def judge_training(experiment, images=None):
     """Figures of one training: those of the test split (or its first images), and how much each term pulled."""
     start = time.perf_counter()
     model, splits, history = train(experiment)
-    seconds, task = time.perf_counter() - start, experiment.task
+    seconds, task = time.perf_counter() - start, experiment.task.for_splits(splits)
     test = splits.test if images is None else splits.test.subset(range(images))
     figures, _ = task.judge(task.predictor(model, experiment.score, splits), test, experiment)
     ratios = {name: values[-1] for name, values in history.items() if name.startswith("gradient_ratio/")}

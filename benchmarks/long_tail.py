@@ -62,12 +62,16 @@ def judge(experiment):
     logits = model.predict(data.evaluation(splits.test, 250), verbose=0)["logits"]
     right = logits.argmax(axis=1) == splits.test.labels
     recall = {name: float(right[splits.test.labels == k].mean()) for k, name in enumerate(splits.class_names)}
-    (kernel,) = (
-        layer.kernel for layer in model._flatten_layers() if hasattr(layer, "num_classes") and hasattr(layer, "kernel")
-    )
-    norms = np.linalg.norm(keras.ops.convert_to_numpy(kernel), axis=0)
+    norms = norms_of_classes(model, splits.num_classes)
     counts = data.image_counts(splits.train)
-    return {"recall": recall, "norms": norms.tolist(), "counts": counts.tolist(), "seconds": round(seconds, 1)}
+    return {"recall": recall, "norms": norms, "counts": counts.tolist(), "seconds": round(seconds, 1)}
+
+
+def norms_of_classes(model, num_classes):
+    """Norms of the weights of the known classes in the head that classifies, the last of several."""
+    heads = (layer for layer in model._flatten_layers() if getattr(layer, "num_classes", None) == num_classes)
+    *_, kernel = (head.kernel for head in heads if hasattr(head, "kernel"))
+    return np.linalg.norm(keras.ops.convert_to_numpy(kernel), axis=0)[:num_classes].tolist()
 
 
 def draw(results, path):

@@ -29,7 +29,7 @@ def cut(split, rare, few, seed):
 
     >>> splits = data.split(data.protocols.digits(), data.sources.digits())
     >>> data.image_counts(cut(splits.train, ["3"], 10, seed=0))
-    array([107, 109, 106,  10, 108, 109])
+    array([89, 91, 88, 10, 90, 91])
     """
     order = np.random.default_rng([seed, 3]).permutation(len(split))
     labels = split.labels[order]

@@ -9,8 +9,9 @@ import numpy as np
 
 from cplus1_keras import calibration, data, metrics, models, plots, serving
 from cplus1_keras.metrics.matching import MISTAKES, mistakes
+from cplus1_keras.tasks.batches import order
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task, order
+from cplus1_keras.tasks.task import Task
 from cplus1_keras.tasks.watching import Told, spaced
 
 NAMES = {-1: "background", -2: "unknown", -100: "ignored"}
@@ -33,6 +34,8 @@ class Detection(Task):
         sigmoid, max_detections, per_level, score_threshold, iou, class_agnostic, masks: As for `serving.BoxSpec`.
         largest: Largest side in pixels of an image that the exported model takes.
         pictures: Number of test images to draw.
+        image_counts: How many training images show each class, for the AP of rare, common and frequent ones; None takes
+            those of the run's own training split.
 
     >>> Detection(base=(640, 480), iou=0.5).spec().iou
     0.5
@@ -51,6 +54,7 @@ class Detection(Task):
     masks: bool = False
     largest: int = 2048
     pictures: int = 8
+    image_counts: tuple | None = None
 
     scores = metrics.BinnedScores
     kind = "boxes"
@@ -69,6 +73,10 @@ class Detection(Task):
                 f"needs at least {needed:,} calibration images, or groups of them; the split has {len(groups):,}. Give "
                 "it more (`calibration_fraction` of `split`), or ask for a larger `fpr`."
             )
+
+    def for_splits(self, splits):
+        counts = data.image_counts(splits.train).tolist() if self.image_counts is None else self.image_counts
+        return dataclasses.replace(self, image_counts=tuple(counts))
 
     def watched(self, experiment, splits):
         return "val_ap50"
@@ -135,7 +143,7 @@ class Detection(Task):
         return (split.source.boxes[[number]].values for number in range(len(split)))
 
     def figures(self, predictor, split):
-        return {"detection": Objects(predictor)}
+        return {"detection": Objects(predictor, image_counts=self.image_counts)}
 
     def judge(self, predictor, split, experiment, found=None, watch=None):
         # What unknown objects do at the threshold is told by the figures of objects.
@@ -207,10 +215,11 @@ class Detection(Task):
 class Objects:
     """Figures of objects: COCO's, and what unknown ones do."""
 
-    def __init__(self, predictor, samples=300):
+    def __init__(self, predictor, samples=300, image_counts=None):
         found = predictor.calibration
         threshold, most = None if found is None else found.threshold, predictor.spec.max_detections
-        self.scores = metrics.DetectionScores(predictor.class_names, threshold, most, samples)
+        names = predictor.class_names
+        self.scores = metrics.DetectionScores(names, threshold, most, samples, image_counts=image_counts)
 
     def update(self, record):
         found = (record.more[name] for name in ("objects", "object_labels", "areas", "object_classes", "unjudged"))
