@@ -1,5 +1,6 @@
 """The papers' tables: rows that fit together, that run in a small version, go on where they stopped, and tell."""
 
+import dataclasses
 import importlib
 import json
 import pathlib
@@ -60,6 +61,18 @@ def test_what_the_papers_print():
     assert TABLES["hnc7"].row("ResNeXt-29 16x64 HNC mse").full[:2] == ("cifar100", "net=resnext16")
 
 
+def _use_few(table, jobs, monkeypatch, images=80):
+    """The first images of each split alone."""
+    read = jobs.splits_for
+
+    def few(experiment):
+        splits = read(experiment)
+        chosen = {part.name: part.subset(np.arange(min(len(part), images))) for part in splits}
+        return dataclasses.replace(splits, **chosen)
+
+    monkeypatch.setattr(table, "splits_for", few)
+
+
 def test_a_small_version_runs_goes_on_and_tells(scripts, shared, tmp_path, capsys, monkeypatch):
     table, jobs = scripts("table"), scripts("tables.jobs")
     row, small = "CE", ("--set", "epochs=1", "--set", f"data_dir={shared / 'tfds'}")
@@ -76,11 +89,7 @@ def test_a_small_version_runs_goes_on_and_tells(scripts, shared, tmp_path, capsy
         str(tmp_path / "runs"),
     ]
     monkeypatch.setattr(scripts("tables.figures"), "PGD_IMAGES", 20)
-    few = lambda splits: splits.__class__(  # noqa: E731
-        *(part.subset(np.arange(min(len(part), 80))) for part in splits), splits.protocol
-    )
-    read = jobs.splits_for
-    monkeypatch.setattr(table, "splits_for", lambda experiment: few(read(experiment)))
+    _use_few(table, jobs, monkeypatch)
     table.main([*given, "--output", str(tmp_path / "out")])
     told = capsys.readouterr().out
     assert "2 runs, 0 of them finished" in told
@@ -106,10 +115,33 @@ def test_a_small_version_runs_goes_on_and_tells(scripts, shared, tmp_path, capsy
         table.main(["hnc5", "--rows", "Softmax"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_each_small_version_runs(name, scripts, shared, tmp_path, monkeypatch):
+    table, jobs = scripts("table"), scripts("tables.jobs")
+    _use_few(table, jobs, monkeypatch, images=600)
+    rows = [row.name for row in TABLES[name].rows if row.small][:2]
+    places = {
+        "data_dir": shared / "tfds",
+        "letters": shared / "data/nist_letters/nist_letters_28x28.npz",
+        "root": shared / "data/tiny_imagenet_openset/tiny_imagenet_openset.zip",
+    }
+    given = [text for key, value in places.items() for text in ("--set", f"{key}={value}")]
+    given += ["--set", "epochs=1", "--folder", str(tmp_path / "runs"), "--output", str(tmp_path), "--processes", "1"]
+    table.main([name, "--seeds", "1", "--rows", ",".join(rows), *given])
+    found = json.loads((tmp_path / f"table_{name}.json").read_text())
+    assert [*found["rows"]] == rows
+    if name.startswith("thesis"):
+        curves = found["figures"]["rows"][rows[0]]["0"]
+        assert len(curves["oscr"]["unknown"]) == len(found["figures"]["fpr"])
+        assert set(curves["angles"]) == {"known", "negative", "unknown"}
+
+
 def test_a_run_that_was_stopped_goes_on(scripts, shared, tmp_path, monkeypatch):
     table, jobs = scripts("table"), scripts("tables.jobs")
-    settings = ["epochs=2", f"data_dir={shared / 'tfds'}", "knowns=train[:400]", "width=0.05"]
+    settings = ["epochs=2", f"data_dir={shared / 'tfds'}", "knowns=train[:1400]", "width=0.05"]
     (job,) = jobs.list_jobs("ncm2", ["MNIST E-NCM (p=0.1)"], 1, settings=settings, folder=tmp_path)
+    _use_few(table, jobs, monkeypatch, images=100)
     first, begun = table.judge, []
 
     def stop(*given):
