@@ -169,6 +169,17 @@ def test_proposals_are_the_most_likely_of_each_level_without_overlaps(training):
         assert (found[image, len(rows) :] == 0).all()
 
 
+def test_what_overflows_proposes_nothing():
+    given, images = maps(1), np.zeros((1, 40, 28, 3), "float32")
+    anchors = np.array(layers.Anchors(STRIDES, scale=3)(given))
+    logits, deltas = np.full((1, anchors.shape[1], 1), np.nan, "float32"), np.zeros(anchors.shape, "float32")
+    deltas[0, :50] = np.nan
+    logits[0, 40:60] = np.linspace(5, 4, 20)[:, None]
+    found = np.array(layers.Proposals(keep=30)([images, anchors, logits, deltas, *given]))
+    assert np.isfinite(found).all()
+    assert (found[0, 0] == np.clip(anchors[0, 50], 0, [28, 40, 28, 40])).all()
+
+
 def box_model(agnostic, number=5):
     cells = keras.Input((None, 12))
     outputs = heads.CosineHead(3, 16.0, background=True)(cells)
