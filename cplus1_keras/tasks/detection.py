@@ -10,6 +10,7 @@ import numpy as np
 from cplus1_keras import calibration, data, metrics, models, plots, serving
 from cplus1_keras.metrics.matching import MISTAKES, mistakes
 from cplus1_keras.tasks.batches import order
+from cplus1_keras.tasks.instances import Instances, runs
 from cplus1_keras.tasks.records import Record
 from cplus1_keras.tasks.task import Task
 from cplus1_keras.tasks.watching import Told, spaced
@@ -62,6 +63,12 @@ class Detection(Task):
     decoding = ("class_agnostic", "iou", "masks", "max_detections", "per_level", "score_threshold", "sigmoid")
     promises = (*Task.promises, "false_allowed", *decoding)
     headline = types.MappingProxyType({"AP50": "val_ap50", "accuracy": "logits_known_accuracy"})
+
+    def check(self, experiment, splits):
+        if self.masks and any(len(part) and part.source.boxes.outlines is None for part in splits):
+            needs = "`masks` needs sources whose objects have masks, such as `data.sources.coco_boxes(..., masks=True)`"
+            raise ValueError(f"{needs}. Received: {splits.train.source!r}")
+        super().check(experiment, splits)
 
     def check_rate(self, experiment, split):
         groups = {*split.groups}
@@ -128,6 +135,8 @@ class Detection(Task):
             which, hits = metrics.hit(found["boxes"], objects, labels, predictions=guesses, unjudged=unjudged)
             truth = {"objects": objects, "object_labels": labels, "areas": own.areas, "unjudged": unjudged}
             truth |= {"object_classes": split.class_labels[own.values], "which": which}
+            if self.masks:  # in runs: as pixels they would be most of the memory
+                found["masks"], truth["object_masks"] = metrics.encode_masks(found["masks"]), runs(own)
             yield Record(hits, guesses, found["score"], group, {**found, **truth})
 
     def choose_threshold(self, predictor, records, split, experiment):
@@ -143,7 +152,8 @@ class Detection(Task):
         return (split.source.boxes[[number]].values for number in range(len(split)))
 
     def figures(self, predictor, split):
-        return {"detection": Objects(predictor, image_counts=self.image_counts)}
+        masks = {"masks": Instances(predictor)} if self.masks else {}
+        return {"detection": Objects(predictor, image_counts=self.image_counts), **masks}
 
     def judge(self, predictor, split, experiment, found=None, watch=None):
         # What unknown objects do at the threshold is told by the figures of objects.
@@ -209,7 +219,12 @@ class Detection(Task):
         return plots.mistakes(kinds, columns, f"{experiment.name}: the surest mistakes of accepted detections")
 
     def tables(self, figures):
-        return metrics.detection.tables(figures["detection"])
+        found = metrics.detection.tables(figures["detection"])
+        if "masks" in figures:
+            names = [name for name, value in figures["masks"].items() if name.startswith("ap") and value is not None]
+            row = ["masks", *(metrics.tables.percent(figures["masks"][name]) for name in names)]
+            found.append(metrics.align([["", *(name.replace("_", " ") for name in names)], row]))
+        return found
 
 
 class Objects:
