@@ -152,7 +152,7 @@ class Detection(Task):
         return (split.source.boxes[[number]].values for number in range(len(split)))
 
     def figures(self, predictor, split):
-        masks = {"masks": Instances(predictor)} if self.masks else {}
+        masks = {"masks": Instances(predictor, self.image_counts)} if self.masks else {}
         return {"detection": Objects(predictor, image_counts=self.image_counts), **masks}
 
     def judge(self, predictor, split, experiment, found=None, watch=None):

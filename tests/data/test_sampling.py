@@ -4,8 +4,10 @@ import collections
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cplus1_keras.data import Protocol, Split, image_counts, repeat_factors, sources, steps_per_epoch, training
+from cplus1_keras.data import sampling as module
 from cplus1_keras.data.order import Order
 from cplus1_keras.data.sampling import ClassPool, RepeatedPool, shown_classes
 from tests.data.test_pipeline import numbered, numbers_of, steps
@@ -157,3 +159,15 @@ def test_what_is_refused():
     for settings in ({"sampling": "balanced"}, {"sampling": "repeat_factor", "repeat_threshold": 1.5}):
         with pytest.raises(ValueError, match="Received"):
             training(numbered(TAIL), 5, **settings)
+
+
+@pytest.mark.parametrize("number", [997, 50_000, 1_000_000])
+def test_passes_and_neighbours_have_nothing_in_common(number):
+    ranks = tf.range(number, dtype=tf.int64)
+    first, second = (
+        module._shuffled(ranks, number, 3, tf.fill([number], tf.constant(index, tf.int64))).numpy() for index in (0, 1)
+    )
+    np.testing.assert_array_equal(np.sort(first), ranks)
+    limit = 4 / np.sqrt(number)
+    for one, other in ((first, second), (first[1:], first[:-1]), (first, np.arange(number))):
+        assert abs(np.corrcoef(one, other)[0, 1]) < limit
