@@ -252,6 +252,8 @@ def watching(name, given=None, *rest):
     return original(name, given, *rest)
 builtins.__import__ = watching
 import cplus1_keras
+from cplus1_keras import backbones
+from cplus1_keras.configs import families  # for benchmarks/gpu.py
 assert not asked, asked
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -1,9 +1,10 @@
 """The papers' tables: rows that fit together, that run in a small version, go on where they stopped, and tell."""
 
 import dataclasses
-import importlib
+import importlib.util
 import json
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -236,3 +237,11 @@ def test_each_row_takes_a_step_at_its_real_size(name, scripts):
         name, seeds=1, full=True, settings=["weights=None"] if name == "hnc3" else []
     ):
         assert np.isfinite(_step(job, 2, _number(job))), job.row
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
+def test_the_gpu_script_runs_at_tiny_sizes(tmp_path):
+    subprocess.run(["sh", FOLDER / "gpu.sh", "--smoke", "--output", tmp_path], check=True, capture_output=True)
+    told = json.loads((tmp_path / "gpu.json").read_text())
+    assert all(told[part] for part in ("losses", "steps", "table"))
