@@ -66,7 +66,7 @@ def judge_training(experiment, images=None):
     """Figures of one training: those of the test split (or its first images), and how much each term pulled."""
     start = time.perf_counter()
     model, splits, history = train(experiment)
-    seconds, task = time.perf_counter() - start, experiment.task
+    seconds, task = time.perf_counter() - start, experiment.task.for_splits(splits)
     test = splits.test if images is None else splits.test.subset(range(images))
     figures, _ = task.judge(task.predictor(model, experiment.score, splits), test, experiment)
     ratios = {name: values[-1] for name, values in history.items() if name.startswith("gradient_ratio/")}
@@ -96,18 +96,18 @@ def spread(values, form=".3f"):
     return f"{mean:{form}}" + (f" ± {half:{form.lstrip('+')}}" if len(values) > 1 else "")
 
 
-def paired(first, second):
+def differences(first, second):
     """Differences of two rows {seed: value}, for the seeds that both have; those with None are left out."""
     seeds = [seed for seed in first if first[seed] is not None and second.get(seed) is not None]
     return [first[seed] - second[seed] for seed in seeds]
 
 
-def seeds_needed(differences, effect):
+def seeds_needed(gains, effect):
     """How many paired seeds would show a difference, by the power of a paired t-test; `MOST` where they do not do.
 
-    The standard deviation is that of `differences`, of which a few seeds give a poor idea.
+    The standard deviation is that of `gains`, of which a few seeds give a poor idea.
     """
-    noise = np.std(differences, ddof=1)
+    noise = np.std(gains, ddof=1)
     if not noise or not effect:
         return 2 if effect else MOST
     low, high = 1, MOST
@@ -119,14 +119,14 @@ def seeds_needed(differences, effect):
     return high
 
 
-def judge_claim(differences, printed=None, form=".3f"):
+def judge_claim(gains, printed=None, form=".3f"):
     """Whether seeds show that a difference is above 0, as text; `printed` is the paper's, if it has one."""
-    if len(differences) < 2:
-        return "not run" if not differences else "one seed"
-    mean, half = interval(differences)
+    if len(gains) < 2:
+        return "not run" if not gains else "one seed"
+    mean, half = interval(gains)
     if abs(mean) > half:
         return "seen" if mean > 0 else "the opposite is seen"
     effect = mean if printed is None else printed
-    seeds = seeds_needed(differences, effect)
+    seeds = seeds_needed(gains, effect)
     needed = f"more than {MOST:,}" if seeds >= MOST else f"about {seeds:,}"
     return f"not seen; {needed} seeds would show {'ours' if printed is None else 'the paper’s'}, {effect:+{form}}"

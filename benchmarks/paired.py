@@ -1,8 +1,7 @@
 """Tables of methods over seeds: their figures, and how they differ from the first one's, paired by seed."""
 
 import numpy as np
-from comparison import spread
-from scipy import stats
+from comparison import interval, spread
 
 from cplus1_keras.metrics import align
 
@@ -41,8 +40,8 @@ def is_certain(values):
     """Whether the 95 % interval of the mean (Student's t) leaves out 0."""
     if len(values) < 2:
         return False
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-    return bool(abs(np.mean(values)) > half)
+    mean, half = interval(values)
+    return abs(mean) > half
 
 
 def _cell(values, form):

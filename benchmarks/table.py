@@ -126,7 +126,9 @@ def main(arguments=None):
     parser.add_argument("--processes", type=int, help="at a time (default: 1 with a GPU, else one a core)")
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "runs/tables", help="of the runs")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "docs/results", help="folder of the results")
-    parser.add_argument("--dry-run", action="store_true", help="say how long it will take, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="train nothing: say how long it will take, and tell what is finished"
+    )
     given = parser.parse_args(arguments)
     keras.utils.disable_interactive_logging()
     rows = given.rows and given.rows.split(",")
@@ -139,7 +141,7 @@ def main(arguments=None):
         print(f"{len(left)} runs in {processes} processes: about {took}, reading and judging not counted", flush=True)
     if not given.dry_run:
         run_jobs(jobs, min(processes, max(1, len(left))))
-        print(report(given.name, jobs, given.output, given.full))
+    print(report(given.name, jobs, given.output, given.full))
 
 
 if __name__ == "__main__":

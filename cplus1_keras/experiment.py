@@ -135,7 +135,8 @@ class Experiment:
         return run(self, workdir, **options)
 
     def with_loss(self, splits):
-        """This experiment with the loss that trains, which may be given as a function of the splits.
+        """This experiment with the loss that trains, which may be given as a function of the splits, and its task with
+        what that asks of them.
 
         >>> experiment = configs.resolve("digits")
         >>> asked = dataclasses.replace(experiment, loss=lambda splits: losses.CrossEntropyLoss())
@@ -146,7 +147,9 @@ class Experiment:
         if not isinstance(loss, OpenSetLoss):
             raise ValueError(f"`loss` gives a loss of cplus1_keras.losses for splits. Received: {loss!r}")
         loss = self.task.loss(loss.smooth(self.label_smoothing) if self.label_smoothing else loss)
-        return self if loss is self.loss else dataclasses.replace(self, loss=loss)
+        task = self.task.for_splits(splits)
+        same = loss is self.loss and task is self.task
+        return self if same else dataclasses.replace(self, loss=loss, task=task)
 
     def splits(self):
         """The `data.Splits` of its seed, as its task takes them; ValueError where `data` gives something else.

@@ -5,7 +5,7 @@
 
 RUN is a directory that train.py wrote. Without --output the SavedModel becomes RUN/saved_model/1, or 2, 3, ... if
 there are earlier ones. Nothing is ever overwritten. Before it appears, its graph is searched for operations that a
-server must not execute, and its answers are compared to Keras's own.
+server must not execute, and its answers, for pixels and for files, are compared to Keras's own.
 
 The SavedModel takes `images`, raw pixels 0..255. It answers with
 
@@ -16,7 +16,8 @@ The SavedModel takes `images`, raw pixels 0..255. It answers with
               `num_detections` rows, `valid`, for uint8 images of any size up to the run's largest
   label sets  `present`, `score` and `probabilities` of each class, `none`, `valid`
 
-and the second signature of images and label sets gives `features`.
+Other signatures take encoded images, which are prepared as in training, tf.Examples, or a threshold for each row, or
+give features, maps and pictures: `saved_model_cli show --all --dir SAVEDMODEL` lists them.
 """
 
 import argparse

@@ -26,6 +26,7 @@ def wrap(
     fpr=0.1,
     coverage=0.95,
     confidence=0.95,
+    short_side=None,
 ):
     """A trained Keras classifier with a score and a calibrated threshold, as the same predictor that a run gives.
 
@@ -48,6 +49,8 @@ def wrap(
         features: Name of the layer that gives the features, (N, K) or maps (N, H, W, K); None takes the input of the
             last Dense layer.
         fpr, coverage, confidence: As for `calibration.threshold_at_fpr` and `threshold_at_coverage`, each in (0, 1).
+        short_side: None stretches files that are asked about to the model's size; a number of pixels resizes them to
+            this shorter side and cuts their middle, as `data.preprocess` does. Prepare the images given here alike.
 
     Returns:
         `cplus1_keras.serving.Predictor`: `predict(images)`, `export(path)`; its `calibration` is the evidence.
@@ -66,6 +69,7 @@ def wrap(
     from cplus1_keras import serving
 
     parts, classifier = take_apart(model, features)
+    spec = serving.ImageSpec(short_side=short_side)
     calibration = _Data(calibration, "calibration")
     shape = _image_shape(parts, preprocess, calibration)
     number, classes = parts.output["logits"].shape[-1], [str(name) for name in known]
@@ -86,9 +90,9 @@ def wrap(
         network = keras.Model(network.inputs, {**output, layer.score_name: layer(output)}, name=network.name)
         score = scores.ModelScore(layer.score_name)
     score = scores.get(score)
-    every = serving.Predictor(network, Reject(number, -np.inf, score), classes)
+    every = serving.Predictor(network, Reject(number, -np.inf, score), classes, spec)
     found = _calibrate(every, calibration, fpr, coverage, confidence)
-    return serving.Predictor(network, Reject(number, found.threshold, score), classes, calibration=found)
+    return serving.Predictor(network, Reject(number, found.threshold, score), classes, spec, found)
 
 
 class _Data:

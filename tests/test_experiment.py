@@ -92,6 +92,13 @@ def test_numbers_are_above_0(field, value):
         experiment(**{field: value})
 
 
+@pytest.mark.parametrize("changes", [{"sampling": "balanced"}, {"repeat_threshold": 1.5}, {"repeat_threshold": -0.1}])
+def test_sampling_goes_by_name(changes):
+    with pytest.raises(ValueError, match="`sampling` is None or one of repeat_factor, class_aware"):
+        experiment(**changes)
+    assert experiment(sampling="class_aware").sampling == "class_aware"
+
+
 def test_a_loss_may_ask_the_splits():
     made = experiment(loss=lambda splits: losses.WeightedSigmoidLoss(splits))
     asked = made.with_loss([0.25, 0.5])

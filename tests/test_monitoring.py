@@ -3,9 +3,7 @@
 import io
 import json
 import math
-import pathlib
 import random
-import subprocess
 import sys
 import time
 import urllib.parse
@@ -284,6 +282,15 @@ def test_without_negatives_or_features_there_is_less(tmp_path):
     assert {"validation/accuracy", "validation/score/known"} <= {*tags(tmp_path)}
 
 
+def test_pictures_need_no_display(tmp_path, monkeypatch):
+    """Nor what matplotlib's own state would take one for; that state stays as it is."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setenv("MPLBACKEND", "tkagg")
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # to import it is an error
+    fit(compiled(network()), *data(0), logs=tmp_path)  # a picture that fails warns, which is an error in tests
+    assert {"validation/oscr", "validation/features", "validation/worst_mistakes"} <= {*tags(tmp_path)}
+
+
 def test_a_picture_that_fails_is_told_once_and_training_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "oscr", lambda *given: 1 / 0)
     monkeypatch.setattr(plots, "features", lambda *given, **more: 1 / 0)
@@ -422,38 +429,6 @@ def test_directions_of_the_classes(head, name):
     inputs = keras.Input((6,))
     told, rays = geometry.directions(OpenSetModel(inputs, head(inputs)))
     assert (told, rays.shape) == (name, (3, 6))
-
-
-MIRRORED = """
-import json, sys
-import numpy as np, tensorflow as tf, keras
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-sys.path.insert(0, sys.argv[1])
-import test_monitoring as own
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-keras.utils.set_random_seed(3)
-with strategy.scope():
-    model = own.compiled(own.network(), own.losses.EntropicOpenSetLoss() + 0.01 * own.losses.MagnitudeLoss(5.0))
-x, y = own.data(0)
-print(json.dumps(own.fit(model, x, y, logs=sys.argv[2], sample=(x[:4], y[:4]))))
-"""
-
-
-def test_replicas_tell_what_one_device_tells(tmp_path):
-    command = [sys.executable, "-c", MIRRORED, str(pathlib.Path(__file__).parent), str(tmp_path / "two")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
-        keras.utils.set_random_seed(3)
-        x, y = data(0)
-        model = compiled(network(), losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(5.0))
-        one = fit(model, x, y, logs=tmp_path / "one", sample=(x[:4], y[:4]))
-        told, wrong = other.communicate()
-    assert other.returncode == 0, wrong
-    two = json.loads(told.splitlines()[-1])
-    assert set(one) == set(two)
-    for name, values in one.items():
-        assert two[name] == pytest.approx(values, rel=1e-3, abs=1e-3), name
-    assert {*tags(tmp_path / "one")} == {*tags(tmp_path / "two")}
 
 
 class Numbers(list):

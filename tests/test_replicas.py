@@ -9,6 +9,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -49,6 +50,27 @@ def detector():
     return model
 
 
+def two_stages():
+    """Faster R-CNN with C2AM on one convolution; of 24 anchors 8 train, of 20 regions 6, all by chance."""
+    import keras
+
+    from cplus1_keras import heads, losses, models
+
+    def backbone():
+        images = keras.Input((24, 24, 3))
+        return keras.Model(images, keras.layers.Conv2D(6, 5, 4, "same", activation="relu")(images))
+
+    def head(num_classes):
+        return heads.CosineHead(num_classes, 16.0, background=True)
+
+    sizes = {"channels": 8, "width": 8, "scale": 2, "proposals": 18, "samples": 6}
+    model = models.rcnn(3, backbone, head, levels=(2, 3), **sizes)
+    rpn = losses.ObjectnessLoss() + losses.BoxDeltaLoss()
+    roi = losses.BackgroundCrossEntropyLoss(losses.C2AM(0.5)) + losses.BoxDeltaLoss()
+    model.compile(keras.optimizers.SGD(0.01), rpn.of("rpn_") + roi.of("roi1_"))
+    return model
+
+
 def scenes():
     """Images with boxes. The second replica has no known in the first batch, neither has any in the second batch."""
     random = np.random.default_rng(1)
@@ -67,8 +89,8 @@ def train(name, strategy, data):
 
     with strategy.scope():
         keras.utils.set_random_seed(0)
-        if name == "points":
-            return fit(detector(), data)
+        if name in ("points", "regions"):
+            return fit(detector() if name == "points" else two_stages(), data)
         head, loss = settings()[name]
         inputs = keras.Input((6,))
         outputs = head(keras.layers.Dense(5, activation="tanh", kernel_initializer="identity")(inputs))
@@ -82,8 +104,37 @@ def train(name, strategy, data):
     return fit(model, data)
 
 
-def fit(model, data):
-    history = model.fit(data, epochs=2, verbose=0).history
+def watch(strategy):
+    """A model of activation maps that TensorBoard shows, and what of it."""
+    import keras
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from cplus1_keras import OpenSetModel, heads, losses
+    from cplus1_keras.monitoring import OpenSetMonitor
+
+    random = np.random.default_rng(3)
+    x, y = random.uniform(0, 255, (22, 8, 8, 3)).astype("float32"), np.resize([0, 1, 2, -1], 22)
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        images = keras.Input((8, 8, 3))
+        maps = keras.layers.Conv2D(6, 3, 2, "same", activation="relu")(images / 128)
+        model = OpenSetModel(images, heads.CAMHead(3)(maps))
+        model.compile(keras.optimizers.SGD(0.01), losses.EntropicOpenSetLoss() + 0.01 * losses.MagnitudeLoss(5.0))
+    with tempfile.TemporaryDirectory() as folder:
+        monitor = OpenSetMonitor((x, y), folder, sample=(x[:4], y[:4]), share=np.inf)
+        told = fit(model, tf_batches((x, y)), [monitor])
+        events = EventAccumulator(f"{folder}/monitor", size_guidance={"tensors": 0}).Reload()
+        return {**told, "tags": sorted(events.Tags()["tensors"])}
+
+
+def tf_batches(data):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(data).batch(8)
+
+
+def fit(model, data, callbacks=()):
+    history = model.fit(data, epochs=2, callbacks=[*callbacks], verbose=0).history
     evaluated = model.evaluate(data, verbose=0, return_dict=True)
     return {
         "weights": [weight.tolist() for weight in model.get_weights()],
@@ -112,11 +163,12 @@ def main():
         "two": tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
     }
     results = {}
-    for name in (*settings(), "points"):
+    for name in (*settings(), "points", "regions"):
         for key, strategy in strategies.items():
             given = {"multi_hot": sets, "more": x} if name == "label_sets" else y
-            data = tf.data.Dataset.from_tensor_slices(scenes() if name == "points" else (x, given)).batch(8)
+            data = tf_batches((x, given) if name in settings() else scenes())
             results.setdefault(name, {})[key] = train(name, strategy, data)
+    results["watched"] = {key: watch(strategy) for key, strategy in strategies.items()}
     print(json.dumps(results))
 
 
@@ -124,14 +176,14 @@ def main():
 def results():
     environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent.parent)}
     done = subprocess.run(
-        [sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @pytest.mark.parametrize(
-    "name", ["objectosphere", "cos_os", "background", "adacos", "lgm", "l_softmax", "label_sets", "points"]
+    "name", ["objectosphere", "cos_os", "background", "adacos", "lgm", "l_softmax", "label_sets", "points", "regions"]
 )
 def test_two_replicas_are_one_device(results, name):
     one, two = results[name]["one"], results[name]["two"]
@@ -141,6 +193,17 @@ def test_two_replicas_are_one_device(results, name):
     for key in one["logs"]:
         np.testing.assert_allclose(one["logs"][key], two["logs"][key], atol=1e-6, rtol=1e-6, err_msg=key)
         np.testing.assert_allclose(one["evaluated"][key], two["evaluated"][key], atol=1e-6, rtol=1e-6, err_msg=key)
+
+
+def test_what_tensorboard_shows_of_two_replicas_is_that_of_one_device(results):
+    one, two = results["watched"]["one"], results["watched"]["two"]
+    for a, b in zip(one["weights"], two["weights"], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert one["tags"] == two["tags"]
+    assert {"validation/activation_maps", "validation/features", "validation/oscr"} <= {*one["tags"]}
+    assert set(one["logs"]) == set(two["logs"]) >= {"val_loss", "val_auroc_negative", "gradient_ratio/magnitude"}
+    for key in one["logs"]:
+        np.testing.assert_allclose(one["logs"][key], two["logs"][key], rtol=1e-3, atol=1e-5, err_msg=key)
 
 
 def test_each_term_is_logged(results):

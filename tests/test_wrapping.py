@@ -154,7 +154,9 @@ def test_batches_of_a_dataset_are_arrays_and_training_is_read_once(model):
 def test_without_strangers_the_coverage_decides(model):
     pixels, labels = draw(400, seed=1)
     known = labels >= 0
-    predictor = cplus1_keras.wrap(model, NAMES, (pixels[known], labels[known]), coverage=0.8, confidence=0.9)
+    given = {"coverage": 0.8, "confidence": 0.9, "short_side": 11}
+    predictor = cplus1_keras.wrap(model, NAMES, (pixels[known], labels[known]), **given)
+    assert predictor.spec == serving.ImageSpec(short_side=11)
     assert (predictor.calibration.rule, predictor.calibration.target) == ("coverage", 0.8)
     assert 0.8 <= predictor.predict(pixels[known])["known"].mean() < 0.9
 
@@ -317,6 +319,11 @@ def test_what_is_refused(model):
     refused("There is no score 'msp'", model, NAMES, data, score="msp")
     slices = keras.Model(images, flat[:, :3])
     refused("that a Dense layer makes", slices, NAMES, data, data, posthoc.ReAct(), features=slices.layers[1].name)
+
+
+def test_less_cannot_be_cut_from_an_image_than_the_model_takes(model):
+    with pytest.raises(ValueError, match=r"`short_side` must be no less than .*short_side=7, size=\(8, 8\)"):
+        cplus1_keras.wrap(model, NAMES, draw(), short_side=7)
 
 
 def test_the_evidence_must_be_of_the_score(model, tmp_path):

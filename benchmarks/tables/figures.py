@@ -45,16 +45,21 @@ def _angles(model, predictor, experiment, splits):
     found = directions(model)
     if found is None:
         return {}
-    rays, counts = found[1] / np.linalg.norm(found[1], axis=1, keepdims=True), {}
+    counts = {}
     for images, labels in experiment.task.images(predictor, splits.test, experiment):
         labels = labels.numpy()
         features = guards.infer(predictor.network, images)["features"].numpy()
-        cosines = features @ rays.T / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-        angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
-        own = np.where(labels >= 0, angles[np.arange(len(labels)), np.maximum(labels, 0)], angles.min(axis=1))
+        own = measure_angles(features, found[1], labels)
         for name, chosen in (("known", labels >= 0), ("negative", labels == -1), ("unknown", labels == -2)):
             counts[name] = counts.get(name, 0) + np.histogram(own[chosen], BINS)[0]
     return {name: values.tolist() for name, values in counts.items() if values.any()}
+
+
+def measure_angles(features, rays, labels):
+    """Degrees between features (n, K) and the rays (C, K): of knowns their own class's, of others the nearest."""
+    features, rays = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (features, rays))
+    degrees = np.degrees(np.arccos(np.clip(features @ rays.T, -1, 1)))
+    return np.where(labels >= 0, degrees[np.arange(len(labels)), np.maximum(labels, 0)], degrees.min(axis=1))
 
 
 def _attack(predictor, experiment, splits, table):

@@ -1,7 +1,7 @@
 """The papers' tables as Markdown and JSON: our figures beside the printed ones, paired differences, claims."""
 
 import numpy as np
-from comparison import interval, judge_claim, look_up, paired, spread
+from comparison import differences, interval, judge_claim, look_up, spread
 
 from cplus1_keras.metrics import align
 from cplus1_keras.provenance import as_sentence, write_json
@@ -52,7 +52,7 @@ def show(table, results):
 
 
 def _gains(results, first, second, column):
-    return paired(results[first][column], results[second][column])
+    return differences(results[first][column], results[second][column])
 
 
 def _judge(table, results, claim, form):

@@ -10,6 +10,7 @@ import textwrap
 import types
 import typing
 
+from cplus1_keras.configs.lvis_rows import LVIS_ROWS
 from cplus1_keras.configs.needs import NEEDS
 from cplus1_keras.configs.rows import BOX_ROWS, NETWORKS, ROWS
 from cplus1_keras.configs.settings import apply, guess, settable
@@ -55,6 +56,11 @@ SHIPPED = {
         "tfds",
         ("cifar10_small", "small", "cifar10"),
         {"knowns": "train[:60%]"},
+    ),
+    "mnist_tail": Config(
+        "tails.mnist_tail",
+        "MNIST, ten digits, 100 training images of 7, 8 and 9 (--set method=): section 3.3 of the C2AM paper.",
+        "tfds",
     ),
     "toy": Config(
         "images.toy", "MNIST digits known, NIST letters negative and unknown, LeNet++.", "letters", ("toy", "lenet")
@@ -110,6 +116,16 @@ SHIPPED = {
     "bccd": Config(
         "detection.bccd", "BCCD, FCOS: red and white blood cells and platelets; hold_out=WBC makes one unknown.", "bccd"
     ),
+    "bccd_tail": Config(
+        "two_stage.bccd_tail",
+        "BCCD, Faster R-CNN: white cells and platelets in a few training images; long-tail methods (--set method=).",
+        "bccd",
+    ),
+    "coco_mini_masks": Config(
+        "two_stage.coco_mini_masks",
+        "COCO, 267 images, Mask R-CNN: 4 merged classes, two of them in a few training images (--set method=).",
+        "coco_mini",
+    ),
     "coco_mini_boxes": Config(
         "detection.coco_mini_boxes",
         "COCO, 267 images, FCOS: boxes of 4 merged classes, all else background, furniture unknown.",
@@ -121,6 +137,7 @@ SHIPPED = {
         for network, given in [NETWORKS[row.network]]
     },
     **{name: Config("detection.coco", row.summary, "coco_boxes", (name, row)) for name, row in BOX_ROWS.items()},
+    **{name: Config("two_stage.lvis", row.summary, "lvis", (name, row)) for name, row in LVIS_ROWS.items()},
 }
 
 

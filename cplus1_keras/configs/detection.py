@@ -136,10 +136,10 @@ def bccd(
     return _small("bccd", method, centers, weights, splits, task, **training)
 
 
-def mini_splits(seed, root=None, unknown_in_training="ignored"):
+def mini_splits(seed, root=None, unknown_in_training="ignored", kind="boxes"):
     """COCO mini: of 201 images a quarter calibrates and the others train, 66 test."""
     folder, protocol = path_to("coco_mini", root), data.protocols.coco_mini(unknown_in_training, masks=False)
-    train, test = (data.sources.coco_mini(folder, part, kind="boxes") for part in ("train", "val"))
+    train, test = (data.sources.coco_mini(folder, part, kind=kind) for part in ("train", "val"))
     fractions = {"calibration_fraction": 0.25, "validation_fraction": 0.0}
     return data.split(protocol, train, test, **fractions, seed=seed)
 
@@ -222,10 +222,7 @@ def published_fcos(num_classes, row, weights=None, frozen=None):
 
     def backbone():
         net = backbones.resnext() if row.backbone == RESNEXT else backbones.dilated_resnet(50, 32, weights=pretrained)
-        for layer in net.layers if frozen else ():
-            if layer.name.startswith(("stem", "stage1")) or isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
-        return net
+        return freeze(net) if frozen else net
 
     return models.fcos(
         num_classes,
@@ -234,6 +231,14 @@ def published_fcos(num_classes, row, weights=None, frozen=None):
         center_radius=None,
         centerness="classification",
     )
+
+
+def freeze(net):
+    """A backbone whose stem, first stage and batch normalisation stay as they are."""
+    for layer in net.layers:
+        if layer.name.startswith(("stem", "stage1")) or isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    return net
 
 
 def two_drops(rate, steps):

@@ -27,6 +27,8 @@ NEEDS = {
     "coco": "--set root=FOLDER: COCO 2014 (https://cocodataset.org), with annotations, train2014 and val2014.",
     "coco_boxes": "--set root=FOLDER: COCO 2017 (https://cocodataset.org), with annotations, train2017 and val2017; a "
     "GPU or several for days. COCO's figures need the extra `detection`.",
+    "lvis": "--set root=FOLDER: LVIS v1 or v0.5 (https://www.lvisdataset.org) and the images of COCO 2017, with "
+    "annotations, train2017 and val2017; a GPU or several for days. Figures need the extra `detection`.",
     "voc": "--set root=FOLDER: PASCAL VOC 2012 (http://host.robots.ox.ac.uk/pascal/VOC/voc2012), with "
     "SegmentationClassAug, which data.sources.convert_sbd makes of the Semantic Boundaries Dataset.",
     "context": "--set root=FOLDER: PASCAL Context (https://cs.stanford.edu/~roozbeh/pascal-context) on VOC 2010, with "

@@ -23,6 +23,7 @@ class Boxes:
         crowd: (n,) bool: a crowd (COCO) or an object too difficult to be asked for (VOC); it counts for nothing.
         areas: (n,) float32 in pixels, what COCO's figures call small, medium and large: of the object's outline where
             that was annotated, else of its box.
+        outlines: (n,) array of what `outlines.draw` made of each object's outline, or None: there are boxes only.
         clipped, dropped: (N,) ints, how many boxes of each image reached out of it, or were bad and left out.
         neg_categories, not_exhaustive: LVIS: N tuples of values, the classes that were looked for and are absent, and
             those of which not every object has a box. None: all classes were looked for, and all objects have boxes.
@@ -40,6 +41,7 @@ class Boxes:
     areas: np.ndarray
     clipped: np.ndarray
     dropped: np.ndarray
+    outlines: np.ndarray | None = None
     neg_categories: tuple | None = None
     not_exhaustive: tuple | None = None
 
@@ -53,6 +55,7 @@ class Boxes:
         rows = np.repeat(self.starts[indices] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
         return Boxes(
             **{key: getattr(self, key)[rows] for key in ("corners", "values", "crowd", "areas")},
+            outlines=None if self.outlines is None else self.outlines[rows],
             **{key: getattr(self, key)[indices] for key in ("counts", "sizes", "clipped", "dropped")},
             **{key: _of_images(getattr(self, key), indices) for key in ("neg_categories", "not_exhaustive")},
         )
@@ -83,7 +86,7 @@ class Boxes:
         return dataclasses.replace(self, values=table[self.values], **lists)
 
 
-def collect(corners, values, sizes, where, *, crowd=None, areas=None, on_bad="error", **lists):
+def collect(corners, values, sizes, where, *, crowd=None, areas=None, outlines=None, on_bad="error", **lists):
     """`Boxes` of N images, from those of each.
 
     A box that reaches out of its image is clipped and counted in `clipped`. One that lies outside altogether, has no
@@ -96,6 +99,8 @@ def collect(corners, values, sizes, where, *, crowd=None, areas=None, on_bad="er
         sizes: N pairs of height and width.
         where: Function of the number of an image and that of a box in it, giving what a message calls the box.
         crowd, areas: N sequences of bool and of floats, or None: no crowds, the boxes' areas (as where one is NaN).
+        outlines: Function of the number of an image, that of a box in it and its clipped corners (4,), giving what
+            `Boxes.outlines` holds; None for boxes only.
         on_bad: "error" or "drop".
         lists: `neg_categories` and `not_exhaustive` of `Boxes`.
 
@@ -124,6 +129,8 @@ def collect(corners, values, sizes, where, *, crowd=None, areas=None, on_bad="er
     if areas is not None:
         areas = _flat(areas, "float32")
         found["areas"] = np.where(np.isnan(areas), found["areas"], areas)
+    if outlines is not None:
+        found["outlines"] = np.array([None, *map(outlines, image, number, inside)], object)[1:]
     return Boxes(
         **{key: rows[~bad] for key, rows in found.items()},
         counts=np.bincount(image[~bad], minlength=len(counts)),
@@ -138,7 +145,8 @@ def concatenate(parts):
     """`Boxes` of all images of several; LVIS's lists stay only where all have them."""
     fields = [field.name for field in dataclasses.fields(Boxes)]
     lists = ("neg_categories", "not_exhaustive")
-    found = {key: np.concatenate([getattr(part, key) for part in parts]) for key in fields if key not in lists}
+    rows = [key for key in fields if key not in lists and all(getattr(part, key) is not None for part in parts)]
+    found = {key: np.concatenate([getattr(part, key) for part in parts]) for key in rows}
     for key in lists:
         rows = [getattr(part, key) for part in parts]
         found[key] = None if None in rows else tuple(item for own in rows for item in own)

@@ -5,6 +5,7 @@ import tensorflow as tf
 from cplus1_keras.labels import IGNORE, NEGATIVE
 
 _LABELS = ("labels", "box_labels")
+_BOXES = ("boxes", "mask_boxes")  # masks lie in boxes of their own, which no crop cuts
 
 
 def resize(example, size):
@@ -24,9 +25,9 @@ def resize_annotations(example, size):
     example = dict(example)
     if _has_map(example):
         example["labels"] = tf.image.resize(example["labels"][..., tf.newaxis], size, method="nearest")[..., 0]
-    if "boxes" in example:
+    for key in _present(example, _BOXES):
         factor = tf.cast(size, tf.float32) / tf.cast(tf.shape(example["image"])[:2], tf.float32)
-        example["boxes"] *= tf.tile(factor[::-1], [2])
+        example[key] *= tf.tile(factor[::-1], [2])
     return example
 
 
@@ -37,10 +38,12 @@ def flip(example, mirror=None):
     array([[-1,  1]], dtype=int32)
     """
     example = _everywhere(example, lambda pixels: tf.reverse(pixels, axis=[1]))
-    if "boxes" in example:
-        left, top, right, bottom = tf.unstack(example["boxes"], axis=1)
+    for key in _present(example, _BOXES):
+        left, top, right, bottom = tf.unstack(example[key], axis=1)
         width = tf.cast(tf.shape(example["image"])[1], tf.float32)
-        example["boxes"] = tf.stack([width - right, top, width - left, bottom], axis=1)
+        example[key] = tf.stack([width - right, top, width - left, bottom], axis=1)
+    if "masks" in example:
+        example["masks"] = tf.reverse(example["masks"], axis=[2])
     if mirror is None:
         return example
     for key in _LABELS:
@@ -61,14 +64,16 @@ def crop(example, top, left, height, width, min_share):
     example = _everywhere(example, lambda pixels: pixels[top : top + height, left : left + width])
     if "boxes" not in example:
         return example
-    boxes = example["boxes"] - tf.cast(tf.stack([left, top, left, top]), tf.float32)
+    moved = {key: example[key] - tf.cast(tf.stack([left, top] * 2), tf.float32) for key in _present(example, _BOXES)}
+    boxes = moved["boxes"]
     limit = tf.cast(tf.tile(tf.shape(example["image"])[1::-1], [2]), tf.float32)
     inside = tf.clip_by_value(boxes, 0.0, limit)
     share = tf.math.divide_no_nan(_area(inside), _area(boxes))
     labels = example["box_labels"]
     # The rest of a background object is background.
     labels = tf.where((share >= min_share) | (labels == NEGATIVE), labels, IGNORE)
-    found = {"boxes": inside, "box_labels": labels}
+    masks = {key: example[key] for key in _present(example, ["masks"])}
+    found = {**masks, **moved, "boxes": inside, "box_labels": labels}
     return example | {key: tf.boolean_mask(values, share > 0) for key, values in found.items()}
 
 
@@ -87,15 +92,19 @@ def enlarge(example, sides, colour):
     example = example | {"image": image}
     if _has_map(example):
         example["labels"] = tf.pad(example["labels"], sides, constant_values=IGNORE)
-    if "boxes" in example:
+    for key in _present(example, _BOXES):
         (top, _), (left, _) = sides
-        example["boxes"] += tf.cast(tf.stack([left, top, left, top]), tf.float32)
+        example[key] += tf.cast(tf.stack([left, top, left, top]), tf.float32)
     return example
 
 
 def ensure_size(example, height, width):
     """The example, whose image and label map have this size, with static shapes that say so."""
     return _everywhere(example, lambda pixels: tf.ensure_shape(pixels, [height, width, *pixels.shape[2:]]))
+
+
+def _present(example, keys):
+    return [key for key in keys if key in example]
 
 
 def _has_map(example):

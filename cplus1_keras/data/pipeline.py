@@ -65,7 +65,8 @@ def training(
         `tf.data.Dataset` of (images (batch_size, H, W, C) float32 in 0..255, y), and with `class_weights` a third item,
         float32 weights in the shape of the labels. y is the labels, or a dict where an example has more or others. Of
         boxes it is {"boxes": (batch_size, M, 4), "box_labels": (batch_size, M)}, M being the most of any image of the
-        split; images with fewer have boxes of zeros with the label -100 at the end.
+        split; images with fewer have boxes of zeros with the label -100 at the end. Where objects have masks there are
+        `masks` (batch_size, M, S, S) too, of 0 and 1, in `mask_boxes` (batch_size, M, 4).
 
     Raises:
         ValueError: If there are no images, unknown ones, no negatives to draw, or an argument is out of range. What
@@ -213,9 +214,13 @@ class _Reader:
             return example
         most = self.split.max_boxes
         rows = [[0, most - tf.shape(example["boxes"])[0]]]
-        boxes = tf.ensure_shape(tf.pad(example["boxes"], [*rows, [0, 0]]), [most, 4])
         labels = tf.ensure_shape(tf.pad(example["box_labels"], rows, constant_values=IGNORE), [most])
-        return example | {"boxes": boxes, "box_labels": labels}
+        found = {"box_labels": labels}
+        for key in ("boxes", "mask_boxes", "masks"):
+            if key in example:
+                more = [*rows, *[[0, 0]] * (example[key].shape.rank - 1)]
+                found[key] = tf.ensure_shape(tf.pad(example[key], more), [most, *example[key].shape[1:]])
+        return example | found
 
 
 def _held(reader, memory):

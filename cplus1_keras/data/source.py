@@ -181,6 +181,12 @@ class Source:
             setattr(part, field, tuple(rows[index] for index in indices) if rows else rows)
         return part
 
+    def with_boxes(self, boxes):
+        """A source of the same images with other `Boxes`."""
+        other = copy.copy(self)
+        other.boxes = _objects(boxes, self.class_names, self.kind, self.name)
+        return other
+
     def converted(self, size=None, channels=None):
         """The same source with each image passed through `preprocess`: one size (not of masks, boxes), channels."""
         if size and self.kind in ("mask", "boxes"):

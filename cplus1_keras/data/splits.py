@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from cplus1_keras.data import outlines
 from cplus1_keras.data.masks import require, to_labels
 from cplus1_keras.data.protocol import Protocol, no_role
 from cplus1_keras.data.reading import constants
@@ -186,7 +187,10 @@ class Split:
         image = require((own[0] == height) & (own[1] == width), sentence, image)
         start = tf.gather(held["starts"], index)
         rows = slice(start, start + tf.gather(held["counts"], index))
-        return {"image": image, "boxes": held["boxes"][rows], "box_labels": held["box_labels"][rows]}
+        found = {"image": image, "boxes": held["boxes"][rows], "box_labels": held["box_labels"][rows]}
+        if "masks" in held:
+            found |= {"mask_boxes": found["boxes"], "masks": outlines.unpack(held["masks"][rows])}
+        return found
 
     @functools.cached_property
     def _places(self):
@@ -211,6 +215,9 @@ class Split:
         if self.source.kind == "boxes":
             boxes = self.source.boxes
             rows = {"starts": boxes.starts, "counts": boxes.counts, "sizes": boxes.sizes.astype("int32")}
+            if boxes.outlines is not None:
+                masks = [outline.mask for outline in boxes.outlines]
+                rows["masks"] = np.array(masks, "uint8").reshape(-1, outlines.BYTES)
             return constants(rows | {"boxes": boxes.corners, "box_labels": self.box_labels})
         key = "labels" if self.source.kind == "class" else "multi_hot"
         return constants({key: getattr(self, key)})

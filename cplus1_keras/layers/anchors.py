@@ -134,6 +134,7 @@ class Proposals(keras.layers.Layer):
     def call(self, inputs, training=False):
         images, anchors, logits, deltas, *maps = (ops.stop_gradient(x) for x in inputs)
         logits, deltas = ops.cast(logits[..., 0], "float32"), ops.cast(deltas, "float32")
+        logits = ops.where(ops.isnan(logits), -1e9, logits)  # sorting NaN is undefined and may end the process
         cells = [ops.shape(x)[1] * ops.shape(x)[2] for x in maps]
         per_cell = ops.shape(anchors)[1] // sum(cells)
         most, start, found, levels = self.per_level[0 if training else 1], 0, [], []

@@ -7,7 +7,9 @@ from cplus1_keras.labels import IGNORE, check_count, is_known
 from cplus1_keras.layers.anchors import check_sampling, permutation
 from cplus1_keras.layers.hooks import OpenSetLayer, complete, no_half
 from cplus1_keras.layers.matching import match_boxes, sample_labels, truth
-from cplus1_keras.numerics.boxes import clip, from_deltas, to_deltas
+from cplus1_keras.numerics.boxes import clip, from_deltas, sample_masks, to_deltas
+
+INNER = ("heads", "align", "mask_heads", "mask_align")
 
 
 @keras.saving.register_keras_serializable("cplus1_keras")
@@ -24,6 +26,11 @@ class RoIHeads(OpenSetLayer):
       background, `IGNORE` for regions that are missing or half inside an unknown or ignored object.
     - `box_deltas`, `box_delta_targets` (B, samples, 4): see `numerics.boxes.to_deltas`; those of the region's class.
 
+    With mask heads the data set gives `masks` (B, M, S, S) of 0 and 1 in `mask_boxes` (B, M, 4), too, and of head k,
+    for regions of objects, losses read with the prefix `mask<k>_` `labels` (B, share · samples), `logits` and
+    `mask_targets` (B, share · samples, side²), those of the region's class. It also gives `image_size` (B, 2), and
+    `masks` tells of any boxes.
+
     Args:
         heads: List of models from features (B, R, K) of regions to a dict with `logits` and `box_deltas`, (B, R, 4) or
             (B, R, 4 C).
@@ -31,8 +38,11 @@ class RoIHeads(OpenSetLayer):
         ious: One for each head.
         stds: Of each head what its deltas are divided by.
         samples, share: Of an image so many regions train, of objects this share at most.
+        mask_heads: None, or a model for each head, from cells (n, h, h, channels) to logits (n, side, side, C or 1).
+        mask_align: The `RoIAlign` of these.
 
-    Reference: Ren et al., "Faster R-CNN", NIPS 2015; Cai and Vasconcelos, "Cascade R-CNN", CVPR 2018, section 4.
+    Reference: Ren et al., "Faster R-CNN", NIPS 2015; He et al., "Mask R-CNN", ICCV 2017, section 3; Cai and
+    Vasconcelos, "Cascade R-CNN", CVPR 2018, section 4.
     """
 
     def __init__(
@@ -43,22 +53,31 @@ class RoIHeads(OpenSetLayer):
         stds=((0.1, 0.1, 0.2, 0.2),),
         samples=512,
         share=0.25,
+        mask_heads=(),
+        mask_align=None,
         **kwargs,
     ):
         super().__init__(dtype=no_half(kwargs.pop("dtype", None)), autocast=False, **kwargs)
         self.heads, self.align = list(heads), align
+        self.mask_heads, self.mask_align = list(mask_heads), mask_align
         self.ious, self.stds = tuple(map(float, ious)), tuple(tuple(map(float, own)) for own in stds)
         if not len(self.heads) == len(self.ious) == len(self.stds) > 0:
             raise ValueError(
                 f"A cascade has a head, an IoU and four `stds` for each stage. Received: {len(self.heads)} heads, "
                 f"ious={ious}, stds={stds}"
             )
+        if len(self.mask_heads) not in (0, len(self.heads)) or bool(self.mask_heads) != (mask_align is not None):
+            raise ValueError(
+                "Masks need a `mask_align` and a mask head for each box head. Received: "
+                f"{len(self.mask_heads)} mask heads, {len(self.heads)} box heads, mask_align={mask_align}"
+            )
         for iou in self.ious:
             self.share, *_ = check_sampling(share, iou, iou)
         self.samples, self.noise = check_count(samples, "samples"), keras.random.SeedGenerator()
 
     def build(self, input_shape):
-        self.align.build(input_shape[1:])
+        for align in filter(None, (self.align, self.mask_align)):
+            align.build(input_shape[1:])
 
     def call(self, inputs, training=False):
         images, regions, *maps = inputs
@@ -75,7 +94,26 @@ class RoIHeads(OpenSetLayer):
             boxes = clip(from_deltas(ops.expand_dims(regions, 2), deltas, self.stds[k]), ops.stack(size))
             if boxes.shape[2] == 1:
                 boxes = regions = ops.squeeze(boxes, 2)
-        return {**found, "logits": logits, "roi_boxes": boxes}
+        found |= {"logits": logits, "roi_boxes": boxes}
+        if self.mask_heads:
+            found["image_size"] = ops.broadcast_to(ops.stack(size), (ops.shape(images)[0], 2))
+        return found
+
+    def masks(self, maps, regions, classes):
+        """How likely each cell of regions (B, R, 4) belongs to the object, (B, R, side, side), by classes (B, R)."""
+        found = [self._masks(k, maps, regions, classes) for k in range(len(self.mask_heads))]
+        return ops.mean(ops.sigmoid(ops.stack(found)), axis=0)
+
+    def _masks(self, k, maps, regions, classes, training=False):
+        """The logits of mask head k for regions of these classes."""
+        x = self.mask_align([regions, *maps])
+        shape = ops.shape(x)
+        x = self.mask_heads[k](ops.reshape(x, (shape[0] * shape[1], *x.shape[2:])), training=training)
+        x = ops.reshape(x, (shape[0], shape[1], *x.shape[1:]))
+        if x.shape[-1] > 1:
+            own = ops.reshape(ops.maximum(classes, 0), (shape[0], shape[1], 1, 1, 1))
+            x = ops.take_along_axis(x, own, axis=-1)
+        return ops.cast(x[..., 0], "float32")
 
     def _run(self, k, regions, maps, training):
         """What head k gives for regions (B, R, 4)."""
@@ -88,7 +126,9 @@ class RoIHeads(OpenSetLayer):
         found = {name: (x.shape[2:], x.dtype) for name, x in self.heads[-1].output.items()}
         shape, _ = found.pop("box_deltas")
         found["roi_boxes"] = ((4,) if shape[-1] == 4 else (shape[-1] // 4, 4), "float32")
-        return {name: keras.KerasTensor((batch, count, *own), dtype=dtype) for name, (own, dtype) in found.items()}
+        size = {"image_size": keras.KerasTensor((batch, 2), dtype="int32")} if self.mask_heads else {}
+        found = {name: keras.KerasTensor((batch, count, *own), dtype=dtype) for name, (own, dtype) in found.items()}
+        return found | size
 
     def targets(self, tensors, training):
         objects, object_labels = truth(self, tensors)
@@ -106,6 +146,8 @@ class RoIHeads(OpenSetLayer):
             own = {**outputs, "labels": labels, "box_deltas": deltas, "box_delta_targets": goal}
             own = complete([self.heads[k]], own, training)
             made |= {prefix + name: tensor for name, tensor in own.items()}
+            if self.mask_heads:
+                made |= self._mask_targets(k, maps, regions, labels, rows, tensors, training)
             if k + 1 < len(self.heads):
                 moved = from_deltas(regions, deltas, self.stds[k])
                 size = ops.stack(ops.shape(maps[0])[1:3]) * self.align.strides[0]
@@ -122,6 +164,27 @@ class RoIHeads(OpenSetLayer):
         labels, rows = (ops.take_along_axis(each, places, axis=1) for each in (labels, rows))
         return *(ops.stop_gradient(each) for each in (regions, labels, rows)), pick < count - number
 
+    def _mask_targets(self, k, maps, regions, labels, rows, tensors, training):
+        """Logits of the masks of regions of objects, and what they are to be."""
+        missing = [name for name in ("masks", "mask_boxes") if name not in tensors]
+        if missing:
+            raise ValueError(f"`{self.name}` has mask heads, so it needs {missing} from the data set, as of instances.")
+        most = min(max(1, int(self.samples * self.share)), labels.shape[1] or self.samples)
+        places = ops.top_k(ops.cast(is_known(labels), "float32"), most)[1]
+        labels, rows = (ops.take_along_axis(each, places, axis=1) for each in (labels, rows))
+        regions = ops.take_along_axis(regions, ops.expand_dims(places, -1), axis=1)
+        logits = self._masks(k, maps, regions, labels, training)
+        # The rows of objects have one of padding more.
+        rows = ops.minimum(rows, ops.shape(tensors["masks"])[1] - 1)
+        masks, frames = (ops.cast(tensors[name], "float32") for name in ("masks", "mask_boxes"))
+        masks = ops.take_along_axis(masks, ops.expand_dims(rows, (2, 3)), axis=1)
+        frames = ops.take_along_axis(frames, ops.expand_dims(rows, -1), axis=1)
+        goal = sample_masks(masks, frames, regions, logits.shape[2:]) >= 0.5
+        flat = (*ops.shape(labels), logits.shape[2] * logits.shape[3])
+        own = {"labels": ops.where(is_known(labels), labels, IGNORE), "logits": ops.reshape(logits, flat)}
+        own["mask_targets"] = ops.reshape(ops.cast(ops.stop_gradient(goal), "float32"), flat)
+        return {f"mask{k + 1}_{name}": tensor for name, tensor in own.items()}
+
     def _deltas(self, k, outputs, regions, labels, objects, rows):
         """The deltas of each region's class, and what they are to be."""
         deltas = outputs.pop("box_deltas")
@@ -134,12 +197,12 @@ class RoIHeads(OpenSetLayer):
         return deltas, ops.stop_gradient(goal)
 
     def get_config(self):
-        inner = {"heads": self.heads, "align": self.align}
+        inner = {name: getattr(self, name) for name in INNER}
         inner = {name: keras.saving.serialize_keras_object(value) for name, value in inner.items()}
         names = ("ious", "stds", "samples", "share")
         return {**super().get_config(), **inner, **{name: getattr(self, name) for name in names}}
 
     @classmethod
     def from_config(cls, config):
-        inner = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("heads", "align")}
+        inner = {name: keras.saving.deserialize_keras_object(config[name]) for name in INNER}
         return cls(**{**config, **inner})

@@ -32,7 +32,7 @@ from cplus1_keras.losses.long_tail import LDAM, BalancedSoftmax, Equalization, S
 from cplus1_keras.losses.margins import ArcFace, CosFace, GaussianMargin, LSoftmax, Margin, SMSoftmax, SphereFace
 from cplus1_keras.losses.mixed import MixedLoss, mix
 from cplus1_keras.losses.multilabel import AsymmetricLoss, MultiLabelCrossEntropyLoss, WeightedSigmoidLoss
-from cplus1_keras.losses.regions import BoxDeltaLoss, ObjectnessLoss
+from cplus1_keras.losses.regions import BoxDeltaLoss, MaskLoss, ObjectnessLoss
 
 __all__ = [
     "C2AM",
@@ -64,6 +64,7 @@ __all__ = [
     "LSoftmax",
     "MagnitudeLoss",
     "Margin",
+    "MaskLoss",
     "MixedLoss",
     "MultiLabelCrossEntropyLoss",
     "ObjectnessLoss",

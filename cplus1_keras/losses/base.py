@@ -26,7 +26,7 @@ GIVERS = {
     "embeddings": CENTERS,
     "centers": CENTERS,
     "margin_fraction": "a `layers.MarginWarmup` on the head's outputs",
-    **dict.fromkeys(("box_deltas", "box_delta_targets"), "`models.rcnn`"),
+    **dict.fromkeys(("box_deltas", "box_delta_targets", "mask_targets"), "`models.rcnn`"),
     "class_counts": "a `layers.ClassCounts` on the head's outputs",
     "draws": "a `layers.UniformDraws` on the head's outputs",
     **dict.fromkeys(("points", "box_offsets", "box_targets", "centerness", "centerness_targets"), "`models.fcos`"),

@@ -21,7 +21,7 @@ DROPPED = -1e30
 def equalization_weights(labels, frequencies, threshold, columns, dtype):
     """w of `SigmoidEqualizationLoss`, (..., C): 0 where a rare class (frequency below the threshold) is not the label.
 
-    >>> np.array(equalization_weights(np.array([0, -1]), [0.9, 0.001], 0.01, 2, "float32")).tolist()
+    >>> np.array(equalization_weights(np.array([0, -1], "int32"), [0.9, 0.001], 0.01, 2, "float32")).tolist()
     [[1.0, 0.0], [1.0, 1.0]]
     """
     rare = ops.convert_to_tensor(_columns(frequencies, columns, 1.0) < threshold)

@@ -68,6 +68,26 @@ class BoxDeltaLoss(OpenSetLoss):
         return {**super().get_config(), "beta": self.beta}
 
 
+@keras.saving.register_keras_serializable("cplus1_keras")
+class MaskLoss(OpenSetLoss):
+    """Binary cross-entropy of `logits` z (..., cells) to `mask_targets` t (..., cells) in {0, 1}, of the knowns.
+
+        mean over the cells of  -t log σ(z) - (1 - t) log σ(-z)
+
+    Reference: He et al., "Mask R-CNN", ICCV 2017, section 3.
+
+    >>> given = {"logits": np.array([[0.0, 0.0]]), "mask_targets": np.array([[0.0, 1.0]])}
+    >>> round(float(losses.MaskLoss()(np.array([3]), given)), 4)
+    0.6931
+    """
+
+    reads = ("logits", "mask_targets")
+
+    def values(self, labels, outputs):
+        logits = outputs["logits"]
+        return ops.mean(ops.softplus(logits) - outputs["mask_targets"] * logits, axis=-1)
+
+
 def smooth_l1(differences, beta):
     """d²/2β for |d| < β, |d| - β/2 beyond, of differences d (...), β >= 0.
 

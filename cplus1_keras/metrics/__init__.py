@@ -1,6 +1,7 @@
 """Figures of open-set classification: exact on arrays, binned for any number of pixels, streamed in `fit`."""
 
 from cplus1_keras.metrics.accumulators import BinnedScores, ExactScores
+from cplus1_keras.metrics.average_precision import AveragePrecision, encode_masks, frequency_groups
 from cplus1_keras.metrics.coco import coco_figures
 from cplus1_keras.metrics.counting import OSCR
 from cplus1_keras.metrics.detection import DetectionScores
@@ -15,6 +16,7 @@ from cplus1_keras.metrics.tables import align, cell, table
 
 __all__ = [
     "OSCR",
+    "AveragePrecision",
     "BinnedAUROC",
     "BinnedOSCR",
     "BinnedScores",
@@ -34,7 +36,9 @@ __all__ = [
     "cell",
     "closed_set_accuracy",
     "coco_figures",
+    "encode_masks",
     "fpr_at_tpr",
+    "frequency_groups",
     "hit",
     "ignore_edges",
     "open_auc",

@@ -4,7 +4,8 @@ import numpy as np
 
 from cplus1_keras.labels import IGNORE, UNKNOWN
 from cplus1_keras.metrics.accumulators import to_json
-from cplus1_keras.metrics.coco import FIGURES, coco_figures
+from cplus1_keras.metrics.average_precision import GROUPS, AveragePrecision
+from cplus1_keras.metrics.coco import FIGURES
 from cplus1_keras.metrics.intervals import bootstrap
 from cplus1_keras.metrics.matching import Image, hit, match
 from cplus1_keras.metrics.tables import align, cell, percent
@@ -31,6 +32,8 @@ class DetectionScores:
         max_detections: As for `coco_figures`.
         samples: Replications of the bootstrap over images; 0 gives no intervals.
         seed: Seed of the bootstrap.
+        image_counts: How many training images show each class, for the AP of LVIS's groups where there is more than one
+            of them; None for no groups.
 
     >>> scores, box = DetectionScores(["cat"], samples=0), np.array([[0.0, 0.0, 9.0, 9.0]])
     >>> scores.update(box, np.array([0]), np.array([0.9]), np.array([2.0]), box, np.array([UNKNOWN]))
@@ -42,9 +45,10 @@ class DetectionScores:
     Object Detection", CVPR 2021, for images that show known and unknown objects.
     """
 
-    def __init__(self, class_names, threshold=None, max_detections=100, samples=300, seed=0):
-        self.names, self.threshold, self.max_detections = list(class_names), threshold, max_detections
+    def __init__(self, class_names, threshold=None, max_detections=100, samples=300, seed=0, image_counts=None):
+        self.names, self.threshold = list(class_names), threshold
         self.samples, self.seed, self.images = samples, seed, []
+        self.precision = AveragePrecision(class_names, max_detections, image_counts=image_counts)
 
     def update(self, boxes, predictions, confidences, scores, objects, labels, areas=None, classes=None, unjudged=()):
         """Count an image: its detections, as for `match`, with the scores (n,) that decide, and its objects.
@@ -60,6 +64,10 @@ class DetectionScores:
         sides = np.prod(objects[:, 2:] - objects[:, :2], axis=1)
         columns = objects, labels, sides if areas is None else areas, labels if classes is None else classes
         objects, labels, areas, classes = (np.asarray(column)[sides > 0] for column in columns)
+        pair = np.asarray(boxes).reshape(-1, 4), objects
+        self.precision.update(
+            predictions, confidences, labels, areas, boxes=pair, classes=classes, unjudged=[*unjudged]
+        )
         which, hits = hit(boxes, objects, labels, predictions=predictions, unjudged=unjudged)
         strange = np.intersect1d(predictions, unjudged).astype("int32")
         if strange.size:  # as if a crowd of each such class covered the image
@@ -82,21 +90,21 @@ class DetectionScores:
         """The figures, ready for JSON; what no image tells is None.
 
         Returns:
-            Dict of `images`, `detections`; `coco`, as `coco_figures`; `open`: `ap50` of the knowns with the unknown
-            objects and `ap50_without_unknowns`, where detections of those count for nothing, `wilderness_impact`,
-            `a_ose`, `unknown_objects`, `unknown_recall`, the share of them that is found at all, `unknown_ap50`; with a
-            threshold `at_threshold`: `recall` and `precision` of accepted detections, `false_per_image`, how many of
-            them find no object of their class, `a_ose`, and `unknown_recall`, the share of unknown objects that a
-            rejected detection finds. Both have `intervals`, at 95 % confidence.
+            Dict of `images`, `detections`; `coco`, as `AveragePrecision` tells it, of groups with intervals; `open`:
+            `ap50` of the knowns with the unknown objects and `ap50_without_unknowns`, where detections of those count
+            for nothing, `wilderness_impact`, `a_ose`, `unknown_objects`, `unknown_recall`, the share of them that is
+            found at all, `unknown_ap50`; with a threshold `at_threshold`: `recall` and `precision` of accepted
+            detections, `false_per_image`, how many of them find no object of their class, `a_ose`, and
+            `unknown_recall`, the share of unknown objects that a rejected detection finds. Both have `intervals`, at
+            95 % confidence.
         """
-        columns = [
-            (i.boxes, i.predictions, i.confidences, i.objects, i.object_labels, i.areas, i.classes) for i in self.images
-        ]
-        rows = self._rows()
+        rows, coco = self._rows(), self.precision.result()
+        if sum(own.size > 0 for own in self.precision.groups.values()) > 1:
+            coco |= self._with_intervals(rows, lambda _, weights: self.precision.by_group(weights))
         result = {
             "images": len(self.images),
             "detections": len(rows["image"]),
-            "coco": coco_figures(columns, self.names, self.max_detections),
+            "coco": coco,
             "open": self._with_intervals(rows, _open_figures),
         }
         if self.threshold is not None:
@@ -145,6 +153,10 @@ def tables(figures):
     """COCO's figures, and those of unknown objects with their intervals, as Markdown."""
     coco = {name: figures["coco"][name] for name in FIGURES[:6]}
     found = [align([["", *(name.replace("_", " ") for name in coco)], ["known", *map(percent, coco.values())]])]
+    groups = {name: f"ap_{name}" for name in GROUPS if figures["coco"].get(f"ap_{name}") is not None}
+    if intervals := figures["coco"].get("intervals", {}):
+        rows = [[name, cell(figures["coco"][key], intervals[key])] for name, key in groups.items()]
+        found.append(align([["classes by training images", "AP [95 % interval]"], *rows]))
     rows, strange = [["IoU 0.5", "[95 % interval]"]], figures["open"]["unknown_objects"]
     for part, title in (("open", ""), ("at_threshold", " at the threshold")):
         own = figures.get(part, {})

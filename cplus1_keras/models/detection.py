@@ -112,7 +112,8 @@ def scale_boxes(model, base, keep_ratio=True):
     images = keras.Input((None, None, model.input_shape[-1]), name="images")
     scaled = ScaleWithin(base, keep_ratio, name="scale_within")(images)
     outputs = model(scaled)
-    found = {name: outputs[name] for name in ("features", "logits", "centerness") if name in outputs}
+    names = ["features", "logits", "centerness", *(name for name in outputs if name.startswith(("map", "image_size")))]
+    found = {name: outputs[name] for name in names if name in outputs}
     for name in [name for name in ("points", "box_offsets", "roi_boxes") if name in outputs]:
         found[name] = RescalePoints(name=f"{name}_in_pixels")([outputs[name], scaled, images])
     return keras.Model(images, found, name=model.name)

@@ -31,9 +31,10 @@ def rcnn(
     per_level=(2000, 1000),
     samples=512,
     share=0.25,
+    masks=False,
     name="rcnn",
 ):
-    """Faster R-CNN with a feature pyramid, or Cascade R-CNN: a region proposal network, and box heads on its regions.
+    """Faster, Mask or Cascade R-CNN with a feature pyramid: a region proposal network, and heads on its regions.
 
     A 3x3 convolution with ReLU, shared by all levels, tells of three anchors at each cell whether they are objects and
     how they move; the most likely ones without overlaps are regions, see `layers.Anchors`, `layers.Proposals`. From
@@ -43,7 +44,8 @@ def rcnn(
 
     Trainable parameters on `dilated_resnet(50, 32)` with 80 classes, a background and a bias, 41,753,056; mmdetection's
     `faster_rcnn_r50_fpn` has as many, of which it freezes 225,344, torchvision's 41,755,286 with 90 classes, without
-    53,120 of batch normalisation, with boxes of the background. With three stages 69,394,766 as in mmdetection.
+    53,120 of batch normalisation, with boxes of the background. With three stages 69,394,766 as in mmdetection. Masks
+    are 2,643,280 more for each stage: torchvision's 44,401,393, mmdetection's 77.1 M of the cascade.
 
     Args:
         num_classes: C, the number of known classes.
@@ -58,13 +60,16 @@ def rcnn(
         scale: Strides to the side of an anchor.
         proposals, per_level: `keep` and `per_level` of `layers.Proposals`.
         samples, share: Regions of an image that train, and the largest share of objects.
+        masks: False for none; True for a mask of 28 x 28 cells for each class, "agnostic" for one that all share: four
+            3x3 convolutions on 14 x 14 cells, an upsampling one and one of 1x1.
         name: The model's name.
 
     Returns:
         `OpenSetModel`, not compiled: images (N, H, W, channels) of any size, 0..255 -> what the head gives for each of
         R regions, `features` and `logits` among it, and `roi_boxes`, see `layers.RoIHeads`; `regions` (N, R, 4), by
         falling likelihood; for training `rpn_logits` (N, A, 1) and `rpn_box_deltas` of `anchors` (N, A, 4), and the
-        pyramid's maps. It trains on `boxes` and `box_labels`. On the TensorFlow backend.
+        pyramid's maps. It trains on `boxes` and `box_labels`, masks on `masks` and
+        `mask_boxes` too. On the TensorFlow backend.
 
     Raises:
         TypeError: A model or a head where a function that makes one is wanted.
@@ -101,7 +106,12 @@ def rcnn(
         box_head(7 * 7 * channels, width, num_classes, head, agnostic, f"roi{stage}") for stage in range(1, stages + 1)
     ]
     align = RoIAlign(7, strides[: len(own)], name="align")
-    found = RoIHeads(made, align, IOUS[:stages], STDS[:stages], samples, share, name="regions")
+    inside = {}
+    if masks:
+        number = 1 if masks == "agnostic" else num_classes
+        inside["mask_heads"] = [mask_head(channels, number, f"mask{stage}") for stage in range(1, stages + 1)]
+        inside["mask_align"] = RoIAlign(14, strides[: len(own)], name="mask_align")
+    found = RoIHeads(made, align, IOUS[:stages], STDS[:stages], samples, share, **inside, name="regions")
     outputs = {
         **found([images, regions, *own]),
         "regions": regions,
@@ -128,6 +138,16 @@ def box_head(size, width, num_classes, head, agnostic, name):
     small = initializers.RandomNormal(stddev=0.001)
     deltas = layers.Dense(4 if agnostic else 4 * num_classes, kernel_initializer=small, dtype=no_half(None), name="box")
     return keras.Model(cells, {**outputs, "box_deltas": deltas(x)}, name=name)
+
+
+def mask_head(channels, number, name):
+    """A model from cells (n, 14, 14, channels) of regions to logits (n, 28, 28, number)."""
+    x = cells = keras.Input((14, 14, channels), name="cells")
+    he = {"activation": "relu", "kernel_initializer": "he_normal"}
+    for step in range(1, 5):
+        x = layers.Conv2D(channels, 3, padding="same", **he, name=f"conv{step}")(x)
+    x = layers.Conv2DTranspose(channels, 2, 2, **he, name="enlarge")(x)
+    return keras.Model(cells, layers.Conv2D(number, 1, name="logits")(x), name=name)
 
 
 def _rpn(maps, channels, ratios):

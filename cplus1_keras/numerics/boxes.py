@@ -120,3 +120,37 @@ def clip(boxes, size):
     """
     size = ops.cast(size, boxes.dtype)
     return ops.clip(boxes, 0.0, ops.stack([size[1], size[0], size[1], size[0]]))
+
+
+def sample_masks(masks, frames, regions, size):
+    """Masks that fill boxes of their own, `frames`, at the middles of cells of other boxes; 0 outside of the frames.
+
+    Bilinear between the middles of the masks' cells, and beyond the outer ones as there.
+
+    Args:
+        masks: (..., S, S).
+        frames, regions: (..., 4).
+        size: Cells (height, width) of each region.
+
+    Returns:
+        (..., height, width).
+
+    >>> frame, image = np.array([1.0, 0.0, 3.0, 2.0]), np.array([0.0, 0.0, 4.0, 2.0])
+    >>> np.array(sample_masks(np.array([[1.0, 0.5], [0.0, 1.0]]), frame, image, (2, 4))).tolist()
+    [[0.0, 1.0, 0.5, 0.0], [0.0, 0.0, 1.0, 0.0]]
+    """
+    side = masks.shape[-1]
+    rows, columns = (_shares(frames, regions, axis, number, side) for axis, number in zip((1, 0), size, strict=True))
+    return ops.matmul(ops.matmul(rows, masks), ops.swapaxes(columns, -1, -2))
+
+
+def _shares(frames, regions, axis, number, side):
+    """How much each of `number` cells of regions takes of each of `side` cells of frames, (..., number, side)."""
+    low, high = (ops.expand_dims(regions[..., k], -1) for k in (axis, axis + 2))
+    start, end = (ops.expand_dims(frames[..., k], -1) for k in (axis, axis + 2))
+    middles = (ops.cast(ops.arange(number, dtype="int32"), low.dtype) + 0.5) / ops.cast(number, low.dtype)
+    at = divide(low + (high - low) * middles - start, end - start) * side
+    inside = ops.cast((at >= 0) & (at <= side) & (end > start), low.dtype)
+    at = ops.expand_dims(ops.clip(at - 0.5, 0, side - 1), -1)
+    share = ops.maximum(1 - ops.abs(at - ops.cast(ops.arange(side, dtype="int32"), low.dtype)), 0)
+    return share * ops.expand_dims(inside, -1)

@@ -27,7 +27,7 @@ def detections(image, objects, labels, answer, class_names, least=0.3, title=Non
         objects: Boxes (m, 4) of the objects, x1, y1, x2, y2; those without an area are padding.
         labels: Integers (m,) in the package's convention.
         answer: Dict of arrays (n, ...), `boxes`, `class_id`, `score` and `confidence`, as `Predictor.predict` gives for
-            an image.
+            an image; `masks` (n, H, W) are drawn where they are there.
         class_names: Names of the known classes.
         least: In [0, 1].
         title: Text above the pictures.
@@ -52,8 +52,10 @@ def detections(image, objects, labels, answer, class_names, least=0.3, title=Non
         if box[2] > box[0] and box[3] > box[1]:
             _draw(left, box, label, names[label], len(class_names), dashed=label < 0)
     rows = zip(*(np.asarray(answer[key]) for key in ("boxes", "class_id", "score", "confidence")), strict=True)
-    for box, class_id, score, confidence in rows:
+    for row, (box, class_id, score, confidence) in enumerate(rows):
         if confidence > 0 and (class_id >= 0 or confidence >= least):
+            if "masks" in answer:
+                _draw_mask(right, np.asarray(answer["masks"][row]), class_id, len(class_names))
             text = f"{class_names[class_id]} {score:.1f}" if class_id >= 0 else f"{score:.1f}"
             _draw(right, box, class_id if class_id >= 0 else UNKNOWN, text, len(class_names), dashed=class_id < 0)
     figure.suptitle(title, fontsize=11, color=INK)
@@ -139,6 +141,13 @@ def _draw(axes, box, label, text, num_classes, dashed=False):
         ink = "white" if colour.mean() < 0.6 else INK
         where = {"ha": "left", "va": "bottom", "clip_on": True}
         axes.text(*box[:2], text, fontsize=5.5, color=ink, bbox=ground, **where)
+
+
+def _draw_mask(axes, mask, class_id, num_classes):
+    """The pixels of an object, half transparent, in the colour of its box."""
+    pixels = np.zeros((*mask.shape, 4))
+    pixels[mask > 0] = [*coloured(class_id if class_id >= 0 else UNKNOWN, num_classes) / 255, 0.45]
+    axes.imshow(pixels)
 
 
 def _around(image, box, share=0.4):

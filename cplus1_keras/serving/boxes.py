@@ -8,14 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from cplus1_keras.labels import REJECTED, REJECTED_NAME
+from cplus1_keras.layers.regions import RoIHeads
 from cplus1_keras.layers.resizing import size_pair
 from cplus1_keras.layers.suppression import suppress
-from cplus1_keras.numerics.boxes import area, clip, decode
+from cplus1_keras.numerics.boxes import area, clip, decode, sample_masks
 from cplus1_keras.serving import guards
 from cplus1_keras.serving.spec import Spec
 
 POINTS, REGIONS = ("box_offsets", "centerness", "points"), ("roi_boxes",)
 """What tells of boxes beside `logits`: outputs of a detector of one stage, and of two."""
+
+MAPS = ("map", "image_size")
+"""What the names of outputs begin with that masks are made of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +30,9 @@ class BoxSpec(Spec):
     where rejected; `class_name` string (N, M), "unknown" there; `score` float32 (N, M), higher = more known;
     `confidence` float32 (N, M), by which rows fall: the probability of the class, of points times the centerness;
     `num_detections` int32 (N,): the rows after them have boxes of zeros, the class -1, no name and the lowest score;
-    `valid` bool (N,), False where the image has a NaN or a pixel far outside 0..255 or the model overflows: then it has
-    no detections. `predict` also gives `known_argmax` int32 (N, M), the class before any rejection.
+    `masks` uint8 (N, M, H, W), where asked for, 1 where the image shows the object; `valid` bool (N,), False where the
+    image has a NaN or a pixel far outside 0..255 or the model overflows: then it has no detections. `predict`
+    also gives `known_argmax` int32 (N, M), the class before any rejection.
 
     Each pair of a point, or of a region, and a class whose probability is above `score_threshold` is a candidate, the
     `per_level` most confident ones of each level; regions are of one. By falling confidence a candidate is kept unless
@@ -41,6 +46,7 @@ class BoxSpec(Spec):
         class_agnostic: Whether a kept candidate suppresses those of other classes, too.
         sigmoid: Whether each class has a probability of its own, the logistic function of its logit, as
             `losses.SigmoidFocalLoss` trains it. Otherwise the logits' softmax gives them.
+        masks: Whether the masks of `models.rcnn(masks=True)` are answered too, at the size of the image.
         max_size: int or (height, width): the largest image that a SavedModel takes.
         dtype: Of the pixels of a request, "uint8" or "float32"; 0..255 in any case.
 
@@ -59,6 +65,7 @@ class BoxSpec(Spec):
     iou: float = 0.6
     class_agnostic: bool = False
     sigmoid: bool = False
+    masks: bool = False
     max_size: int | tuple = 2048
     dtype: str = "uint8"
 
@@ -67,7 +74,6 @@ class BoxSpec(Spec):
     axes: ClassVar[str] = "N, L"
     batch_size: ClassVar[int] = 8
     columns: ClassVar[tuple] = ("x1", "y1", "x2", "y2", "class_name", "score", "confidence")
-    answers: ClassVar[tuple] = ("boxes", "class_id", "class_name", "confidence", "num_detections", "score", "valid")
     compared: ClassVar[tuple] = ("score", "confidence", "boxes")
 
     def __post_init__(self):
@@ -86,11 +92,18 @@ class BoxSpec(Spec):
             )
         object.__setattr__(self, "max_size", size_pair(self.max_size))
 
+    @property
+    def answers(self):
+        names = "boxes", "class_id", "class_name", "confidence", "num_detections", "score", "valid"
+        return (*names, "masks") if self.masks else names
+
     def check(self, model, num_classes):
         super().check(model, num_classes)
         if not any(set(names) <= set(model.output) for names in (POINTS, REGIONS)):
             needs = f"Detections need a model that gives {', '.join(POINTS)}, as `models.fcos`, or {', '.join(REGIONS)}"
             raise ValueError(f"{needs}, as `models.rcnn`. Received: {sorted(model.output)}")
+        if self.masks and "image_size" not in model.output:
+            raise ValueError(f"Masks need `models.rcnn(masks=True)`. Received: a model with {sorted(model.output)}")
 
     def outputs(self, run, images, num_classes):
         found = {name: tf.cast(value, tf.float32) for name, value in run(images).items()}
@@ -109,8 +122,10 @@ class BoxSpec(Spec):
         kept = tf.range(self.max_detections) < number[:, None]
         point = _rows(point, rows)
         read = {name: _rows(found[name], point) for name in ("logits", "features") if name in found}
+        read |= {name: x for name, x in found.items() if self.masks and name.startswith(MAPS)}
         return {
             **read,
+            "size": size,
             "boxes": tf.where(kept[..., None], _rows(boxes, rows), 0.0),
             "classes": _rows(k, rows),
             "confidence": tf.where(kept, _rows(confidence, rows), 0.0),
@@ -124,7 +139,8 @@ class BoxSpec(Spec):
         kept = outputs["kept"] & valid[:, None]
         class_id = tf.where(kept & answer["known"], outputs["classes"], REJECTED)
         names = tf.constant([REJECTED_NAME, *predictor.class_names])
-        return {
+        masks = {"masks": self._masks(predictor, outputs, kept)} if self.masks else {}
+        return masks | {
             "boxes": tf.where(kept[..., None], outputs["boxes"], 0.0),
             "class_id": class_id,
             "class_name": tf.where(kept, tf.gather(names, class_id - REJECTED), ""),
@@ -134,6 +150,23 @@ class BoxSpec(Spec):
             "score": guards.finite(answer["score"], kept),
             "valid": valid,
         }
+
+    def _masks(self, predictor, outputs, kept):
+        """Where each kept detection is, uint8 (N, M, H, W)."""
+        (heads,) = [layer for layer in predictor.network._flatten_layers() if isinstance(layer, RoIHeads)]
+        size, maps = outputs["size"], [outputs[name] for name in sorted(outputs) if name.startswith("map")]
+        # The maps are of images that may be scaled.
+        scale = tf.tile((outputs["image_size"] / size)[:, ::-1], [1, 2])[:, None]
+        inside = heads.masks(maps, outputs["boxes"] * scale, outputs["classes"])
+        whole = tf.tile(tf.concat([[0.0, 0.0], size[::-1]], 0)[None, None], [*tf.unstack(tf.shape(kept)), 1])
+        pasted = sample_masks(inside, outputs["boxes"], whole, tf.unstack(tf.cast(size, tf.int32)))
+        return tf.cast((pasted >= 0.5) & kept[..., None, None], tf.uint8)
+
+    def pad(self, answer, size):
+        if self.masks:
+            more = [[0, have] for have in tf.unstack(size - tf.shape(answer["masks"])[2:])]
+            answer = {**answer, "masks": tf.pad(answer["masks"], [[0, 0], [0, 0], *more])}
+        return answer
 
     def align(self, served, expected):
         expected = {**expected, "class_id": np.where(expected["known"], expected["classes"], REJECTED)}
@@ -149,7 +182,8 @@ class BoxSpec(Spec):
             raise ValueError(f"The SavedModel finds other objects than `predict` on the samples: {found}.")
         place = image[alike], gaps[alike].argmin(axis=1)
         served = {name: value[place] for name, value in served.items() if value.ndim > 1}
-        return served, {name: value[kept][alike] for name, value in expected.items() if value.ndim > 1}
+        rows = {name: value for name, value in expected.items() if value.shape[:2] == kept.shape}
+        return served, {name: value[kept][alike] for name, value in rows.items()}
 
     def tell(self, predictor, answer):
         values = zip(answer["boxes"], *(answer[name] for name in self.columns[4:]), strict=True)
@@ -159,6 +193,7 @@ class BoxSpec(Spec):
     def narrow(self, model):
         # Scores may read the features; the rest is for training.
         kept = [name for name in (*POINTS, *REGIONS, *self.reads, "features") if name in model.output]
+        kept += [name for name in model.output if self.masks and name.startswith(MAPS)]
         return keras.Model(model.input, {name: model.output[name] for name in kept})
 
 

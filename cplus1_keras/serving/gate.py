@@ -37,12 +37,12 @@ def _try_bytes(signatures, samples, predictor):
     """Encoded images must be answered as their pixels, prepared as in training, with a broken one among them."""
     (*size, channels), spec = predictor.image_shape, predictor.spec
     one_size = None not in predictor.image_shape
-    if one_size:  # with its mirror image beside it, each must be resized
+    if spec.max_size is None:  # images of any size are made the model's: beside its mirror image, each is resized
         samples = np.concatenate([samples, samples[:, :, ::-1]], axis=2)
     contents = [tf.io.encode_png(image).numpy() for image in samples]
     contents.insert(1, _BROKEN)
     served = {name: x.numpy() for name, x in signatures["predict_bytes"](image_bytes=tf.constant(contents)).items()}
-    if one_size:
+    if spec.max_size is None:
         samples = preprocess(samples, size, channels, spec.short_side).numpy()
     # Of one size they go through the model together, the broken one as a black one; else each by itself.
     parts = [np.insert(samples, 1, 0, axis=0)] if one_size else np.split(samples, len(samples))

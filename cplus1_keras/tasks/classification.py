@@ -10,7 +10,8 @@ import numpy as np
 from cplus1_keras import calibration, data, losses, plots, serving
 from cplus1_keras.images import shorten
 from cplus1_keras.labels import NEGATIVE, REJECTED_NAME, UNKNOWN
-from cplus1_keras.tasks.task import Task, image_format, order
+from cplus1_keras.tasks.batches import image_format, order
+from cplus1_keras.tasks.task import Task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,10 @@ import numpy as np
 
 from cplus1_keras import calibration, data, metrics, models, plots, serving
 from cplus1_keras.metrics.matching import MISTAKES, mistakes
+from cplus1_keras.tasks.batches import order
+from cplus1_keras.tasks.instances import Instances, runs
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task, order
+from cplus1_keras.tasks.task import Task
 from cplus1_keras.tasks.watching import Told, spaced
 
 NAMES = {-1: "background", -2: "unknown", -100: "ignored"}
@@ -30,9 +32,11 @@ class Detection(Task):
         keep_ratio: False stretches images to `base`, then (height, width).
         false_allowed: How many false detections an image may have for the threshold's promise: of all images the share
             `fpr` at most has more.
-        sigmoid, max_detections, per_level, score_threshold, iou, class_agnostic: As for `serving.BoxSpec`.
+        sigmoid, max_detections, per_level, score_threshold, iou, class_agnostic, masks: As for `serving.BoxSpec`.
         largest: Largest side in pixels of an image that the exported model takes.
         pictures: Number of test images to draw.
+        image_counts: How many training images show each class, for the AP of rare, common and frequent ones; None takes
+            those of the run's own training split.
 
     >>> Detection(base=(640, 480), iou=0.5).spec().iou
     0.5
@@ -48,15 +52,23 @@ class Detection(Task):
     score_threshold: float = 0.05
     iou: float = 0.6
     class_agnostic: bool = False
+    masks: bool = False
     largest: int = 2048
     pictures: int = 8
+    image_counts: tuple | None = None
 
     scores = metrics.BinnedScores
     kind = "boxes"
     unit = "detection"
-    decoding = ("class_agnostic", "iou", "max_detections", "per_level", "score_threshold", "sigmoid")
+    decoding = ("class_agnostic", "iou", "masks", "max_detections", "per_level", "score_threshold", "sigmoid")
     promises = (*Task.promises, "false_allowed", *decoding)
     headline = types.MappingProxyType({"AP50": "val_ap50", "accuracy": "logits_known_accuracy"})
+
+    def check(self, experiment, splits):
+        if self.masks and any(len(part) and part.source.boxes.outlines is None for part in splits):
+            needs = "`masks` needs sources whose objects have masks, such as `data.sources.coco_boxes(..., masks=True)`"
+            raise ValueError(f"{needs}. Received: {splits.train.source!r}")
+        super().check(experiment, splits)
 
     def check_rate(self, experiment, split):
         groups = {*split.groups}
@@ -68,6 +80,10 @@ class Detection(Task):
                 f"needs at least {needed:,} calibration images, or groups of them; the split has {len(groups):,}. Give "
                 "it more (`calibration_fraction` of `split`), or ask for a larger `fpr`."
             )
+
+    def for_splits(self, splits):
+        counts = data.image_counts(splits.train).tolist() if self.image_counts is None else self.image_counts
+        return dataclasses.replace(self, image_counts=tuple(counts))
 
     def watched(self, experiment, splits):
         return "val_ap50"
@@ -119,6 +135,8 @@ class Detection(Task):
             which, hits = metrics.hit(found["boxes"], objects, labels, predictions=guesses, unjudged=unjudged)
             truth = {"objects": objects, "object_labels": labels, "areas": own.areas, "unjudged": unjudged}
             truth |= {"object_classes": split.class_labels[own.values], "which": which}
+            if self.masks:  # in runs: as pixels they would be most of the memory
+                found["masks"], truth["object_masks"] = metrics.encode_masks(found["masks"]), runs(own)
             yield Record(hits, guesses, found["score"], group, {**found, **truth})
 
     def choose_threshold(self, predictor, records, split, experiment):
@@ -134,7 +152,8 @@ class Detection(Task):
         return (split.source.boxes[[number]].values for number in range(len(split)))
 
     def figures(self, predictor, split):
-        return {"detection": Objects(predictor)}
+        masks = {"masks": Instances(predictor)} if self.masks else {}
+        return {"detection": Objects(predictor, image_counts=self.image_counts), **masks}
 
     def judge(self, predictor, split, experiment, found=None, watch=None):
         # What unknown objects do at the threshold is told by the figures of objects.
@@ -200,16 +219,22 @@ class Detection(Task):
         return plots.mistakes(kinds, columns, f"{experiment.name}: the surest mistakes of accepted detections")
 
     def tables(self, figures):
-        return metrics.detection.tables(figures["detection"])
+        found = metrics.detection.tables(figures["detection"])
+        if "masks" in figures:
+            names = [name for name, value in figures["masks"].items() if name.startswith("ap") and value is not None]
+            row = ["masks", *(metrics.tables.percent(figures["masks"][name]) for name in names)]
+            found.append(metrics.align([["", *(name.replace("_", " ") for name in names)], row]))
+        return found
 
 
 class Objects:
     """Figures of objects: COCO's, and what unknown ones do."""
 
-    def __init__(self, predictor, samples=300):
+    def __init__(self, predictor, samples=300, image_counts=None):
         found = predictor.calibration
         threshold, most = None if found is None else found.threshold, predictor.spec.max_detections
-        self.scores = metrics.DetectionScores(predictor.class_names, threshold, most, samples)
+        names = predictor.class_names
+        self.scores = metrics.DetectionScores(names, threshold, most, samples, image_counts=image_counts)
 
     def update(self, record):
         found = (record.more[name] for name in ("objects", "object_labels", "areas", "object_classes", "unjudged"))

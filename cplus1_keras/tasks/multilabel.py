@@ -11,8 +11,9 @@ import numpy as np
 from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.layers import Presence
+from cplus1_keras.tasks.batches import image_format, order
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task, image_format, order
+from cplus1_keras.tasks.task import Task
 from cplus1_keras.tasks.watching import spaced
 
 NONE = "none of these"

@@ -11,8 +11,9 @@ import tensorflow as tf
 from cplus1_keras import data, metrics, models, plots, serving
 from cplus1_keras.labels import UNKNOWN
 from cplus1_keras.layers.resizing import size_pair
+from cplus1_keras.tasks.batches import order
 from cplus1_keras.tasks.records import Record
-from cplus1_keras.tasks.task import Task, order
+from cplus1_keras.tasks.task import Task
 from cplus1_keras.tasks.watching import Told, spaced
 
 SMALLEST_CROP = 32

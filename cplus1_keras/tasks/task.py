@@ -11,6 +11,7 @@ import numpy as np
 from cplus1_keras import calibration, data, metrics, plots, serving
 from cplus1_keras.labels import is_known, is_negative
 from cplus1_keras.layers import Reject
+from cplus1_keras.tasks.batches import image_format, order
 from cplus1_keras.tasks.evidence import Evidence
 from cplus1_keras.tasks.records import Record
 from cplus1_keras.tasks.strangers import NearAndFar, Strangers
@@ -60,6 +61,10 @@ class Task:
     def loss(self, loss):
         """The loss that trains, made of the one that an experiment has."""
         return loss
+
+    def for_splits(self, splits):
+        """This task, with what its figures ask of the training split."""
+        return self
 
     def check(self, experiment, splits):
         """Raises ValueError for what a run would otherwise find out after its training."""
@@ -286,14 +291,3 @@ class Task:
     def tables(self, figures):
         """Markdown tables of this task's own figures, for the last words of a run."""
         return []
-
-
-def order(experiment, first_step):
-    """Which images `data.training` takes, and from where on."""
-    sampling = {"sampling": experiment.sampling, "repeat_threshold": experiment.repeat_threshold}
-    return {"seed": experiment.seed, "first_step": first_step, **sampling}
-
-
-def image_format(model):
-    """What `data` must make of an image for a model of images of one size."""
-    return {"image_size": model.input_shape[1:3], "channels": model.input_shape[3]}

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from cplus1_keras import heads, layers
+from cplus1_keras import heads, layers, losses
 from cplus1_keras.labels import IGNORE, NEGATIVE, UNKNOWN
 from cplus1_keras.layers.matching import match_boxes, sample_labels
-from cplus1_keras.numerics.boxes import from_deltas, to_deltas
+from cplus1_keras.models.two_stage import mask_head
+from cplus1_keras.numerics.boxes import from_deltas, sample_masks, to_deltas
 
 RANDOM = np.random.default_rng(0)
 STRIDES = (4, 8)
@@ -169,6 +170,17 @@ def test_proposals_are_the_most_likely_of_each_level_without_overlaps(training):
         assert (found[image, len(rows) :] == 0).all()
 
 
+def test_what_overflows_proposes_nothing():
+    given, images = maps(1), np.zeros((1, 40, 28, 3), "float32")
+    anchors = np.array(layers.Anchors(STRIDES, scale=3)(given))
+    logits, deltas = np.full((1, anchors.shape[1], 1), np.nan, "float32"), np.zeros(anchors.shape, "float32")
+    deltas[0, :50] = np.nan
+    logits[0, 40:60] = np.linspace(5, 4, 20)[:, None]
+    found = np.array(layers.Proposals(keep=30)([images, anchors, logits, deltas, *given]))
+    assert np.isfinite(found).all()
+    assert (found[0, 0] == np.clip(anchors[0, 50], 0, [28, 40, 28, 40])).all()
+
+
 def box_model(agnostic, number=5):
     cells = keras.Input((None, 12))
     outputs = heads.CosineHead(3, 16.0, background=True)(cells)
@@ -259,3 +271,101 @@ def test_errors_say_what_is_needed():
         layers.Anchors(STRIDES, share=1.5)
     with pytest.raises(ValueError, match="box_labels"):
         layers.Anchors(STRIDES).targets({"anchors": np.zeros((1, 2, 4)), "boxes": 0}, True)
+
+
+def sampled(mask, frame, region, size):
+    """Bilinear between the middles of cells, by loops; the outer cells go on to the frame's sides."""
+    side, found = len(mask), np.zeros(size)
+    for i in range(size[0]):
+        for j in range(size[1]):
+            y = region[1] + (i + 0.5) / size[0] * (region[3] - region[1])
+            x = region[0] + (j + 0.5) / size[1] * (region[2] - region[0])
+            if not (frame[1] <= y <= frame[3] and frame[0] <= x <= frame[2]):
+                continue
+            v = np.clip((y - frame[1]) / (frame[3] - frame[1]) * side - 0.5, 0, side - 1)
+            u = np.clip((x - frame[0]) / (frame[2] - frame[0]) * side - 0.5, 0, side - 1)
+            for row in {int(v), min(int(v) + 1, side - 1)}:
+                for column in {int(u), min(int(u) + 1, side - 1)}:
+                    found[i, j] += mask[row, column] * max(0, 1 - abs(v - row)) * max(0, 1 - abs(u - column))
+    return found
+
+
+def test_masks_are_sampled_where_they_lie():
+    masks = RANDOM.uniform(size=(3, 5, 5)).astype("float32")
+    frames = np.array([[2, 3, 22, 13], [0, 0, 7, 30], [5, 5, 5, 9]], "float32")
+    regions = np.array([[0, 0, 30, 20], [1, 4, 6, 8], [0, 0, 9, 9]], "float32")
+    found = np.array(sample_masks(masks, frames, regions, (8, 11)))
+    for row in range(2):
+        expected = sampled(masks[row], frames[row], regions[row], (8, 11))
+        np.testing.assert_allclose(found[row], expected, atol=1e-5)
+    assert (found[2] == 0).all()  # a frame without an area
+
+
+def layer_with_masks(number):
+    align = layers.RoIAlign(4, STRIDES)
+    cells = keras.Input((4, 4, 3))
+    head = keras.Model(cells, keras.layers.Conv2DTranspose(number, 2, 2)(cells))
+    return layers.RoIHeads(
+        [box_model(True)],
+        layers.RoIAlign(2, STRIDES),
+        (0.4,),
+        samples=16,
+        share=0.25,
+        mask_heads=[head],
+        mask_align=align,
+    )
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_masks_that_train_are_those_of_objects(number):
+    images, tensors = scene()
+    tensors |= {"masks": RANDOM.integers(0, 2, (2, 4, 6, 6)), "mask_boxes": tensors["boxes"] + 1.5}
+    layer = layer_with_masks(number)
+    found = {name: np.array(x) for name, x in layer.targets(tensors, training=False).items()}
+    labels, goals = found["mask1_labels"], found["mask1_mask_targets"]
+    assert labels.shape == (2, 4)
+    assert found["mask1_logits"].shape == goals.shape == (2, 4, 64)
+    for image in range(2):  # all sampled objects, and no background
+        known = found["roi1_labels"][image]
+        assert sorted(labels[image][labels[image] >= 0]) == sorted(known[known >= 0])
+        assert set(labels[image][labels[image] < 0]) <= {-100}
+    assert set(np.unique(goals)) == {0, 1}
+    # The first region of image 0 is an object, or close to one: its mask is that object's.
+    maps = [tensors["map2"], tensors["map3"]]
+    regions = tensors["boxes"][:, :2]
+    logits = np.array(layer._masks(0, maps, regions, np.array([[2, 0], [1, 2]])))
+    raw = np.array(layer.mask_heads[0](np.array(layer.mask_align([regions, *maps])).reshape(4, 4, 4, 3)))
+    own = [0, 0, 0, 0] if number == 1 else [2, 0, 1, 2]
+    np.testing.assert_allclose(logits.reshape(4, 8, 8), [raw[k, :, :, own[k]] for k in range(4)], atol=1e-5)
+    likely = np.array(layer.masks(maps, regions, np.array([[2, 0], [1, 2]])))
+    np.testing.assert_allclose(likely, 1 / (1 + np.exp(-logits)), atol=1e-5)
+    answer = layer([images, tensors["regions"], *maps])
+    assert np.array(answer["image_size"]).tolist() == [[64, 64]] * 2
+
+
+def test_the_loss_of_masks_is_the_mean_over_cells_of_knowns():
+    logits, goals = RANDOM.normal(size=(2, 3, 5)), RANDOM.integers(0, 2, (2, 3, 5))
+    p = 1 / (1 + np.exp(-logits))
+    values = -(goals * np.log(p) + (1 - goals) * np.log(1 - p)).mean(axis=-1)
+    labels = np.array([[0, -100, 2], [-100, -100, 1]])
+    given = {"mask1_logits": logits, "mask1_mask_targets": goals.astype("float64"), "mask1_labels": labels}
+    assert float(losses.MaskLoss().of("mask1_")(given, given)) == pytest.approx(values[labels >= 0].mean(), rel=1e-5)
+
+
+def test_losses_of_regions():
+    logits = np.array([[2.0], [-1.0], [0.5], [9.0]])
+    labels = np.array([0, -1, 3, -100])
+    expected = (np.log1p(np.exp(-2.0)) + np.log1p(np.exp(-1.0)) + np.log1p(np.exp(-0.5))) / 3
+    assert float(losses.ObjectnessLoss()(labels, {"logits": logits})) == pytest.approx(expected, rel=1e-5)
+    off = {"box_deltas": np.array([[0.5, -3, 0, 0]] * 4), "box_delta_targets": np.zeros((4, 4))}
+    for beta, value in ((1.0, 0.125 + 2.5), (2.0, 0.0625 + 2), (0.0, 3.5)):
+        assert float(losses.BoxDeltaLoss(beta)(labels, off)) == pytest.approx(2 * value / 3)
+        assert float(losses.BoxDeltaLoss(beta).per_known()(labels, off)) == pytest.approx(value)
+    with pytest.raises(ValueError, match="beta"):
+        losses.BoxDeltaLoss(-1.0)
+
+
+def test_a_mask_head_has_the_published_size():
+    assert mask_head(256, 91, "mask").count_params() == 4 * 590_080 + 262_400 + 23_387
+    # torchvision's Mask R-CNN less its Faster R-CNN.
+    assert mask_head(256, 91, "mask").count_params() == 44_401_393 - 41_755_286

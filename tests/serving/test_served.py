@@ -76,7 +76,7 @@ CHANGED = [
     serving.ImageSpec(positions=1, max_pixels=900, short_side=20),
     serving.LabelSetSpec(max_pixels=901),
     serving.PixelSpec((40, 64), 16, 0.5, (1, 0), (0.5, 1.0), "float32", ((1, 1, 1), (9, 0, 0), (0, 9, 0))),
-    serving.BoxSpec(7, 9, 0.25, 0.5, True, True, (40, 64), "float32"),
+    serving.BoxSpec(7, 9, 0.25, 0.5, True, True, True, (40, 64), "float32"),
 ]
 
 

@@ -61,6 +61,8 @@ def experiment():
         fpr=0.13,
         coverage=0.9,
         confidence=0.8,
+        sampling="repeat_factor",
+        repeat_threshold=0.15,
         seed=7,
         note="Of the held-out class alone.",
     )

@@ -6,6 +6,7 @@ import urllib.parse
 
 import numpy as np
 
+from cplus1_keras.data import outlines
 from cplus1_keras.data.names import CROWD
 from cplus1_keras.data.reading import existing
 from cplus1_keras.data.sources.files import check_files
@@ -64,6 +65,17 @@ class Annotations:
     def box(self, record, item):
         """Left, top, width and height of an object."""
         return item["bbox"] if "bbox" in item else _tool().toBbox(self._runs(item, self.size(record))).tolist()
+
+    def outline(self, record, item, box):
+        """Of an object its run lengths, as COCO counts them, and its mask in a box, see `data.outlines`."""
+        runs = self._runs(item, self.size(record))
+        shape = item["segmentation"]
+        if isinstance(shape, dict):
+            inside = outlines.cut(_tool().decode(runs), box)
+        else:
+            polygons = outlines.into_box(shape, box)
+            inside = _tool().decode(_tool().merge(_tool().frPyObjects(polygons, outlines.SIDE, outlines.SIDE)))
+        return outlines.Outline(runs["counts"], outlines.pack(inside))
 
     def size(self, record):
         """Height and width of an image."""

@@ -87,7 +87,7 @@ def coco_labels(annotations, images, channels=3, name=None):
     return of_files(files, data.class_names, present, kind="classes", channels=channels, name=name or data.name)
 
 
-def coco_boxes(annotations, images, channels=3, name=None, *, group=None, on_bad="error"):
+def coco_boxes(annotations, images, channels=3, name=None, *, masks=False, group=None, on_bad="error"):
     """A source of images with boxes from the json of COCO or LVIS, v0.5 and v1 (Gupta et al., CVPR 2019).
 
     Crowds count for nothing. LVIS looked for some classes only in an image: `source.boxes.neg_categories` are those
@@ -96,6 +96,7 @@ def coco_boxes(annotations, images, channels=3, name=None, *, group=None, on_bad
 
     Args:
         annotations, images, channels, name: As for `coco`; of LVIS v1, the folder that holds `train2017`.
+        masks: Whether objects have masks, too, by their outlines; they are drawn once, here.
         group: Function of an image's name without ending, giving what it belongs to, such as its video; None takes each
             for itself.
         on_bad: What to do with bad boxes, "error" or "drop", as in `boxes`.
@@ -109,6 +110,7 @@ def coco_boxes(annotations, images, channels=3, name=None, *, group=None, on_bad
     data = Annotations(annotations, images)
     objects = [data.objects[record["id"]] for record in data.records]
     names = [os.path.splitext(record["file_name"])[0] for record in data.records]
+    drawn = lambda image, row, box: data.outline(data.records[image], objects[image][row], box)  # noqa: E731
     found = collect(
         [[_corners(data, record, item) for item in own] for record, own in zip(data.records, objects, strict=True)],
         [[data.values[item["category_id"]] - 1 for item in own] for own in objects],
@@ -116,6 +118,7 @@ def coco_boxes(annotations, images, channels=3, name=None, *, group=None, on_bad
         lambda image, box: f"{data.place(data.records[image])}, object {objects[image][box].get('id')}",
         crowd=[[bool(item.get("iscrowd")) for item in own] for own in objects],
         areas=[[item.get("area", np.nan) for item in own] for own in objects],
+        outlines=drawn if masks else None,
         on_bad=on_bad,
         **_federated(data),
     )
@@ -148,8 +151,8 @@ def coco_mini(root, part="train", kind="mask"):
     Args:
         root: Folder with `annotations/instances_<part>*.json` and the images in `<part>`.
         part: "train" or "val".
-        kind: "mask", "objects" for crops around what `protocols.coco_mini()` names, "classes" for sets of labels, or
-            "boxes".
+        kind: "mask", "objects" for crops around what `protocols.coco_mini()` names, "classes" for sets of labels,
+            "boxes", or "instances" for boxes with masks.
 
     >>> train = coco_mini("coco_mini", "train", kind="classes")  # doctest: +SKIP
     """
@@ -162,7 +165,7 @@ def coco_mini(root, part="train", kind="mask"):
     protocol = protocols.coco_mini()
     shown = [name for _, members in protocol.known for name in members] + list(protocol.unknown)
     ways = {"mask": coco, "objects": functools.partial(coco_objects, classes=shown), "classes": coco_labels}
-    ways["boxes"] = coco_boxes
+    ways |= {"boxes": coco_boxes, "instances": functools.partial(coco_boxes, masks=True)}
     if kind not in ways:
         raise ValueError(f"`kind` is one of {', '.join(ways)}. Received: {kind!r}")
     return ways[kind](found[0], pathlib.Path(root, part))
