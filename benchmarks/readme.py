@@ -7,7 +7,7 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).parent.parent
-GUIDES = ("comparison", "detection", "production", "segmentation", "speed", "wrap")
+GUIDES = ("comparison", "detection", "production", "recipes", "segmentation", "speed", "wrap")
 PAGES = (ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in GUIDES))
 BLOCK = re.compile(r"<!-- results: (?P<name>[\w.-]+\.md) -->\n.*?<!-- end -->", re.DOTALL)
 

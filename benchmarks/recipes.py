@@ -33,6 +33,7 @@ from cplus1_keras import backbones, calibration, configs, data, metrics, models,
 from cplus1_keras.configs.families import families
 from cplus1_keras.metrics import align
 from cplus1_keras.models.parts import take_apart
+from cplus1_keras.provenance import read_json
 from cplus1_keras.run import build
 
 FAMILIES = (
@@ -284,6 +285,13 @@ def compare(name, pictures, families_asked, seeds, output):
     return comparison.resume(output, settings, families_asked, seeds, one, tell)
 
 
+def read(output, families_asked):
+    """The results that a file holds, of the seeds that all of these families have."""
+    found = read_json(output)["results"]
+    seeds = sorted(set.intersection(*({*found.get(family, {})} for family in families_asked)), key=int)
+    return {family: {seed: found[family][seed] for seed in seeds} for family in families_asked}
+
+
 def look_up(run, figure, score="log_odds"):
     """A figure of a run, NaN where the score does not fit the head."""
     return run["accuracy"] if figure == "accuracy" else run["scores"].get(score, {}).get(figure, np.nan)
@@ -296,6 +304,15 @@ def cell(values, base):
     return comparison.spread(values) + sign([one - other for one, other in zip(values, base, strict=True)])
 
 
+def against(values, base):
+    """The mean, and the mean difference to another row, data set by data set, with its interval."""
+    if np.isnan(values).any():
+        return ""
+    differences = [one - other for one, other in zip(values, base, strict=True)]
+    told = f" ({comparison.spread(differences, '+.3f')}{sign(differences)})" if np.any(differences) else ""
+    return f"{np.mean(values):.3f}{told}"
+
+
 def tell_one(results, kinds):
     """Tables of a data set: families by `log_odds`, each far kind, and scores by family."""
     runs = {family: [*by_seed.values()] for family, by_seed in results.items()}
@@ -304,7 +321,10 @@ def tell_one(results, kinds):
         return [look_up(run, figure, score) for run in runs[family]]
 
     rows = [[f, *(cell(values(f, figure), values(BASE, figure)) for figure in FIGURES)] for f in runs]
-    parts = [f"By `log_odds`; marks are differences to {BASE}.", align([["family", *FIGURES.values()], *rows])]
+    parts = [
+        f"{len(runs[BASE])} seeds. By `log_odds`; marks are differences to {BASE}.",
+        align([["family", *FIGURES.values()], *rows]),
+    ]
     rows = [[f, *(comparison.spread([run["far"][kind][0] for run in runs[f]]) for kind in kinds)] for f in runs]
     parts += ["AUROC of each far kind, by `log_odds`.", align([["family", *kinds], *rows])]
     for figure in ("near_auroc", "far_auroc"):
@@ -317,18 +337,22 @@ def tell_one(results, kinds):
 
 
 def tell_all(results):
-    """Tables over data sets: the mean of each one's mean over seeds, with intervals over the data sets."""
+    """Tables over data sets: means of their means over seeds, and differences with intervals over the data sets."""
     found = {name: {f: [*own.values()] for f, own in families.items()} for name, families in results.items()}
 
     def means(family, figure, score="log_odds"):
         return [np.mean([look_up(run, figure, score) for run in own[family]]) for own in found.values()]
 
     names = [*next(iter(found.values()))]
-    rows = [[f, *(cell(means(f, figure), means(BASE, figure)) for figure in FIGURES)] for f in names]
-    parts = [f"By `log_odds`; marks are differences to {BASE}.", align([["family", *FIGURES.values()], *rows])]
-    for figure in ("near_auroc", "far_auroc", "right", "spoilt_right"):
-        rows = [[s, *(cell(means(f, figure, s), means(f, figure)) for f in names)] for s in SCORES]
-        parts += [f"{FIGURES[figure]}; marks are differences to `log_odds`.", align([["score", *names], *rows])]
+    seeds = ", ".join(f"{name} {len(own[BASE])}" for name, own in found.items())
+    rows = [[f, *(against(means(f, figure), means(BASE, figure)) for figure in FIGURES)] for f in names]
+    parts = [
+        f"Seeds: {seeds}. By `log_odds`; in brackets differences to {BASE}, data set by data set.",
+        align([["family", *FIGURES.values()], *rows]),
+    ]
+    for figure in ("near_auroc", "far_auroc"):
+        rows = [[s, *(against(means(f, figure, s), means(f, figure)) for f in names)] for s in SCORES]
+        parts += [f"{FIGURES[figure]}; in brackets differences to `log_odds`.", align([["score", *names], *rows])]
     return "\n\n".join(parts)
 
 
@@ -339,6 +363,7 @@ def main():
     parser.add_argument("--name", action="append", choices=[*PROBLEMS], help="a data set instead of all")
     parser.add_argument("--families", default=",".join(FAMILIES), help="names of configs.families")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tell", action="store_true", help="train nothing: tables of the seeds that all families have")
     parser.add_argument("--smoke", action="store_true", help="two families, an epoch, noise alone as far strangers")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/results"), help="folder of results")
     arguments = parser.parse_args()
@@ -350,8 +375,10 @@ def main():
     pictures, results = Pictures(arguments.data, arguments.sets), {}
     for name in names:
         output = folder / f"recipes_{name}.json"
-        results[name] = compare(name, pictures, asked, 1 if arguments.smoke else arguments.seeds, output)
-        text = tell_one({family: results[name][family] for family in asked}, PROBLEMS[name].far)
+        if not arguments.tell:
+            compare(name, pictures, asked, 1 if arguments.smoke else arguments.seeds, output)
+        results[name] = read(output, asked)
+        text = tell_one(results[name], PROBLEMS[name].far)
         output.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
     text = tell_all(results)
     if len(results) > 1:

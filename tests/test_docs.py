@@ -37,6 +37,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 GUIDES = (
     "docs/detection.md",
     "docs/monitoring.md",
+    "docs/recipes.md",
     pytest.param("docs/losses.md", marks=pytest.mark.slow),
     pytest.param("docs/multilabel.md", marks=pytest.mark.slow),
     pytest.param("docs/segmentation.md", marks=pytest.mark.slow),

@@ -35,7 +35,7 @@ class Config(typing.NamedTuple):
 SHIPPED = {
     "digits": Config(
         "digits.digits",
-        "Handwritten digits of scikit-learn: 0-5 known, 6 and 7 negative, 8 and 9 unknown. Objectosphere loss.",
+        "Handwritten digits of scikit-learn: 0-5 known, 6 and 7 negative, 8 and 9 unknown. Cos-OS loss.",
     ),
     "fashion": Config(
         "images.one_set",
