@@ -1,12 +1,15 @@
 """Configs of detectors of two stages: what each method trains, and the long tail that is cut into BCCD."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
 
-from cplus1_keras import configs
+from cplus1_keras import configs, losses
 from cplus1_keras.configs import two_stage
 from cplus1_keras.configs.families import TAILS
+from cplus1_keras.configs.lvis_rows import LVIS_ROWS
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +71,64 @@ def test_settings_reach_the_task():
     assert model.output["roi_boxes"].shape[1:] == (200, 4)
     with pytest.raises(ValueError, match="c2bm"):
         configs.resolve("bccd_tail", ["method=c2bm"])
+
+
+def test_rows_of_tables_2_to_6_are_the_papers(shared):
+    text = (shared / "papers/c2am_cvpr2022.txt").read_text(encoding="utf-8")
+    for name, row in LVIS_ROWS.items():
+        figures = re.findall(r"[\d.]+", row.paper.rpartition(":")[2])
+        assert len(figures) == 5, name
+        if "table2" in name:  # two rows in one line of the text
+            pattern = r"\s".join(rf"(?:{re.escape(own)}\s[\d.]+|[\d.]+\s{re.escape(own)})" for own in figures)
+        else:
+            pattern = r"\s".join(map(re.escape, figures))
+        assert re.search(rf"(?<![\d.]){pattern}(?![\d.])", text), name
+
+
+@pytest.mark.parametrize("name", ["lvis_table2_cascade_r101_c2am", "lvis_table3_scale10", "lvis_table5_fixed"])
+def test_rows_have_the_settings_of_section_4_2(name, splits):
+    experiment, row = configs.resolve(name, ["weights=None", "margin=0.3"]), LVIS_ROWS[name]
+    assert (experiment.epochs, experiment.batch_size, experiment.learning_rate) == (24, 16, 0.02)
+    optimizer, task = experiment.optimizer(0.02), experiment.task
+    assert (optimizer.momentum, optimizer.l2) == (0.9, 1e-4)
+    assert (task.base, task.iou, task.score_threshold, task.max_detections) == ((1333, 800), 0.5, 1e-4, 300)
+    rates = [float(experiment.schedule(0.02, 2400)(step)) for step in (0, 1599, 1601, 2201)]
+    assert rates == pytest.approx([0.02, 0.02, 0.002, 0.0002])
+    terms = {term.name: term for _, term in experiment.with_loss(splits).loss.terms()}
+    assert len(terms) == 2 + 3 * row.stages
+    margin = terms["roi1_background_cross_entropy"].margin
+    expected = losses.ArcFace(0.3) if row.method == "fixed" else losses.C2AM(0.5)
+    assert (type(margin), margin.get_config()) == (type(expected), expected.get_config())
+    assert terms["roi1_box_delta"].beta == float(row.stages > 1)
+
+
+def test_rows_differ_as_the_tables_say():
+    assert LVIS_ROWS["lvis_table3_scale40"].scale == 40
+    assert LVIS_ROWS["lvis_table4_alpha7"].alpha == 0.7
+    assert LVIS_ROWS["lvis_table6_v05_c2am"][-2:] == ("repeat_factor", "v0.5")
+    assert LVIS_ROWS["lvis_table6_r101_seesaw"][:1] + LVIS_ROWS["lvis_table6_r101_seesaw"][2:3] == ("seesaw", 101)
+    assert len(LVIS_ROWS) == 8 + 5 + 5 + 3 + 5 + 3 + 3
+
+
+def test_coco_mini_has_masks_and_a_tail(shared):
+    splits = configs.resolve("coco_mini_masks", [f"root={shared / 'data/coco_mini/coco_mini.zip'}"]).data(0)
+    counts = [len(np.unique(splits.train.source.boxes.images[splits.train.box_labels == k])) for k in range(4)]
+    assert counts[1] == 15
+    assert counts[3] == 6
+    example = next(iter(splits.test.dataset().take(1)))
+    assert example["masks"].shape == (len(example["boxes"]), 56, 56)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lvis_table2_r50_c2am", "lvis_table2_cascade_r50_softmax", "lvis_table6_r101_seesaw"])
+def test_a_step_of_a_table_at_its_size(name, splits):
+    """One image on a canvas, with 1,203 classes."""
+    experiment = configs.resolve(name, ["weights=None"])
+    model = two_stage.published_rcnn(1203, LVIS_ROWS[name], frozen=True)
+    model.compile(experiment.optimizer(0.02), experiment.with_loss(splits).loss)
+    side = 800
+    boxes = np.array([[[100, 100, 400, 300], [700, 60, 790, 200]]], "float32")
+    y = {"boxes": boxes, "box_labels": np.array([[1, 1202]]), "mask_boxes": boxes}
+    y["masks"] = np.ones((1, 2, 56, 56), "int32")
+    images = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype("float32")
+    assert np.all(np.isfinite(model.train_on_batch(images, y)))

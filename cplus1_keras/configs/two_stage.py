@@ -76,6 +76,9 @@ def make_rare(split, images, seed):
         split: A `data.Split` of boxes.
         images: Dict of a known class's name -> in how many images, by a seeded choice, its objects count.
         seed: int >= 0.
+
+    >>> make_rare.__name__  # configs.resolve("bccd_tail") asks for the data set
+    'make_rare'
     """
     boxes, crowd = split.source.boxes, split.source.boxes.crowd.copy()
     for name, number in images.items():

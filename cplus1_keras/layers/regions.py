@@ -43,6 +43,13 @@ class RoIHeads(OpenSetLayer):
 
     Reference: Ren et al., "Faster R-CNN", NIPS 2015; He et al., "Mask R-CNN", ICCV 2017, section 3; Cai and
     Vasconcelos, "Cascade R-CNN", CVPR 2018, section 4.
+
+    >>> cells = keras.Input((None, 2 * 2 * 8))
+    >>> outputs = heads.LinearHead(3, background=True)(cells) | {"box_deltas": keras.layers.Dense(4)(cells)}
+    >>> layer = layers.RoIHeads([keras.Model(cells, outputs)], layers.RoIAlign(2, strides=(8,)))
+    >>> given = [np.ones(shape, "float32") for shape in ((1, 32, 32, 3), (1, 5, 4), (1, 4, 4, 8))]
+    >>> tuple(layer(given)["logits"].shape)
+    (1, 5, 4)
     """
 
     def __init__(
