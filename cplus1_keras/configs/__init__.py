@@ -172,7 +172,9 @@ def find(name):
     if not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(f"A config is a short name, or dotted like my_module.my_function. Received: {name!r}")
     if not module:
-        raise ValueError(f"No config is named {name!r}. {guess(name, SHIPPED)}")
+        tables = "and the rows of the papers' tables, which `python train.py --list` tells"
+        known = guess(name, SHIPPED, [own for own, config in SHIPPED.items() if not config.row])
+        raise ValueError(f"No config is named {name!r}. {known}, {tables}.")
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())
     try:

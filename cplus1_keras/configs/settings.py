@@ -61,11 +61,11 @@ def settable(experiment):
     return found
 
 
-def guess(name, known):
-    """What somebody may have meant by a name, and what there is."""
+def guess(name, known, told=None):
+    """What somebody may have meant by a name, and what there is, or what of it is to be told."""
     known = list(dict.fromkeys(known))
     close = [f"Did you mean {other!r}? " for other in difflib.get_close_matches(name, known, n=1)]
-    return "".join(close) + "There are: " + ", ".join(known)
+    return "".join(close) + "There are: " + ", ".join(told or known)
 
 
 def _parse(text):

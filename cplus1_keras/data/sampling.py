@@ -199,5 +199,5 @@ def _shuffled(ranks, count, seed, passes, key=_PADDING):
     same = [tf.broadcast_to(value, tf.shape(passes)) for value in (key, seed)]
     last = tf.broadcast_to(tf.cast(count, tf.int64) - 1, tf.shape(ranks))
     keys = tf.stack([*same, passes], axis=1)
-    # With the usual 4 rounds passes over 50,000 images are alike (correlation 0.7), and neighbours stay so in a million.
+    # With the usual 4 rounds passes over 50,000 images are alike (correlation 0.7), and neighbours of a million.
     return tf.raw_ops.RandomIndexShuffle(index=ranks, seed=keys, max_index=last, rounds=8)
