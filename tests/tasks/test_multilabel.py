@@ -432,6 +432,6 @@ def test_maps_are_drawn_in_inference_mode_with_the_truth(monkeypatch):
 
 def test_no_setting_of_the_run_is_a_default(defaults):
     """But those of which label sets make nothing, and what the other runs set."""
-    others = {"schedule", "steps", "interval", "patience", "note"}
+    others = {"schedule", "steps", "interval", "patience", "note", "sampling", "repeat_threshold"}
     assert defaults(experiment()) == {"score", "coverage"} | others
     assert defaults(experiment().task) == set()

@@ -444,6 +444,6 @@ def test_tables_have_a_row_of_what_is_averaged(monkeypatch):
 
 
 def test_no_setting_of_the_run_is_a_default(experiment, defaults):
-    """But `keep_ratio`, which `test_task` spies on, and `test_scales`, which `base` rules out."""
-    assert defaults(experiment) == {"epochs", "patience", "note"}
+    """But `keep_ratio`, which `test_task` spies on, `test_scales`, which `base` rules out, and what others set."""
+    assert defaults(experiment) == {"epochs", "patience", "note", "sampling", "repeat_threshold"}
     assert defaults(experiment.task) == {"keep_ratio", "test_scales"}
