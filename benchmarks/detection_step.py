@@ -33,6 +33,20 @@ VARIANTS = {
 }
 
 
+def noise(classes, batch, side):
+    """A batch of noise with boxes of all sizes, a tenth of them ignored, and some rows of padding."""
+    generator = np.random.default_rng(0)
+    images = generator.uniform(0, 255, (batch, side, side, 3)).astype("float32")
+    # Sides from a fiftieth of the image to all of it.
+    sides = side * np.exp(generator.uniform(np.log(0.02), 0, (batch, BOXES, 2)))
+    low = generator.uniform(size=sides.shape) * (side - sides)
+    boxes = np.concatenate([low, low + sides], axis=-1).astype("float32")
+    labels = generator.integers(0, classes, boxes.shape[:2])
+    labels[:, ::10] = IGNORE
+    boxes[:, -3:], labels[:, -3:] = 0, IGNORE
+    return images, {"boxes": boxes, "box_labels": labels}
+
+
 def trainer(variant, arguments):
     """A function that makes one training step of a variant, on one batch of noise with boxes, and waits for it."""
     keras.utils.set_random_seed(0)
@@ -40,16 +54,7 @@ def trainer(variant, arguments):
     model = models.fcos(CLASSES, functools.partial(backbones.dilated_resnet, arguments.depth, 32), head)
     optimizer, loss = SGDWithL2(0.01, momentum=0.9, l2=1e-4), parts.point_loss(VARIANTS[variant]["method"])
     model.compile(optimizer, loss, jit_compile=bool(arguments.xla))
-    generator, side = np.random.default_rng(0), arguments.size
-    images = generator.uniform(0, 255, (arguments.batch, side, side, 3)).astype("float32")
-    # Sides from a fiftieth of the image to all of it, a tenth of the boxes ignored, some rows padding.
-    sides = side * np.exp(generator.uniform(np.log(0.02), 0, (arguments.batch, BOXES, 2)))
-    low = generator.uniform(size=sides.shape) * (side - sides)
-    boxes = np.concatenate([low, low + sides], axis=-1).astype("float32")
-    labels = generator.integers(0, CLASSES, boxes.shape[:2])
-    labels[:, ::10] = IGNORE
-    boxes[:, -3:], labels[:, -3:] = 0, IGNORE
-    return functools.partial(model.train_on_batch, images, {"boxes": boxes, "box_labels": labels})
+    return functools.partial(model.train_on_batch, *noise(CLASSES, arguments.batch, arguments.size))
 
 
 def main():

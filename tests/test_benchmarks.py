@@ -162,6 +162,11 @@ def test_a_comparison_goes_on_where_it_was(benchmark, tmp_path, capsys):
     [
         ("detection_step", r"\| C\+1, shared .*\| target .*1\.05 .*1\.05"),
         ("nms", r"1,203 classes, sparse .*\| target .* 1\.00"),
+        (
+            "roi_align",
+            r"\| forward and backward .*\| target .* 1\.00 .*: ours \de-0[5-7] and crop and resize \de-0[4-7]",
+        ),
+        ("box_head", r"\| box head .* 1\.15 .*\| training step .* 1\.03"),
         ("detection_input", r"input alone .*step alone .*both .*waiting for input: .*at most 5\.0%"),
         ("detection_judging", r"400 detections, s .* 3\.00 .*peak, judging 4 images with 400 detections.*1\.050"),
     ],
