@@ -1,7 +1,7 @@
 """Figures of open-set classification: exact on arrays, binned for any number of pixels, streamed in `fit`."""
 
 from cplus1_keras.metrics.accumulators import BinnedScores, ExactScores
-from cplus1_keras.metrics.average_precision import AveragePrecision, encode_masks, frequency_groups
+from cplus1_keras.metrics.average_precision import AveragePrecision, decode_masks, encode_masks, frequency_groups
 from cplus1_keras.metrics.coco import coco_figures
 from cplus1_keras.metrics.counting import OSCR
 from cplus1_keras.metrics.detection import DetectionScores
@@ -36,6 +36,7 @@ __all__ = [
     "cell",
     "closed_set_accuracy",
     "coco_figures",
+    "decode_masks",
     "encode_masks",
     "fpr_at_tpr",
     "frequency_groups",

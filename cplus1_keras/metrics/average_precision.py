@@ -38,6 +38,15 @@ def encode_masks(masks):
     return _masks().encode(np.asfortranarray(np.moveaxis(np.asarray(masks, "uint8"), 0, -1)))
 
 
+def decode_masks(runs):
+    """The masks (n, H, W), uint8 of 0 and 1, of a list of run-length codes.
+
+    >>> decode_masks(encode_masks(np.eye(3)[None])).tolist()
+    [[[1, 0, 0], [0, 1, 0], [0, 0, 1]]]
+    """
+    return np.moveaxis(_masks().decode(runs), -1, 0) if runs else np.zeros((0, 0, 0), "uint8")
+
+
 class AveragePrecision:
     """Average precision and recall of the known classes, over all images, exact as COCO's and LVIS's own code.
 

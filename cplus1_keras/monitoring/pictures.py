@@ -1,8 +1,10 @@
 """Pictures of the records of a pass, for whatever a label is of."""
 
+import functools
+
 import numpy as np
 
-from cplus1_keras import plots
+from cplus1_keras import metrics, plots
 from cplus1_keras.labels import IGNORE
 
 
@@ -36,8 +38,7 @@ def draw(sample, curves, rays, projection, names, threshold, score_name):
             arguments = more["image"], record.labels, answer, names, threshold, score_name
             made[f"images/{number}"] = lambda arguments=arguments: plots.panels(*arguments)
         elif "objects" in more:
-            arguments = more["image"], more["objects"], more["object_labels"], refuse(more, threshold), names
-            made[f"images/{number}"] = lambda arguments=arguments: plots.detections(*arguments)
+            made[f"images/{number}"] = functools.partial(draw_objects, more, threshold, names)
     shown = [record for record in sample.images if "cams" in record.more]
     if shown:
         made["activation_maps"] = lambda: draw_maps(shown, names)
@@ -49,6 +50,14 @@ def refuse(answer, threshold):
     if threshold is None:
         return answer
     return {**answer, "class_id": np.where(answer["score"] >= threshold, answer["class_id"], -1)}
+
+
+def draw_objects(more, threshold, names):
+    """The objects of an image beside what was found, with masks where there are any."""
+    answer = refuse(more, threshold)
+    if "masks" in more:
+        answer = {**answer, "masks": metrics.decode_masks(more["masks"])}
+    return plots.detections(more["image"], more["objects"], more["object_labels"], answer, names)
 
 
 def draw_features(found, rays, projection, names):
