@@ -66,7 +66,7 @@ def crop_and_resize():
 
 
 def keras_cvs():
-    layer = _ROIAligner("xyxy", SIZE)
+    layer = _ROIAligner("xyxy", SIZE, name="aligner")
     return lambda regions, *maps: layer({f"P{k}": x for k, x in enumerate(maps, start=2)}, regions)
 
 
