@@ -87,7 +87,8 @@ def failure(way, tensors):
     try:
         tf.function(way)(*tensors)
     except (AttributeError, TypeError, ValueError, tf.errors.OpError) as error:
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[-1].strip()}"
+        told = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return f"{type(error).__name__}: {told[min(1, len(told) - 1)]}"  # Keras puts where it happened first
 
 
 def main():

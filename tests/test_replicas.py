@@ -51,7 +51,7 @@ def detector():
 
 
 def two_stages():
-    """Faster R-CNN with C2AM on one convolution; of 24 anchors 8 train, of 20 regions 6, all by chance."""
+    """Mask R-CNN with C2AM on one convolution; of 24 anchors 8 train, of 20 regions 6, all by chance."""
     import keras
 
     from cplus1_keras import heads, losses, models
@@ -64,10 +64,10 @@ def two_stages():
         return heads.CosineHead(num_classes, 16.0, background=True)
 
     sizes = {"channels": 8, "width": 8, "scale": 2, "proposals": 18, "samples": 6}
-    model = models.rcnn(3, backbone, head, levels=(2, 3), **sizes)
+    model = models.rcnn(3, backbone, head, levels=(2, 3), masks=True, **sizes)
     rpn = losses.ObjectnessLoss() + losses.BoxDeltaLoss()
     roi = losses.BackgroundCrossEntropyLoss(losses.C2AM(0.5)) + losses.BoxDeltaLoss()
-    model.compile(keras.optimizers.SGD(0.01), rpn.of("rpn_") + roi.of("roi1_"))
+    model.compile(keras.optimizers.SGD(0.01), rpn.of("rpn_") + roi.of("roi1_") + losses.MaskLoss().of("mask1_"))
     return model
 
 
@@ -79,7 +79,9 @@ def scenes():
     labels = random.integers(0, 3, (21, 2)).astype("int32")
     labels[4:16], labels[5] = -1, -100
     boxes[6], labels[6] = 0, -100
-    return random.uniform(-1, 1, (21, 24, 24, 3)).astype("float32"), {"boxes": boxes, "box_labels": labels}
+    images = random.uniform(-1, 1, (21, 24, 24, 3)).astype("float32")
+    masks = {"mask_boxes": boxes, "masks": random.integers(0, 2, (21, 2, 14, 14)).astype("uint8")}
+    return images, {"boxes": boxes, "box_labels": labels, **masks}
 
 
 def train(name, strategy, data):

@@ -1,4 +1,4 @@
-"""Mask R-CNN through the one run: its figures by masks are those of discs drawn here."""
+"""Mask R-CNN through the one run: its figures by masks are those of discs drawn here; stopped, it goes on exactly."""
 
 import dataclasses
 import functools
@@ -121,3 +121,26 @@ def test_figures_by_masks_are_those_of_what_was_drawn(run):
     for group, name in (("rare", "red"), ("frequent", "green")):
         assert told["masks"][f"ap_{group}"] == told["masks"]["classes"][name]["ap"]
     assert told["masks"]["ap_common"] is None
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_exactly(run, tmp_path, monkeypatch):
+    """Also the draws of anchors and regions: their generators' states are in the checkpoint."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr("cplus1_keras.run.StopOnNaN", lambda *arguments: Stop())
+        with pytest.raises(KeyboardInterrupt):
+            experiment().run(tmp_path)
+    directory = tmp_path / "discs"
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"epoch-000001"}
+    experiment().run(resume=directory)
+    assert (directory / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+    pairs = zip(
+        *(keras.saving.load_model(path / "model.keras").get_weights() for path in (run, directory)), strict=True
+    )
+    assert all(np.array_equal(a, b) for a, b in pairs)
