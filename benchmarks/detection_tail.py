@@ -9,24 +9,18 @@ bootstrap over its 72 test images, which the json keeps. Results go to --folder 
 goes on where it was.
 """
 
-import argparse
-import dataclasses
 import functools
-import logging
 import os
-import pathlib
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import numpy as np
 import paired
-from comparison import look_up, resume, train
+from comparison import look_up, train
 from long_tail import norms_of_classes
 
-from cplus1_keras import configs, data
-from cplus1_keras.provenance import as_sentence, provenance
+from cplus1_keras import data
 
 ROWS = {
     "cross-entropy": ("method=softmax",),
@@ -39,7 +33,7 @@ ROWS = {
 would repeat no image of so few."""
 
 GROUPS = ("rare", "common", "frequent")
-SIZES = {"small": ("width=192", "steps=600"), "smoke": ("width=160", "steps=5", "interval=5")}
+SIZE, SMOKE = ("width=192", "steps=600"), ("width=160", "steps=5", "interval=5")
 
 
 def percent(run, keys):
@@ -68,34 +62,5 @@ def judge(experiment):
     return {"detection": figures["detection"], **own, "seconds": round(seconds, 1)}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="5 steps, 1 seed")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rows", default=",".join(ROWS), help="comma-separated; the first is the reference")
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
-    parser.add_argument("--folder", default="docs/results", type=pathlib.Path)
-    arguments = parser.parse_args()
-    keras.utils.disable_interactive_logging()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each run traces its own functions, on purpose
-    roots = [text for text in arguments.settings if text.startswith("root=")]
-    settings = [*SIZES["smoke" if arguments.smoke else "small"], *(t for t in arguments.settings if t not in roots)]
-
-    def one(row, seed):
-        experiment = configs.resolve("bccd_tail", [*settings, *roots, *ROWS[row]])
-        return judge(dataclasses.replace(experiment, seed=seed))
-
-    def tell(run):
-        return "  ".join(f"{name} {read(run):.2f}" for name, read in FIGURES.items())
-
-    rows = arguments.rows.split(",")
-    output = arguments.folder / f"detection_tail{'_smoke' * arguments.smoke}.json"
-    results = resume(output, {"settings": settings}, rows, 1 if arguments.smoke else arguments.seeds, one, tell)
-    tables = paired.tables({row: results[row] for row in rows}, FIGURES, form=".2f")
-    text = f"{tables}\n\n{paired.NOTE} {as_sentence(provenance())}\n"
-    output.with_suffix(".md").write_text(text, encoding="utf-8")
-    print(text)
-
-
 if __name__ == "__main__":
-    main()
+    paired.command(__doc__, "bccd_tail", ROWS, FIGURES, judge, "detection_tail", SIZE, SMOKE)

@@ -1,27 +1,22 @@
 """MNIST with three rare digits, the example of the C2AM paper's section 3.3: a table over paired seeds, and norms.
 
     python benchmarks/long_tail.py --set data_dir=FOLDER            about ten minutes
-    python benchmarks/long_tail.py --small --set data_dir=FOLDER    a few steps of each, to see that it works
+    python benchmarks/long_tail.py --smoke --set data_dir=FOLDER    a few steps of each, to see that it works
 
 Of 7, 8 and 9 a hundred images train, of each other digit thousands. Rows with one seed share splits and first weights
 of the net; all take as many steps. The picture draws the norms of the classes' weights by frequency, as Figure 1 of the
 paper does. Results go to --folder run by run, so that a stopped comparison goes on where it was.
 """
 
-import argparse
-import dataclasses
-import logging
-import pathlib
 import time
 
 import keras
 import numpy as np
 import paired
-from comparison import resume, train
+from comparison import train
 
-from cplus1_keras import configs, data, plots
+from cplus1_keras import data, plots
 from cplus1_keras.configs.tails import RARE
-from cplus1_keras.provenance import as_sentence, provenance
 
 ROWS = {
     "cross-entropy": ("method=softmax",),
@@ -36,6 +31,8 @@ ROWS = {
 }
 """Each row's settings of the config `mnist_tail`; the first is what the others are compared with. The paper's t of 1e-3
 would repeat no digit."""
+
+SMOKE = ("knowns=train[:3%]", "steps=5", "interval=5", "few=10")
 
 FIGURES = {
     "accuracy": lambda run: 100 * np.mean(list(run["recall"].values())),
@@ -86,38 +83,6 @@ def draw(results, path):
     plots.weight_norms(shown, counts, "MNIST with rare 7, 8 and 9: norms over the largest").savefig(path)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="5 steps on 1,800 images, 1 seed")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rows", default=",".join(ROWS), help="comma-separated; the first is the reference")
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
-    parser.add_argument("--folder", default="docs/results", type=pathlib.Path)
-    arguments = parser.parse_args()
-    keras.utils.disable_interactive_logging()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each run traces its own functions, on purpose
-    places = [text for text in arguments.settings if text.startswith(("data_dir=", "download="))]
-    settings = [text for text in arguments.settings if text not in places]
-    settings += ["knowns=train[:3%]", "steps=5", "interval=5", "few=10"] * arguments.small
-    name = "long_tail_mnist" + "_small" * arguments.small
-
-    def one(row, seed):
-        experiment = configs.resolve("mnist_tail", [*settings, *places, *ROWS[row]])
-        return judge(dataclasses.replace(experiment, seed=seed))
-
-    def tell(run):
-        return "  ".join(f"{name} {read(run):.2f}" for name, read in FIGURES.items())
-
-    rows = arguments.rows.split(",")
-    output = arguments.folder / f"{name}.json"
-    seeds = 1 if arguments.small else arguments.seeds
-    results = resume(output, {"settings": settings}, rows, seeds, one, tell)
-    results = {row: results[row] for row in rows}
-    text = f"{paired.tables(results, FIGURES, form='.2f')}\n\n{paired.NOTE} {as_sentence(provenance())}\n"
-    output.with_suffix(".md").write_text(text, encoding="utf-8")
-    draw(results, output.with_suffix(".png"))
-    print(text)
-
-
 if __name__ == "__main__":
-    main()
+    results, path = paired.command(__doc__, "mnist_tail", ROWS, FIGURES, judge, "long_tail_mnist", (), SMOKE)
+    draw(results, path.with_suffix(".png"))
